@@ -1,0 +1,1 @@
+//! The control plane: configuration, probes, topology, plugin files, publication.

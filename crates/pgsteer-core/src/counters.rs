@@ -1,0 +1,81 @@
+//! Counters that the data plane writes and anybody reads.
+//!
+//! Every cell has one writing thread (the worker it belongs to), so adding is a plain load and
+//! store. Readers add up the cells of all workers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter with one writing thread.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it. Only the owning worker may call this: concurrent calls lose counts.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The count now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker did on one node.
+#[derive(Debug, Default)]
+pub struct NodeCounters {
+    /// Statements of class select sent there.
+    pub selects: Counter,
+    /// All other statements sent there.
+    pub others: Counter,
+}
+
+/// What one worker did; aligned so that two workers never share a cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCounters {
+    /// By node.
+    pub nodes: Vec<NodeCounters>,
+    /// Clients connected to this worker since start.
+    pub clients_accepted: Counter,
+    /// Clients that left again.
+    pub clients_closed: Counter,
+}
+
+/// Counters of the whole data plane.
+#[derive(Debug)]
+pub struct Counters {
+    workers: Box<[WorkerCounters]>,
+}
+
+impl Counters {
+    /// Counters for so many workers and nodes.
+    #[must_use]
+    pub fn new(workers: usize, nodes: usize) -> Self {
+        let worker = || WorkerCounters {
+            nodes: (0..nodes).map(|_| NodeCounters::default()).collect(),
+            ..WorkerCounters::default()
+        };
+        Self { workers: (0..workers).map(|_| worker()).collect() }
+    }
+
+    /// The cells of one worker, which alone may write them.
+    #[must_use]
+    pub fn worker(&self, index: usize) -> &WorkerCounters {
+        &self.workers[index]
+    }
+
+    /// Sum over all workers.
+    #[must_use]
+    pub fn sum(&self, read: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.workers.iter().map(read).sum()
+    }
+
+    /// Clients connected now.
+    #[must_use]
+    pub fn clients(&self) -> u64 {
+        let accepted = self.sum(|w| w.clients_accepted.get());
+        accepted.saturating_sub(self.sum(|w| w.clients_closed.get()))
+    }
+}

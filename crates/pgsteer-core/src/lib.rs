@@ -1,0 +1,17 @@
+//! The contracts of pgsteer.
+//!
+//! The data plane moves bytes, the control plane decides what should be true. They never call each
+//! other; they meet here, through an immutable [`Snapshot`] that goes down and counters that go up.
+//! This crate does no I/O, names no plugin and knows no SQL.
+
+pub mod counters;
+pub mod ids;
+pub mod policy;
+pub mod settings;
+pub mod snapshot;
+pub mod topology;
+
+pub use ids::{Generation, NodeId, SessionId};
+pub use settings::Settings;
+pub use snapshot::{Publisher, Snapshot, Subscription};
+pub use topology::{Node, Role, Topology};

@@ -1,0 +1,133 @@
+//! Settings that cannot be wrong: made by `pgsteer-control` after it checked everything.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// Nobody is asked.
+    Trust,
+    /// The password in clear text.
+    Password,
+    /// Salted MD5, for clients that know nothing better.
+    Md5,
+    /// SCRAM-SHA-256 (RFC 7677).
+    ScramSha256,
+}
+
+/// A user that may log in, and as which the proxy logs in to the nodes.
+#[derive(Clone)]
+pub struct User {
+    /// The password in clear text.
+    pub password: Arc<str>,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("User { password: <hidden> }")
+    }
+}
+
+/// A node as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSettings {
+    /// Host name, address, or directory of a Unix socket (starts with `/`).
+    pub host: Arc<str>,
+    /// TCP port.
+    pub port: u16,
+    /// Share of balanced reads; `0 <= weight`.
+    pub weight: f64,
+}
+
+/// Limits and waits of the server connections.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSettings {
+    /// Server connections of the whole proxy to one node.
+    pub connections_per_node_max: u32,
+    /// Sessions that may wait for a server connection, per worker.
+    pub waiters_max: usize,
+    /// How long a session waits for a server connection.
+    pub checkout_timeout: Duration,
+    /// How long opening a server connection may take, authentication included.
+    pub connect_timeout: Duration,
+    /// An unused server connection is closed after this time.
+    pub idle_timeout: Duration,
+    /// Statement that makes a used server connection fit for the next session.
+    pub reset_query: Arc<str>,
+}
+
+/// How nodes are watched.
+#[derive(Clone, Debug)]
+pub struct ProbeSettings {
+    /// Role that asks the nodes; needs `pg_monitor` to see replication details.
+    pub user: String,
+    /// Its password.
+    pub password: Arc<str>,
+    /// Database it connects to.
+    pub database: String,
+    /// Time between two probes of a node.
+    pub interval: Duration,
+    /// How long one probe may take.
+    pub timeout: Duration,
+    /// Failed probes in a row after which a node is down; `1 <= failures_max`.
+    pub failures_max: u32,
+}
+
+/// Limits of one plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginLimits {
+    /// Wall-clock limit of one question.
+    pub decision_timeout: Duration,
+    /// Wall-clock limit of `configure` and `self-test`.
+    pub configure_timeout: Duration,
+    /// Linear memory in bytes.
+    pub memory_bytes_max: usize,
+    /// Size of the component file in bytes.
+    pub file_bytes_max: usize,
+    /// What happens to a statement when the plugin fails.
+    pub on_failure: OnFailure,
+}
+
+/// What happens to a statement when a plugin fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// As if the plugin had abstained.
+    Skip,
+    /// The statement is refused with SQLSTATE 58000.
+    Reject,
+}
+
+/// Everything an operator can set, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Addresses clients connect to.
+    pub listen: Vec<SocketAddr>,
+    /// Threads that serve clients; `1 <= workers`.
+    pub workers: usize,
+    /// Client connections at one time.
+    pub clients_max: usize,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How sessions get on a shutdown before they are closed.
+    pub drain_timeout: Duration,
+    /// How clients prove who they are.
+    pub auth_method: AuthMethod,
+    /// Users by name.
+    pub users: HashMap<String, User>,
+    /// Server connections.
+    pub pool: PoolSettings,
+    /// Watching the nodes.
+    pub probe: ProbeSettings,
+    /// Nodes, at least one.
+    pub nodes: Vec<NodeSettings>,
+    /// Directory of plugin files, if any.
+    pub plugins_dir: Option<PathBuf>,
+    /// Limits for plugins whose own file does not set them.
+    pub plugin_limits: PluginLimits,
+    /// Configuration of the embedded router as a JSON object.
+    pub router_config: String,
+}

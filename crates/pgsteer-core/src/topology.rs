@@ -1,0 +1,93 @@
+//! The nodes and what is known about them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::NodeId;
+
+/// What a node said it is (`pg_is_in_recovery()`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Not asked yet, or it never answered.
+    #[default]
+    Unknown,
+    /// Takes writes.
+    Primary,
+    /// Replays a primary's WAL.
+    Replica,
+}
+
+/// Judgement about a node from several probes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// No probe has ended yet.
+    #[default]
+    Unknown,
+    /// Answered the last probe.
+    Up,
+    /// Failed the configured number of probes in a row.
+    Down,
+}
+
+/// One PostgreSQL instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Position in the configuration.
+    pub id: NodeId,
+    /// Host name, address, or directory of a Unix socket (starts with `/`).
+    pub host: Arc<str>,
+    /// TCP port.
+    pub port: u16,
+    /// Share of balanced reads, relative to the other nodes; `0 <= weight`.
+    pub weight: f64,
+    /// What it said it is.
+    pub role: Role,
+    /// Whether it answers.
+    pub health: Health,
+    /// Whether the last single probe succeeded; `health` follows with the configured patience.
+    pub last_probe_ok: bool,
+    /// Bytes of WAL the primary has and this node has not replayed; `None` if not known.
+    pub lag_bytes: Option<u64>,
+    /// `pg_stat_replication.state` of this node as its primary reports it, or empty.
+    pub replication_state: String,
+    /// `pg_stat_replication.sync_state`, or empty.
+    pub replication_sync_state: String,
+    /// When health or role last changed.
+    pub changed_at: SystemTime,
+}
+
+impl Node {
+    /// Whether statements may be sent there: up, and its role is known.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.health == Health::Up && self.role != Role::Unknown
+    }
+}
+
+/// All nodes at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topology {
+    /// Grows with every change that routing could notice: health, role, weight.
+    pub epoch: u64,
+    /// In order of their ids; `nodes[i].id == NodeId(i)`.
+    pub nodes: Vec<Node>,
+}
+
+impl Topology {
+    /// The usable primary. With several (a split brain not yet resolved) the answer is none:
+    /// better to refuse writes than to send them to the wrong one.
+    #[must_use]
+    pub fn primary(&self) -> Option<&Node> {
+        let mut primaries = self.nodes.iter().filter(|n| n.is_usable() && n.role == Role::Primary);
+        match (primaries.next(), primaries.next()) {
+            (Some(node), None) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The node with this id.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.index())
+    }
+}

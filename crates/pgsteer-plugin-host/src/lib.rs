@@ -1,0 +1,1 @@
+//! Runs plugins: WebAssembly components behind the policy traits of pgsteer-core.

@@ -1,0 +1,1 @@
+//! Server connections: connect, authenticate, check out, reset, check in, retire.

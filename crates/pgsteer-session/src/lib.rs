@@ -1,0 +1,1 @@
+//! The data plane: client connections, the session state machine, the query pipeline, the relay.

@@ -1,0 +1,1 @@
+//! What a statement is and does, from its text alone.

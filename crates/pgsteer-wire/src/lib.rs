@@ -1,0 +1,1 @@
+//! PostgreSQL's frontend/backend protocol as values: frames, the messages the proxy opens or writes, SQLSTATEs, password mechanisms.
