@@ -1,0 +1,223 @@
+//! The answer: class, what is read and written, and what the session must remember.
+
+use crate::{TEXT_LEN_MAX, classify, normalize};
+
+/// What kind of statement it is; the numbers are those of `wit/plugin.wit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+#[expect(missing_docs, reason = "the names say it; the meaning is in wit/plugin.wit")]
+pub enum Class {
+    Unknown = 0,
+    Select = 1,
+    Insert = 2,
+    Update = 3,
+    Delete = 4,
+    Merge = 5,
+    SchemaChange = 6,
+    Copy = 7,
+    Transaction = 8,
+    Setting = 9,
+    Utility = 10,
+    Call = 11,
+    Explain = 12,
+    Show = 13,
+    Cursor = 14,
+    Prepare = 15,
+    Execute = 16,
+    Deallocate = 17,
+    Notify = 18,
+    Lock = 19,
+    Empty = 20,
+}
+
+/// Isolation of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// READ COMMITTED, or READ UNCOMMITTED, which is the same.
+    ReadCommitted,
+    /// REPEATABLE READ.
+    RepeatableRead,
+    /// SERIALIZABLE.
+    Serializable,
+}
+
+/// Options of BEGIN and SET TRANSACTION; `None` means not mentioned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionMode {
+    /// READ ONLY or READ WRITE.
+    pub read_only: Option<bool>,
+    /// ISOLATION LEVEL.
+    pub isolation: Option<Isolation>,
+}
+
+/// State that a server connection has and no other can take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinReason {
+    /// A temporary table, view or sequence.
+    TemporaryRelation,
+    /// LISTEN.
+    Listen,
+    /// PREPARE in SQL.
+    SqlPrepare,
+    /// An advisory lock of the session.
+    AdvisoryLock,
+    /// A cursor WITH HOLD.
+    HoldCursor,
+    /// LOAD of a library.
+    Load,
+}
+
+/// What a statement does to the session, if it succeeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// BEGIN or START TRANSACTION.
+    Begin(TransactionMode),
+    /// COMMIT or END.
+    Commit {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// ROLLBACK or ABORT.
+    Rollback {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// PREPARE TRANSACTION.
+    PrepareTransaction,
+    /// SAVEPOINT.
+    Savepoint(Box<str>),
+    /// RELEASE.
+    Release(Box<str>),
+    /// ROLLBACK TO.
+    RollbackTo(Box<str>),
+    /// SET TRANSACTION, or SET LOCAL of one of its parameters.
+    SetTransaction(TransactionMode),
+    /// SET or RESET of a parameter, SET ROLE, SET SESSION AUTHORIZATION, SET TIME ZONE.
+    Set {
+        /// Name in lower case; `SET SESSION CHARACTERISTICS` has one of its own.
+        name: Box<str>,
+        /// Until the end of the transaction only.
+        local: bool,
+    },
+    /// RESET ALL.
+    ResetAll,
+    /// DISCARD ALL.
+    DiscardAll,
+    /// Creates a temporary relation of this name.
+    CreateTemporary(Box<str>),
+    /// State that ties the session to its server connection.
+    Pin(PinReason),
+    /// DEALLOCATE of one statement.
+    Deallocate(Box<str>),
+    /// DEALLOCATE ALL.
+    DeallocateAll,
+}
+
+/// A command that the proxy answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// `SHOW pool_nodes`.
+    PoolNodes,
+    /// `SHOW pool_plugins`.
+    PoolPlugins,
+    /// `SHOW pool_version`.
+    PoolVersion,
+}
+
+/// What is known about a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// Class of the first statement.
+    pub class: Class,
+    /// Text-level bits, numbered as in `wit/plugin.wit`.
+    pub traits: u64,
+    /// Equal for texts that differ only in literals.
+    pub fingerprint: u64,
+    /// Statements in the text.
+    pub statement_count: usize,
+    /// Highest parameter number.
+    pub parameter_count: u16,
+    /// What the statements do to the session, in order.
+    pub effects: Vec<Effect>,
+    /// Names that could be relations, for comparison with those the session knows as temporary.
+    pub names: Vec<Box<str>>,
+    /// The command, if the proxy answers it.
+    pub console: Option<Console>,
+}
+
+/// Bits of [`Analysis::traits`] that depend on the text alone.
+pub(crate) mod bits {
+    pub(crate) const READS: u64 = 1 << 0;
+    pub(crate) const WRITES: u64 = 1 << 1;
+    pub(crate) const LOCKING: u64 = 1 << 2;
+    pub(crate) const VOLATILE_FUNCTION: u64 = 1 << 3;
+    pub(crate) const SEVERAL: u64 = 1 << 4;
+    pub(crate) const PARAMETERS: u64 = 1 << 5;
+    pub(crate) const CATALOG: u64 = 1 << 12;
+    pub(crate) const UNKNOWN_FUNCTION: u64 = 1 << 13;
+    pub(crate) const LEADING_SPACE: u64 = 1 << 14;
+    pub(crate) const LEADING_COMMENT: u64 = 1 << 15;
+    pub(crate) const NOT_LIKE_A_READ: u64 = 1 << 16;
+    pub(crate) const TEXT_WITHHELD: u64 = 1 << 19;
+}
+
+impl Analysis {
+    /// Of a text that cannot be understood: a write.
+    #[must_use]
+    pub fn opaque(fingerprint: u64) -> Self {
+        Self {
+            class: Class::Unknown,
+            traits: bits::WRITES,
+            fingerprint,
+            statement_count: 1,
+            parameter_count: 0,
+            effects: Vec::new(),
+            names: Vec::new(),
+            console: None,
+        }
+    }
+
+    /// The only effect of a text that is one statement with one effect.
+    #[must_use]
+    pub fn sole_effect(&self) -> Option<&Effect> {
+        match self.effects.as_slice() {
+            [effect] if self.statement_count == 1 => Some(effect),
+            _ => None,
+        }
+    }
+
+    /// Whether it only reads, as far as the text can prove: a replica would give the same answer
+    /// and nothing would be missing afterwards.
+    #[must_use]
+    pub fn is_proven_read(&self) -> bool {
+        const NOT: u64 =
+            bits::WRITES | bits::LOCKING | bits::VOLATILE_FUNCTION | bits::UNKNOWN_FUNCTION;
+        self.traits & bits::READS != 0 && self.traits & NOT == 0 && self.statement_count == 1
+    }
+
+    /// Whether it controls transactions and nothing else.
+    #[must_use]
+    pub fn is_transaction_control(&self) -> bool {
+        self.class == Class::Transaction && self.statement_count == 1
+    }
+
+    /// Bytes it occupies, roughly.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let names: usize = self.names.iter().map(|n| n.len() + 16).sum();
+        size_of::<Self>() + names + self.effects.len() * size_of::<Effect>()
+    }
+}
+
+/// Analyses a text. Takes microseconds to milliseconds; see [`crate::Cache`].
+#[must_use]
+pub fn analyze(text: &[u8]) -> Analysis {
+    let fingerprint = normalize::fingerprint(text);
+    match std::str::from_utf8(text) {
+        Ok(text) if text.len() <= TEXT_LEN_MAX => classify::classify(text, fingerprint),
+        _ => {
+            let mut opaque = Analysis::opaque(fingerprint);
+            opaque.traits |= bits::TEXT_WITHHELD;
+            opaque
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Remembered analyses, bounded in bytes.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
+
+use crate::{Analysis, analyze, normalize};
+
+/// Bytes an entry occupies beside its analysis: key, pointer, table overhead.
+const ENTRY_BYTES: usize = 64;
+
+type Key = (u64, u64);
+type Map = HashMap<Key, Rc<Analysis>, foldhash::fast::RandomState>;
+
+/// Analyses by normal form, in two generations: when the young one is full it becomes the old one
+/// and the old one is forgotten, so what is in use survives and nothing is counted per look-up.
+///
+/// Keys are 128-bit hashes under seeds of this process, so nobody can make two texts collide.
+#[derive(Debug)]
+pub struct Cache {
+    young: Map,
+    old: Map,
+    young_bytes: usize,
+    generation_bytes_max: usize,
+    seeds: [foldhash::quality::RandomState; 2],
+    scratch: Vec<u8>,
+}
+
+impl Cache {
+    /// A cache that occupies at most about `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        let seed = foldhash::quality::RandomState::default;
+        Self {
+            young: Map::default(),
+            old: Map::default(),
+            young_bytes: 0,
+            generation_bytes_max: bytes_max / 2,
+            seeds: [seed(), seed()],
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The analysis of a text, remembered or fresh.
+    pub fn analyze(&mut self, text: &[u8]) -> Rc<Analysis> {
+        let key = self.key(text);
+        if let Some(found) = self.young.get(&key) {
+            return Rc::clone(found);
+        }
+        let analysis = self.old.remove(&key).unwrap_or_else(|| Rc::new(analyze(text)));
+        self.insert(key, Rc::clone(&analysis));
+        analysis
+    }
+
+    fn key(&mut self, text: &[u8]) -> Key {
+        self.scratch.clear();
+        let normalized = normalize::normalize(text, &mut self.scratch);
+        let form = if normalized { self.scratch.as_slice() } else { text };
+        let hash = |seed: &foldhash::quality::RandomState| {
+            let mut hasher = seed.build_hasher();
+            hasher.write(form);
+            hasher.finish()
+        };
+        let [a, b] = &self.seeds;
+        let key = (hash(a), hash(b));
+        if self.scratch.capacity() > crate::TEXT_LEN_MAX {
+            self.scratch = Vec::new();
+        }
+        key
+    }
+
+    fn insert(&mut self, key: Key, analysis: Rc<Analysis>) {
+        self.young_bytes += analysis.size_bytes() + ENTRY_BYTES;
+        self.young.insert(key, analysis);
+        if self.young_bytes > self.generation_bytes_max {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differing_literals_share_an_entry() {
+        let mut cache = Cache::new(1 << 20);
+        let a = cache.analyze(b"SELECT * FROM t WHERE a = 1");
+        let b = cache.analyze(b"SELECT  * FROM t WHERE a = 'x'");
+        assert!(Rc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn stays_within_its_bytes() {
+        let mut cache = Cache::new(64 * 1024);
+        for i in 0..5000 {
+            cache.analyze(format!("SELECT column_{i} FROM t").as_bytes());
+        }
+        let entries = cache.young.len() + cache.old.len();
+        assert!(entries * size_of::<Analysis>() <= 2 * 64 * 1024, "{entries} entries");
+        assert!(entries > 10);
+    }
+}

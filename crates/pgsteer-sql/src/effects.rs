@@ -1,0 +1,144 @@
+//! What a statement does to the session.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    DefElem, DiscardMode, Node, RangeVar, TransactionStmt, TransactionStmtKind, VariableSetKind,
+    VariableSetStmt, a_const,
+};
+
+use crate::analysis::{Effect, Isolation, PinReason, TransactionMode};
+
+/// Appends the effects of one statement.
+pub(crate) fn collect(statement: &NodeEnum, effects: &mut Vec<Effect>) {
+    use NodeEnum as N;
+    match statement {
+        N::TransactionStmt(s) => effects.extend(transaction(s)),
+        N::VariableSetStmt(s) => effects.push(set(s)),
+        N::DiscardStmt(s) => match s.target() {
+            DiscardMode::DiscardAll => effects.push(Effect::DiscardAll),
+            DiscardMode::DiscardTemp
+            | DiscardMode::DiscardPlans
+            | DiscardMode::DiscardSequences
+            | DiscardMode::Undefined => {}
+        },
+        N::DeallocateStmt(s) if s.isall => effects.push(Effect::DeallocateAll),
+        N::DeallocateStmt(s) => effects.push(Effect::Deallocate(s.name.as_str().into())),
+        N::PrepareStmt(_) => effects.push(Effect::Pin(PinReason::SqlPrepare)),
+        N::ListenStmt(_) => effects.push(Effect::Pin(PinReason::Listen)),
+        N::LoadStmt(_) => effects.push(Effect::Pin(PinReason::Load)),
+        N::DeclareCursorStmt(s) if s.options & CURSOR_OPT_HOLD != 0 => {
+            effects.push(Effect::Pin(PinReason::HoldCursor));
+        }
+        N::CreateStmt(s) => temporary(s.relation.as_ref(), effects),
+        N::CreateSeqStmt(s) => temporary(s.sequence.as_ref(), effects),
+        N::ViewStmt(s) => temporary(s.view.as_ref(), effects),
+        N::CreateTableAsStmt(s) => {
+            temporary(s.into.as_ref().and_then(|i| i.rel.as_ref()), effects);
+        }
+        N::SelectStmt(s) => {
+            temporary(s.into_clause.as_ref().and_then(|i| i.rel.as_ref()), effects);
+        }
+        _ => {}
+    }
+}
+
+/// `CURSOR_OPT_HOLD` of PostgreSQL's parsenodes.h.
+const CURSOR_OPT_HOLD: i32 = 0x0020;
+
+fn temporary(relation: Option<&RangeVar>, effects: &mut Vec<Effect>) {
+    let Some(relation) = relation else { return };
+    let temporary = relation.relpersistence == "t" || relation.schemaname.starts_with("pg_temp");
+    if temporary {
+        effects.push(Effect::CreateTemporary(relation.relname.as_str().into()));
+        effects.push(Effect::Pin(PinReason::TemporaryRelation));
+    }
+}
+
+fn transaction(statement: &TransactionStmt) -> Option<Effect> {
+    use TransactionStmtKind as K;
+    let savepoint = || Box::from(statement.savepoint_name.as_str());
+    let chain = statement.chain;
+    Some(match statement.kind() {
+        K::TransStmtBegin | K::TransStmtStart => Effect::Begin(mode(&statement.options)),
+        K::TransStmtCommit => Effect::Commit { chain },
+        K::TransStmtRollback => Effect::Rollback { chain },
+        K::TransStmtSavepoint => Effect::Savepoint(savepoint()),
+        K::TransStmtRelease => Effect::Release(savepoint()),
+        K::TransStmtRollbackTo => Effect::RollbackTo(savepoint()),
+        K::TransStmtPrepare => Effect::PrepareTransaction,
+        K::TransStmtCommitPrepared | K::TransStmtRollbackPrepared | K::Undefined => return None,
+    })
+}
+
+fn set(statement: &VariableSetStmt) -> Effect {
+    let name = statement.name.to_lowercase();
+    match (statement.kind(), name.as_str()) {
+        (VariableSetKind::VarResetAll, _) => Effect::ResetAll,
+        (VariableSetKind::VarSetMulti, "transaction") => {
+            Effect::SetTransaction(mode(&statement.args))
+        }
+        (_, "transaction_read_only" | "transaction_isolation" | "transaction_deferrable") => {
+            Effect::SetTransaction(parameter_mode(&name, &statement.args))
+        }
+        _ => Effect::Set { name: name.into(), local: statement.is_local },
+    }
+}
+
+/// Options of BEGIN or SET TRANSACTION.
+fn mode(options: &[Node]) -> TransactionMode {
+    let mut mode = TransactionMode::default();
+    for option in options {
+        let Some(NodeEnum::DefElem(option)) = &option.node else { continue };
+        match option.defname.as_str() {
+            "transaction_isolation" => mode.isolation = text(option).map(|t| isolation(&t)),
+            "transaction_read_only" => mode.read_only = number(option).map(|n| n != 0),
+            _ => {}
+        }
+    }
+    mode
+}
+
+/// `SET transaction_isolation = ...` and the like.
+fn parameter_mode(name: &str, args: &[Node]) -> TransactionMode {
+    let value = args.first().and_then(constant).unwrap_or_default().to_lowercase();
+    let mut mode = TransactionMode::default();
+    match name {
+        "transaction_isolation" => mode.isolation = Some(isolation(&value)),
+        "transaction_read_only" => {
+            mode.read_only = Some(!matches!(value.as_str(), "off" | "f" | "false" | "0" | "no"));
+        }
+        _ => {}
+    }
+    mode
+}
+
+fn isolation(text: &str) -> Isolation {
+    match text {
+        "serializable" => Isolation::Serializable,
+        "repeatable read" => Isolation::RepeatableRead,
+        _ => Isolation::ReadCommitted,
+    }
+}
+
+fn text(option: &DefElem) -> Option<String> {
+    option.arg.as_deref().and_then(constant)
+}
+
+fn number(option: &DefElem) -> Option<i64> {
+    option.arg.as_deref().and_then(constant).and_then(|t| t.parse().ok())
+}
+
+fn constant(node: &Node) -> Option<String> {
+    match node.node.as_ref()? {
+        NodeEnum::AConst(constant) => Some(match constant.val.as_ref()? {
+            a_const::Val::Sval(s) => s.sval.clone(),
+            a_const::Val::Ival(i) => i.ival.to_string(),
+            a_const::Val::Fval(f) => f.fval.clone(),
+            a_const::Val::Boolval(b) => b.boolval.to_string(),
+            a_const::Val::Bsval(b) => b.bsval.clone(),
+        }),
+        NodeEnum::String(s) => Some(s.sval.clone()),
+        NodeEnum::Integer(i) => Some(i.ival.to_string()),
+        _ => None,
+    }
+}

@@ -1,0 +1,221 @@
+//! One pass over a text that takes the literals out.
+//!
+//! Two texts with the same normal form have the same analysis. That holds because the analysis of a
+//! query does not look into its literals; where it would (SET, COPY, multi-statement strings,
+//! set_config), the text is its own normal form. Assumes `standard_conforming_strings = on`.
+
+use std::hash::{BuildHasher, Hasher};
+
+/// Appends the normal form of `text` to `out`; `false` if the text is its own normal form.
+pub(crate) fn normalize(text: &[u8], out: &mut Vec<u8>) -> bool {
+    starts_like_a_query(text) && Normalizer { text, at: 0, out }.run().is_some()
+}
+
+/// Equal for texts with the same normal form, in this and every other process.
+pub(crate) fn fingerprint(text: &[u8]) -> u64 {
+    let mut out = Vec::with_capacity(text.len());
+    let key = if normalize(text, &mut out) { out.as_slice() } else { text };
+    let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+fn starts_like_a_query(text: &[u8]) -> bool {
+    const FIRST: [&[u8]; 8] =
+        [b"select", b"with", b"values", b"table", b"insert", b"update", b"delete", b"merge"];
+    let word = text.trim_ascii_start();
+    let len = word.iter().position(|b| !b.is_ascii_alphabetic()).unwrap_or(word.len());
+    let word = word.get(..len).unwrap_or_default();
+    FIRST.iter().any(|first| word.eq_ignore_ascii_case(first))
+}
+
+fn is_identifier(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}
+
+struct Normalizer<'a> {
+    text: &'a [u8],
+    at: usize,
+    out: &'a mut Vec<u8>,
+}
+
+impl Normalizer<'_> {
+    fn peek(&self, ahead: usize) -> u8 {
+        self.text.get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    /// `None`: something that must be compared as it is written.
+    fn run(&mut self) -> Option<()> {
+        while let Some(&byte) = self.text.get(self.at) {
+            match byte {
+                b'\'' => self.string()?,
+                b'"' => self.quoted_identifier()?,
+                b'0'..=b'9' => self.number(),
+                b'.' if self.peek(1).is_ascii_digit() => self.number(),
+                b'$' => self.dollar()?,
+                b'-' if self.peek(1) == b'-' => self.line_comment(),
+                b'/' if self.peek(1) == b'*' => self.block_comment()?,
+                b';' => return self.rest_is_blank().then_some(()),
+                0 => return None,
+                _ if byte.is_ascii_whitespace() => self.space(),
+                _ if is_identifier(byte) => self.word()?,
+                _ => {
+                    self.out.push(byte);
+                    self.at += 1;
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn rest_is_blank(&self) -> bool {
+        self.text.get(self.at + 1..).unwrap_or_default().trim_ascii().is_empty()
+    }
+
+    fn space(&mut self) {
+        self.at += 1;
+        if !matches!(self.out.last(), None | Some(b' ' | b',')) {
+            self.out.push(b' ');
+        }
+    }
+
+    /// A literal; in a list of literals only the first is kept.
+    fn literal(&mut self) {
+        match self.out.as_slice() {
+            [.., b'?', b','] => {
+                self.out.pop();
+            }
+            _ => self.out.push(b'?'),
+        }
+    }
+
+    fn number(&mut self) {
+        while is_identifier(self.peek(0)) || self.peek(0) == b'.' {
+            let exponent = matches!(self.peek(0), b'e' | b'E');
+            self.at += 1;
+            if exponent && matches!(self.peek(0), b'+' | b'-') {
+                self.at += 1;
+            }
+        }
+        self.literal();
+    }
+
+    fn word(&mut self) -> Option<()> {
+        let start = self.at;
+        while is_identifier(self.peek(0)) {
+            self.at += 1;
+        }
+        let word = self.text.get(start..self.at).unwrap_or_default();
+        // E'', B'', X'', N'' and U&'' have rules of their own.
+        let prefix = self.peek(0) == b'\'' || (self.peek(0) == b'&' && self.peek(1) == b'\'');
+        if prefix || word.eq_ignore_ascii_case(b"set_config") {
+            return None;
+        }
+        self.out.extend_from_slice(word);
+        Some(())
+    }
+
+    fn string(&mut self) -> Option<()> {
+        self.at += 1;
+        loop {
+            match self.text.get(self.at)? {
+                b'\'' if self.peek(1) == b'\'' => self.at += 2,
+                b'\'' => break,
+                0 => return None,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        self.literal();
+        Some(())
+    }
+
+    fn quoted_identifier(&mut self) -> Option<()> {
+        let rest = self.text.get(self.at + 1..)?;
+        let len = rest.iter().position(|&b| b == b'"')?;
+        let end = self.at + len + 2;
+        self.out.extend_from_slice(self.text.get(self.at..end)?);
+        self.at = end;
+        Some(())
+    }
+
+    /// `$1`, or a dollar-quoted string.
+    fn dollar(&mut self) -> Option<()> {
+        let rest = self.text.get(self.at..)?;
+        let tag_len = rest.iter().skip(1).position(|&b| !is_identifier(b) || b == b'$')? + 1;
+        if rest.get(1).is_some_and(u8::is_ascii_digit) || rest.get(tag_len) != Some(&b'$') {
+            self.out.push(b'$');
+            self.at += 1;
+            while self.peek(0).is_ascii_digit() {
+                self.out.push(self.peek(0));
+                self.at += 1;
+            }
+            return Some(());
+        }
+        let tag = rest.get(..=tag_len)?;
+        let body = rest.get(tag_len + 1..)?;
+        let end = body.windows(tag.len()).position(|window| window == tag)?;
+        self.at += tag.len() + end + tag.len();
+        self.literal();
+        Some(())
+    }
+
+    fn line_comment(&mut self) {
+        while !matches!(self.peek(0), 0 | b'\n') {
+            self.at += 1;
+        }
+        self.space();
+    }
+
+    fn block_comment(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        while self.at < self.text.len() {
+            match (self.peek(0), self.peek(1)) {
+                (b'/', b'*') => depth += 1,
+                (b'*', b'/') => depth -= 1,
+                _ => {
+                    self.at += 1;
+                    continue;
+                }
+            }
+            self.at += 2;
+            if depth == 0 {
+                self.at -= 1;
+                self.space();
+                return Some(());
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(text: &str) -> String {
+        let mut out = Vec::new();
+        if normalize(text.as_bytes(), &mut out) {
+            String::from_utf8(out).unwrap()
+        } else {
+            text.to_owned()
+        }
+    }
+
+    #[test]
+    fn literals_are_taken_out() {
+        for (text, expected) in [
+            ("SELECT a FROM t WHERE b = 12", "SELECT a FROM t WHERE b = ?"),
+            ("SELECT 1.5e-3,  .5, 'it''s', $$x$$, $a$ ' $a$", "SELECT ?"),
+            ("SELECT a1, t2.b, $1, $12 FROM t", "SELECT a1,t2.b,$1,$12 FROM t"),
+            ("SELECT \"a 1\" -- x\n FROM t /* 'c /* d */ */ WHERE a IN (1, 2, 3);",
+             "SELECT \"a 1\" FROM t WHERE a IN (?)"),
+            ("SET x = 1", "SET x = 1"),
+            ("SELECT 1; SET x = 2", "SELECT 1; SET x = 2"),
+            ("SELECT E'a\\'b'", "SELECT E'a\\'b'"),
+            ("SELECT 'open", "SELECT 'open"),
+        ] {
+            assert_eq!(normal(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What the tokens of a text say, wherever in it they stand.
+//!
+//! A walk over a syntax tree misses what its author forgot; tokens cannot be missed. So whether a
+//! query only reads is proven here, and doubt counts as a write.
+
+use pg_query::protobuf::{KeywordKind, ScanToken, Token};
+
+use crate::analysis::bits;
+use crate::functions::{self, Volatility};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Bits of the analysis.
+    pub(crate) traits: u64,
+    /// Identifiers, without quotes.
+    pub(crate) names: Vec<Box<str>>,
+    /// Calls a function that takes an advisory lock for the session.
+    pub(crate) session_lock: bool,
+    /// Highest `$n`.
+    pub(crate) parameter_count: u16,
+}
+
+/// Words that may stand before a parenthesis without being a function.
+const NOT_FUNCTIONS: &[&str] =
+    &["over", "filter", "by", "rollup", "cube", "sets", "materialized", "within", "ordinality"];
+
+struct Scan<'a> {
+    text: &'a str,
+    tokens: &'a [ScanToken],
+}
+
+impl<'a> Scan<'a> {
+    fn kind(&self, index: usize) -> Option<Token> {
+        self.tokens.get(index).and_then(|t| Token::try_from(t.token).ok())
+    }
+
+    fn word(&self, index: usize) -> &'a str {
+        let range = |t: &ScanToken| {
+            let (start, end) = (usize::try_from(t.start).ok()?, usize::try_from(t.end).ok()?);
+            self.text.get(start..end)
+        };
+        self.tokens.get(index).and_then(range).unwrap_or_default()
+    }
+
+    /// The identifier at this place as PostgreSQL would fold it.
+    fn name(&self, index: usize) -> String {
+        let word = self.word(index);
+        match word.strip_prefix('"').and_then(|w| w.strip_suffix('"')) {
+            Some(quoted) => quoted.replace("\"\"", "\""),
+            None => word.to_lowercase(),
+        }
+    }
+
+    fn before(&self, index: usize) -> Option<Token> {
+        index.checked_sub(1).and_then(|i| self.kind(i))
+    }
+
+    /// Whether the parenthesis that opens at `index` belongs to a WITH query's column list.
+    fn is_column_list_of_with(&self, index: usize) -> bool {
+        let mut depth = 0_usize;
+        for at in index..self.tokens.len() {
+            match self.kind(at) {
+                Some(Token::Ascii40) => depth += 1,
+                Some(Token::Ascii41) => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 {
+                return self.kind(at + 1) == Some(Token::As)
+                    && matches!(
+                        self.kind(at + 2),
+                        Some(Token::Ascii40 | Token::Materialized | Token::Not)
+                    );
+            }
+        }
+        false
+    }
+
+    fn call(&self, index: usize, found: &mut Findings) {
+        let name = self.name(index);
+        let after_type_or_alias =
+            matches!(self.before(index), Some(Token::Typecast | Token::As | Token::Ascii41));
+        let not_a_function = after_type_or_alias
+            || NOT_FUNCTIONS.contains(&name.as_str())
+            || self.is_column_list_of_with(index + 1);
+        if not_a_function {
+            return;
+        }
+        let qualified = self.before(index) == Some(Token::Ascii46) && index >= 2;
+        let schema = qualified.then(|| self.name(index - 2));
+        found.session_lock |= functions::takes_session_lock(&name);
+        found.traits |= match functions::volatility(schema.as_deref(), &name) {
+            Volatility::Stable => 0,
+            Volatility::Volatile => bits::VOLATILE_FUNCTION,
+            Volatility::Unknown => bits::UNKNOWN_FUNCTION,
+        };
+    }
+
+    fn token(&self, index: usize, token: &ScanToken, found: &mut Findings) {
+        let reserved = matches!(
+            token.keyword_kind(),
+            KeywordKind::ReservedKeyword
+                | KeywordKind::ColNameKeyword
+                | KeywordKind::TypeFuncNameKeyword
+        );
+        let kind = self.kind(index);
+        let is_name = matches!(kind, Some(Token::Ident | Token::Uident))
+            || token.keyword_kind() == KeywordKind::UnreservedKeyword;
+        match kind {
+            Some(Token::Update)
+                if matches!(self.before(index), Some(Token::For | Token::Key)) => {}
+            Some(Token::Into | Token::Insert | Token::Update | Token::DeleteP | Token::Merge) => {
+                found.traits |= bits::WRITES;
+            }
+            Some(Token::For) => {
+                let next = self.kind(index + 1);
+                if matches!(next, Some(Token::Update | Token::Share | Token::No | Token::Key)) {
+                    found.traits |= bits::LOCKING;
+                }
+            }
+            Some(Token::Param) => {
+                let number = self.word(index).trim_start_matches('$').parse().unwrap_or(u16::MAX);
+                found.parameter_count = found.parameter_count.max(number);
+            }
+            _ => {}
+        }
+        if is_name && !reserved {
+            let name = self.name(index);
+            if name.starts_with("pg_") && self.kind(index + 1) != Some(Token::Ascii40) {
+                found.traits |= bits::CATALOG;
+            }
+            found.names.push(name.into());
+            if self.kind(index + 1) == Some(Token::Ascii40) {
+                self.call(index, found);
+            }
+        }
+    }
+}
+
+/// Looks at all tokens of a text; `None` if the scanner refuses it.
+pub(crate) fn scan(text: &str) -> Option<Findings> {
+    let result = pg_query::scan(text).ok()?;
+    let comment = |t: &ScanToken| matches!(t.token(), Token::CComment | Token::SqlComment);
+    let tokens: Vec<ScanToken> = result.tokens.into_iter().filter(|t| !comment(t)).collect();
+    let scan = Scan { text, tokens: &tokens };
+    let mut found = Findings::default();
+    for (index, token) in tokens.iter().enumerate() {
+        scan.token(index, token, &mut found);
+    }
+    found.names.sort_unstable();
+    found.names.dedup();
+    Some(found)
+}
