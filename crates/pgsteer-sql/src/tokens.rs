@@ -126,11 +126,15 @@ impl<'a> Scan<'a> {
         }
         if is_name && !reserved {
             let name = self.name(index);
-            if name.starts_with("pg_") && self.kind(index + 1) != Some(Token::Ascii40) {
+            let next = self.kind(index + 1);
+            let qualifies_a_function =
+                next == Some(Token::Ascii46) && self.kind(index + 3) == Some(Token::Ascii40);
+            let calls = next == Some(Token::Ascii40);
+            if name.starts_with("pg_") && !calls && !qualifies_a_function {
                 found.traits |= bits::CATALOG;
             }
             found.names.push(name.into());
-            if self.kind(index + 1) == Some(Token::Ascii40) {
+            if calls {
                 self.call(index, found);
             }
         }
