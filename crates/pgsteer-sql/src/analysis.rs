@@ -5,7 +5,10 @@ use crate::{TEXT_LEN_MAX, classify, normalize};
 /// What kind of statement it is; the numbers are those of `wit/plugin.wit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
-#[expect(missing_docs, reason = "the names say it; the meaning is in wit/plugin.wit")]
+#[expect(
+    missing_docs,
+    reason = "the names say it; the meaning is in wit/plugin.wit"
+)]
 pub enum Class {
     Unknown = 0,
     Select = 1,

@@ -47,7 +47,10 @@ impl Cache {
         if let Some(found) = self.young.get(&key) {
             return Rc::clone(found);
         }
-        let analysis = self.old.remove(&key).unwrap_or_else(|| Rc::new(analyze(text)));
+        let analysis = self
+            .old
+            .remove(&key)
+            .unwrap_or_else(|| Rc::new(analyze(text)));
         self.insert(key, Rc::clone(&analysis));
         analysis
     }
@@ -55,7 +58,11 @@ impl Cache {
     fn key(&mut self, text: &[u8]) -> Key {
         self.scratch.clear();
         let normalized = normalize::normalize(text, &mut self.scratch);
-        let form = if normalized { self.scratch.as_slice() } else { text };
+        let form = if normalized {
+            self.scratch.as_slice()
+        } else {
+            text
+        };
         let hash = |seed: &foldhash::quality::RandomState| {
             let mut hasher = seed.build_hasher();
             hasher.write(form);
@@ -98,7 +105,10 @@ mod tests {
             cache.analyze(format!("SELECT column_{i} FROM t").as_bytes());
         }
         let entries = cache.young.len() + cache.old.len();
-        assert!(entries * size_of::<Analysis>() <= 2 * 64 * 1024, "{entries} entries");
+        assert!(
+            entries * size_of::<Analysis>() <= 2 * 64 * 1024,
+            "{entries} entries"
+        );
         assert!(entries > 10);
     }
 }

@@ -28,14 +28,24 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
         effects::collect(statement, &mut analysis.effects);
     }
     if found.session_lock {
-        analysis.effects.push(crate::Effect::Pin(crate::PinReason::AdvisoryLock));
+        analysis
+            .effects
+            .push(crate::Effect::Pin(crate::PinReason::AdvisoryLock));
     }
     let reads = statements.len() == 1 && reads(first);
     // WRITES from the tokens counts only in a query: elsewhere the class already says it.
-    let from_tokens = if reads { found.traits } else { found.traits & !bits::WRITES };
+    let from_tokens = if reads {
+        found.traits
+    } else {
+        found.traits & !bits::WRITES
+    };
     analysis.traits = text_bits(text) | from_tokens;
     if analysis.traits & bits::WRITES == 0 {
-        analysis.traits |= if reads { bits::READS } else { writes(analysis.class) };
+        analysis.traits |= if reads {
+            bits::READS
+        } else {
+            writes(analysis.class)
+        };
     }
     if statements.len() > 1 {
         analysis.traits |= bits::SEVERAL | bits::WRITES;
@@ -111,7 +121,9 @@ fn writes(class: Class) -> u64 {
 }
 
 fn console(statement: &NodeEnum) -> Option<Console> {
-    let NodeEnum::VariableShowStmt(show) = statement else { return None };
+    let NodeEnum::VariableShowStmt(show) = statement else {
+        return None;
+    };
     match show.name.as_str() {
         "pool_nodes" => Some(Console::PoolNodes),
         "pool_plugins" => Some(Console::PoolPlugins),

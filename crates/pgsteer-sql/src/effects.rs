@@ -80,7 +80,10 @@ fn set(statement: &VariableSetStmt) -> Effect {
         (_, "transaction_read_only" | "transaction_isolation" | "transaction_deferrable") => {
             Effect::SetTransaction(parameter_mode(&name, &statement.args))
         }
-        _ => Effect::Set { name: name.into(), local: statement.is_local },
+        _ => Effect::Set {
+            name: name.into(),
+            local: statement.is_local,
+        },
     }
 }
 
@@ -88,7 +91,9 @@ fn set(statement: &VariableSetStmt) -> Effect {
 fn mode(options: &[Node]) -> TransactionMode {
     let mut mode = TransactionMode::default();
     for option in options {
-        let Some(NodeEnum::DefElem(option)) = &option.node else { continue };
+        let Some(NodeEnum::DefElem(option)) = &option.node else {
+            continue;
+        };
         match option.defname.as_str() {
             "transaction_isolation" => mode.isolation = text(option).map(|t| isolation(&t)),
             "transaction_read_only" => mode.read_only = number(option).map(|n| n != 0),
@@ -100,12 +105,19 @@ fn mode(options: &[Node]) -> TransactionMode {
 
 /// `SET transaction_isolation = ...` and the like.
 fn parameter_mode(name: &str, args: &[Node]) -> TransactionMode {
-    let value = args.first().and_then(constant).unwrap_or_default().to_lowercase();
+    let value = args
+        .first()
+        .and_then(constant)
+        .unwrap_or_default()
+        .to_lowercase();
     let mut mode = TransactionMode::default();
     match name {
         "transaction_isolation" => mode.isolation = Some(isolation(&value)),
         "transaction_read_only" => {
-            mode.read_only = Some(!matches!(value.as_str(), "off" | "f" | "false" | "0" | "no"));
+            mode.read_only = Some(!matches!(
+                value.as_str(),
+                "off" | "f" | "false" | "0" | "no"
+            ));
         }
         _ => {}
     }
@@ -125,7 +137,11 @@ fn text(option: &DefElem) -> Option<String> {
 }
 
 fn number(option: &DefElem) -> Option<i64> {
-    option.arg.as_deref().and_then(constant).and_then(|t| t.parse().ok())
+    option
+        .arg
+        .as_deref()
+        .and_then(constant)
+        .and_then(|t| t.parse().ok())
 }
 
 fn constant(node: &Node) -> Option<String> {

@@ -12,8 +12,19 @@ static STABLE: LazyLock<HashSet<&'static str, foldhash::fast::RandomState>> =
 
 /// Volatile functions of PostgreSQL that users call most; only to tell "volatile" from "unknown".
 const VOLATILE: &[&str] = &[
-    "nextval", "setval", "currval", "lastval", "random", "clock_timestamp", "timeofday",
-    "gen_random_uuid", "pg_sleep", "set_config", "pg_notify", "pg_is_in_recovery", "txid_current",
+    "nextval",
+    "setval",
+    "currval",
+    "lastval",
+    "random",
+    "clock_timestamp",
+    "timeofday",
+    "gen_random_uuid",
+    "pg_sleep",
+    "set_config",
+    "pg_notify",
+    "pg_is_in_recovery",
+    "txid_current",
     "pg_current_xact_id",
 ];
 

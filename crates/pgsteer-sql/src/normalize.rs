@@ -14,17 +14,25 @@ pub(crate) fn normalize(text: &[u8], out: &mut Vec<u8>) -> bool {
 /// Equal for texts with the same normal form, in this and every other process.
 pub(crate) fn fingerprint(text: &[u8]) -> u64 {
     let mut out = Vec::with_capacity(text.len());
-    let key = if normalize(text, &mut out) { out.as_slice() } else { text };
+    let key = if normalize(text, &mut out) {
+        out.as_slice()
+    } else {
+        text
+    };
     let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
     hasher.write(key);
     hasher.finish()
 }
 
 fn starts_like_a_query(text: &[u8]) -> bool {
-    const FIRST: [&[u8]; 8] =
-        [b"select", b"with", b"values", b"table", b"insert", b"update", b"delete", b"merge"];
+    const FIRST: [&[u8]; 8] = [
+        b"select", b"with", b"values", b"table", b"insert", b"update", b"delete", b"merge",
+    ];
     let word = text.trim_ascii_start();
-    let len = word.iter().position(|b| !b.is_ascii_alphabetic()).unwrap_or(word.len());
+    let len = word
+        .iter()
+        .position(|b| !b.is_ascii_alphabetic())
+        .unwrap_or(word.len());
     let word = word.get(..len).unwrap_or_default();
     FIRST.iter().any(|first| word.eq_ignore_ascii_case(first))
 }
@@ -69,7 +77,11 @@ impl Normalizer<'_> {
     }
 
     fn rest_is_blank(&self) -> bool {
-        self.text.get(self.at + 1..).unwrap_or_default().trim_ascii().is_empty()
+        self.text
+            .get(self.at + 1..)
+            .unwrap_or_default()
+            .trim_ascii()
+            .is_empty()
     }
 
     fn space(&mut self) {
@@ -142,7 +154,11 @@ impl Normalizer<'_> {
     /// `$1`, or a dollar-quoted string.
     fn dollar(&mut self) -> Option<()> {
         let rest = self.text.get(self.at..)?;
-        let tag_len = rest.iter().skip(1).position(|&b| !is_identifier(b) || b == b'$')? + 1;
+        let tag_len = rest
+            .iter()
+            .skip(1)
+            .position(|&b| !is_identifier(b) || b == b'$')?
+            + 1;
         if rest.get(1).is_some_and(u8::is_ascii_digit) || rest.get(tag_len) != Some(&b'$') {
             self.out.push(b'$');
             self.at += 1;
@@ -205,11 +221,19 @@ mod tests {
     #[test]
     fn literals_are_taken_out() {
         for (text, expected) in [
-            ("SELECT a FROM t WHERE b = 12", "SELECT a FROM t WHERE b = ?"),
+            (
+                "SELECT a FROM t WHERE b = 12",
+                "SELECT a FROM t WHERE b = ?",
+            ),
             ("SELECT 1.5e-3,  .5, 'it''s', $$x$$, $a$ ' $a$", "SELECT ?"),
-            ("SELECT a1, t2.b, $1, $12 FROM t", "SELECT a1,t2.b,$1,$12 FROM t"),
-            ("SELECT \"a 1\" -- x\n FROM t /* 'c /* d */ */ WHERE a IN (1, 2, 3);",
-             "SELECT \"a 1\" FROM t WHERE a IN (?)"),
+            (
+                "SELECT a1, t2.b, $1, $12 FROM t",
+                "SELECT a1,t2.b,$1,$12 FROM t",
+            ),
+            (
+                "SELECT \"a 1\" -- x\n FROM t /* 'c /* d */ */ WHERE a IN (1, 2, 3);",
+                "SELECT \"a 1\" FROM t WHERE a IN (?)",
+            ),
             ("SET x = 1", "SET x = 1"),
             ("SELECT 1; SET x = 2", "SELECT 1; SET x = 2"),
             ("SELECT E'a\\'b'", "SELECT E'a\\'b'"),

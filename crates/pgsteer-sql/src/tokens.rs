@@ -22,8 +22,19 @@ pub(crate) struct Findings {
 }
 
 /// Words that may stand before a parenthesis without being a function.
-const NOT_FUNCTIONS: &[&str] =
-    &["over", "filter", "by", "rollup", "cube", "sets", "materialized", "within", "ordinality"];
+const NOT_FUNCTIONS: &[&str] = &[
+    "over",
+    "filter",
+    "by",
+    "copy",
+    "explain",
+    "rollup",
+    "cube",
+    "sets",
+    "materialized",
+    "within",
+    "ordinality",
+];
 
 struct Scan<'a> {
     text: &'a str,
@@ -32,7 +43,9 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn kind(&self, index: usize) -> Option<Token> {
-        self.tokens.get(index).and_then(|t| Token::try_from(t.token).ok())
+        self.tokens
+            .get(index)
+            .and_then(|t| Token::try_from(t.token).ok())
     }
 
     fn word(&self, index: usize) -> &'a str {
@@ -78,8 +91,10 @@ impl<'a> Scan<'a> {
 
     fn call(&self, index: usize, found: &mut Findings) {
         let name = self.name(index);
-        let after_type_or_alias =
-            matches!(self.before(index), Some(Token::Typecast | Token::As | Token::Ascii41));
+        let after_type_or_alias = matches!(
+            self.before(index),
+            Some(Token::Typecast | Token::As | Token::Ascii41)
+        );
         let not_a_function = after_type_or_alias
             || NOT_FUNCTIONS.contains(&name.as_str())
             || self.is_column_list_of_with(index + 1);
@@ -107,19 +122,25 @@ impl<'a> Scan<'a> {
         let is_name = matches!(kind, Some(Token::Ident | Token::Uident))
             || token.keyword_kind() == KeywordKind::UnreservedKeyword;
         match kind {
-            Some(Token::Update)
-                if matches!(self.before(index), Some(Token::For | Token::Key)) => {}
+            Some(Token::Update) if matches!(self.before(index), Some(Token::For | Token::Key)) => {}
             Some(Token::Into | Token::Insert | Token::Update | Token::DeleteP | Token::Merge) => {
                 found.traits |= bits::WRITES;
             }
             Some(Token::For) => {
                 let next = self.kind(index + 1);
-                if matches!(next, Some(Token::Update | Token::Share | Token::No | Token::Key)) {
+                if matches!(
+                    next,
+                    Some(Token::Update | Token::Share | Token::No | Token::Key)
+                ) {
                     found.traits |= bits::LOCKING;
                 }
             }
             Some(Token::Param) => {
-                let number = self.word(index).trim_start_matches('$').parse().unwrap_or(u16::MAX);
+                let number = self
+                    .word(index)
+                    .trim_start_matches('$')
+                    .parse()
+                    .unwrap_or(u16::MAX);
                 found.parameter_count = found.parameter_count.max(number);
             }
             _ => {}
@@ -146,7 +167,10 @@ pub(crate) fn scan(text: &str) -> Option<Findings> {
     let result = pg_query::scan(text).ok()?;
     let comment = |t: &ScanToken| matches!(t.token(), Token::CComment | Token::SqlComment);
     let tokens: Vec<ScanToken> = result.tokens.into_iter().filter(|t| !comment(t)).collect();
-    let scan = Scan { text, tokens: &tokens };
+    let scan = Scan {
+        text,
+        tokens: &tokens,
+    };
     let mut found = Findings::default();
     for (index, token) in tokens.iter().enumerate() {
         scan.token(index, token, &mut found);

@@ -4,7 +4,10 @@ use crate::frame::cstr;
 
 /// Tags of messages from a server.
 pub mod tag {
-    #![expect(missing_docs, reason = "the names are the protocol's own message names")]
+    #![expect(
+        missing_docs,
+        reason = "the names are the protocol's own message names"
+    )]
     pub const AUTHENTICATION: u8 = b'R';
     pub const BACKEND_KEY_DATA: u8 = b'K';
     pub const BIND_COMPLETE: u8 = b'2';
@@ -67,7 +70,10 @@ impl TransactionStatus {
 pub fn parameter_status(body: &[u8]) -> Option<(&str, &str)> {
     let (name, rest) = cstr(body)?;
     let (value, _) = cstr(rest)?;
-    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+    Some((
+        std::str::from_utf8(name).ok()?,
+        std::str::from_utf8(value).ok()?,
+    ))
 }
 
 /// Process id and secret key of BackendKeyData (4 to 256 bytes of key since protocol 3.2).

@@ -1,12 +1,10 @@
 //! The messages the proxy writes itself, appended to a buffer.
 
 use bytes::{BufMut, BytesMut};
+use pgwire::messages::Message;
 use pgwire::messages::data::{DataRow, FieldDescription, RowDescription};
 use pgwire::messages::response::{CommandComplete, ErrorResponse, NoticeResponse, ReadyForQuery};
-use pgwire::messages::startup::{
-    Authentication, BackendKeyData, ParameterStatus, SecretKey,
-};
-use pgwire::messages::Message;
+use pgwire::messages::startup::{Authentication, BackendKeyData, ParameterStatus, SecretKey};
 
 use crate::backend::TransactionStatus;
 use crate::{ErrorReply, Severity};
@@ -88,20 +86,29 @@ pub fn authentication_sasl_final(buf: &mut BytesMut, data: &[u8]) {
 
 /// ParameterStatus.
 pub fn parameter_status(buf: &mut BytesMut, name: &str, value: &str) {
-    put(buf, &ParameterStatus::new(name.to_owned(), value.to_owned()));
+    put(
+        buf,
+        &ParameterStatus::new(name.to_owned(), value.to_owned()),
+    );
 }
 
 /// BackendKeyData with a four-byte key.
 pub fn backend_key(buf: &mut BytesMut, pid: u32, key: u32) {
     let key = SecretKey::I32(i32::from_be_bytes(key.to_be_bytes()));
-    put(buf, &BackendKeyData::new(i32::from_be_bytes(pid.to_be_bytes()), key));
+    put(
+        buf,
+        &BackendKeyData::new(i32::from_be_bytes(pid.to_be_bytes()), key),
+    );
 }
 
 /// RowDescription of text columns.
 pub fn row_description(buf: &mut BytesMut, columns: &[&str]) {
     const TEXT_OID: u32 = 25;
     let field = |name: &&str| FieldDescription::new((*name).to_owned(), 0, 0, TEXT_OID, -1, -1, 0);
-    put(buf, &RowDescription::new(columns.iter().map(field).collect()));
+    put(
+        buf,
+        &RowDescription::new(columns.iter().map(field).collect()),
+    );
 }
 
 /// DataRow of text values; the same bytes serve the binary format, whose text is the text itself.
@@ -112,7 +119,10 @@ pub fn data_row<S: AsRef<str>>(buf: &mut BytesMut, values: &[S]) {
         data.put_u32(u32::try_from(value.len()).unwrap_or(u32::MAX));
         data.put_slice(value);
     }
-    put(buf, &DataRow::new(data, i16::try_from(values.len()).unwrap_or(i16::MAX)));
+    put(
+        buf,
+        &DataRow::new(data, i16::try_from(values.len()).unwrap_or(i16::MAX)),
+    );
 }
 
 /// NegotiateProtocolVersion: this is the newest minor version we speak, and these options we do

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::frame::cstr;
 use crate::SqlState;
+use crate::frame::cstr;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +48,22 @@ impl ErrorReply {
     #[must_use]
     pub fn error(sqlstate: SqlState, message: impl Into<String>) -> Self {
         let (severity, message) = (Severity::Error, message.into());
-        Self { severity, sqlstate, message, detail: None, hint: None }
+        Self {
+            severity,
+            sqlstate,
+            message,
+            detail: None,
+            hint: None,
+        }
     }
 
     /// The connection ends.
     #[must_use]
     pub fn fatal(sqlstate: SqlState, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Fatal, ..Self::error(sqlstate, message) }
+        Self {
+            severity: Severity::Fatal,
+            ..Self::error(sqlstate, message)
+        }
     }
 
     /// The same with a hint.
@@ -74,7 +83,13 @@ impl ErrorReply {
 
 impl fmt::Display for ErrorReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.severity.as_str(), self.sqlstate, self.message)
+        write!(
+            f,
+            "{} {}: {}",
+            self.severity.as_str(),
+            self.sqlstate,
+            self.message
+        )
     }
 }
 

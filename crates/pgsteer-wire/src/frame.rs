@@ -43,10 +43,15 @@ pub enum FrameError {
 /// # Errors
 /// [`FrameError::Length`] if the length cannot be right.
 pub fn header(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
-    let &[tag, a, b, c, d, ..] = bytes else { return Ok(None) };
+    let &[tag, a, b, c, d, ..] = bytes else {
+        return Ok(None);
+    };
     let len = u32::from_be_bytes([a, b, c, d]);
     match usize::try_from(len) {
-        Ok(n) if (4..=FRAME_LEN_MAX).contains(&n) => Ok(Some(Header { tag, body_len: n - 4 })),
+        Ok(n) if (4..=FRAME_LEN_MAX).contains(&n) => Ok(Some(Header {
+            tag,
+            body_len: n - 4,
+        })),
         _ => Err(FrameError::Length(len)),
     }
 }
@@ -69,7 +74,13 @@ mod tests {
         for n in 0..HEADER_LEN {
             assert_eq!(header(&frame[..n]), Ok(None));
         }
-        assert_eq!(header(&frame), Ok(Some(Header { tag: b'Q', body_len: 2 })));
+        assert_eq!(
+            header(&frame),
+            Ok(Some(Header {
+                tag: b'Q',
+                body_len: 2
+            }))
+        );
     }
 
     #[test]

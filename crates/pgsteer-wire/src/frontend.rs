@@ -7,7 +7,10 @@ use crate::frame::{FrameError, cstr};
 
 /// Tags of messages from a client.
 pub mod tag {
-    #![expect(missing_docs, reason = "the names are the protocol's own message names")]
+    #![expect(
+        missing_docs,
+        reason = "the names are the protocol's own message names"
+    )]
     pub const BIND: u8 = b'B';
     pub const CLOSE: u8 = b'C';
     pub const COPY_DATA: u8 = b'd';
@@ -73,7 +76,11 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, FrameError> {
     let (name, rest) = cstr(body).ok_or(short)?;
     let (text, rest) = cstr(rest).ok_or(short)?;
     let (count, _) = rest.split_first_chunk::<2>().ok_or(short)?;
-    Ok(Parse { name, text, type_count: u16::from_be_bytes(*count) })
+    Ok(Parse {
+        name,
+        text,
+        type_count: u16::from_be_bytes(*count),
+    })
 }
 
 /// Names of Bind, from the start of its body.
@@ -107,5 +114,7 @@ pub fn target(tag: u8, body: &[u8]) -> Result<Target<'_>, FrameError> {
 /// # Errors
 /// The body is too short.
 pub fn execute(body: &[u8]) -> Result<&[u8], FrameError> {
-    cstr(body).map(|(portal, _)| portal).ok_or(FrameError::Truncated('E'))
+    cstr(body)
+        .map(|(portal, _)| portal)
+        .ok_or(FrameError::Truncated('E'))
 }

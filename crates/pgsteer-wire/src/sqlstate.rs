@@ -62,7 +62,9 @@ impl SqlState {
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         let code: [u8; 5] = text.as_bytes().try_into().ok()?;
-        let valid = code.iter().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+        let valid = code
+            .iter()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
         valid.then_some(Self(code))
     }
 

@@ -56,20 +56,27 @@ pub enum StartupError {
 /// # Errors
 /// The bytes are no first packet of PostgreSQL's protocol 3.
 pub fn first_packet(buf: &mut BytesMut) -> Result<Option<FirstPacket>, StartupError> {
-    let Some((len, rest)) = buf.split_first_chunk::<4>() else { return Ok(None) };
+    let Some((len, rest)) = buf.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
     let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
     if !(8..=STARTUP_LEN_MAX).contains(&len) {
         return Err(StartupError::Length);
     }
-    let Some(body) = rest.get(..len - 4) else { return Ok(None) };
-    let Some((code, body)) = body.split_first_chunk::<4>() else { return Ok(None) };
+    let Some(body) = rest.get(..len - 4) else {
+        return Ok(None);
+    };
+    let Some((code, body)) = body.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
     let packet = match u32::from_be_bytes(*code) {
         SSL_CODE => FirstPacket::Ssl,
         GSS_CODE => FirstPacket::Gss,
         CANCEL_CODE => match body.split_first_chunk::<4>() {
-            Some((pid, key)) if (4..=256).contains(&key.len()) => {
-                FirstPacket::Cancel { pid: u32::from_be_bytes(*pid), key: key.to_vec() }
-            }
+            Some((pid, key)) if (4..=256).contains(&key.len()) => FirstPacket::Cancel {
+                pid: u32::from_be_bytes(*pid),
+                key: key.to_vec(),
+            },
             _ => return Err(StartupError::Layout),
         },
         version => startup(version, buf.get(..len).unwrap_or_default())?,
@@ -89,7 +96,10 @@ fn startup(version: u32, packet: &[u8]) -> Result<FirstPacket, StartupError> {
     }
     let mut copy = BytesMut::from(packet);
     match Startup::decode(&mut copy, &DecodeContext::default()) {
-        Ok(Some(decoded)) => Ok(FirstPacket::Startup { minor, parameters: decoded.parameters }),
+        Ok(Some(decoded)) => Ok(FirstPacket::Startup {
+            minor,
+            parameters: decoded.parameters,
+        }),
         _ => Err(StartupError::Layout),
     }
 }
@@ -98,7 +108,9 @@ fn startup(version: u32, packet: &[u8]) -> Result<FirstPacket, StartupError> {
 pub fn put_startup(buf: &mut BytesMut, parameters: &[(&str, &str)]) {
     let mut startup = Startup::new();
     for (name, value) in parameters {
-        startup.parameters.insert((*name).to_owned(), (*value).to_owned());
+        startup
+            .parameters
+            .insert((*name).to_owned(), (*value).to_owned());
     }
     // Encoding into memory fails only for parameters too long for the packet, which `validate`
     // and the client's own packet limit exclude.

@@ -18,36 +18,96 @@ const SHAPE: u64 = READS
 fn classes_and_traits() {
     for (text, class, traits) in [
         ("SELECT 1", Class::Select, READS),
-        ("select abalance from pgbench_accounts where aid = $1", Class::Select, READS | PARAMETERS),
+        (
+            "select abalance from pgbench_accounts where aid = $1",
+            Class::Select,
+            READS | PARAMETERS,
+        ),
         ("VALUES (1)", Class::Select, READS),
         ("TABLE t1", Class::Select, READS),
         ("(SELECT 4)", Class::Select, READS),
         ("WITH a AS (SELECT 5) SELECT * FROM a", Class::Select, READS),
-        ("WITH RECURSIVE a(n) AS (SELECT 1) SELECT * FROM a AS b(m)", Class::Select, READS),
-        ("WITH w AS (INSERT INTO t VALUES (1) RETURNING a) SELECT * FROM w", Class::Select, WRITES),
+        (
+            "WITH RECURSIVE a(n) AS (SELECT 1) SELECT * FROM a AS b(m)",
+            Class::Select,
+            READS,
+        ),
+        (
+            "WITH w AS (INSERT INTO t VALUES (1) RETURNING a) SELECT * FROM w",
+            Class::Select,
+            WRITES,
+        ),
         ("SELECT 6 FOR UPDATE", Class::Select, READS | LOCKING),
-        ("SELECT * FROM (SELECT 1 FOR NO KEY UPDATE) a", Class::Select, READS | LOCKING),
+        (
+            "SELECT * FROM (SELECT 1 FOR NO KEY UPDATE) a",
+            Class::Select,
+            READS | LOCKING,
+        ),
         ("SELECT * FROM t FOR SHARE", Class::Select, READS | LOCKING),
         ("SELECT 7 INTO TEMP zz", Class::Select, WRITES),
-        ("SELECT now(), count(*), lower('a'), substring('a' from 1)", Class::Select, READS),
-        ("SELECT row_number() OVER (PARTITION BY a ORDER BY b)", Class::Select, READS),
-        ("SELECT 'a'::varchar(10), 'b'::geometry(Point)", Class::Select, READS),
-        ("SELECT nextval('s')", Class::Select, READS | VOLATILE_FUNCTION),
-        ("SELECT (SELECT pg_catalog.nextval('s'))", Class::Select, READS | VOLATILE_FUNCTION),
-        ("SELECT txid_current()", Class::Select, READS | VOLATILE_FUNCTION),
-        ("SELECT * FROM t1, LATERAL (SELECT random()) x", Class::Select, READS | VOLATILE_FUNCTION),
+        (
+            "SELECT now(), count(*), lower('a'), substring('a' from 1)",
+            Class::Select,
+            READS,
+        ),
+        (
+            "SELECT row_number() OVER (PARTITION BY a ORDER BY b)",
+            Class::Select,
+            READS,
+        ),
+        (
+            "SELECT 'a'::varchar(10), 'b'::geometry(Point)",
+            Class::Select,
+            READS,
+        ),
+        (
+            "SELECT nextval('s')",
+            Class::Select,
+            READS | VOLATILE_FUNCTION,
+        ),
+        (
+            "SELECT (SELECT pg_catalog.nextval('s'))",
+            Class::Select,
+            READS | VOLATILE_FUNCTION,
+        ),
+        (
+            "SELECT txid_current()",
+            Class::Select,
+            READS | VOLATILE_FUNCTION,
+        ),
+        (
+            "SELECT * FROM t1, LATERAL (SELECT random()) x",
+            Class::Select,
+            READS | VOLATILE_FUNCTION,
+        ),
         ("SELECT f(1)", Class::Select, READS | UNKNOWN_FUNCTION),
-        ("SELECT s.lower('x')", Class::Select, READS | UNKNOWN_FUNCTION),
+        (
+            "SELECT s.lower('x')",
+            Class::Select,
+            READS | UNKNOWN_FUNCTION,
+        ),
         ("SELECT * FROM pg_class", Class::Select, READS | CATALOG),
         ("EXPLAIN SELECT 8", Class::Explain, READS),
-        ("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", Class::Explain, WRITES),
+        (
+            "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
+            Class::Explain,
+            WRITES,
+        ),
         ("SHOW work_mem", Class::Show, READS),
         ("SET work_mem = '1MB'", Class::Setting, 0),
         ("COPY t1 TO STDOUT", Class::Copy, READS),
-        ("COPY (SELECT nextval('s')) TO STDOUT", Class::Copy, READS | VOLATILE_FUNCTION),
+        (
+            "COPY (SELECT nextval('s')) TO STDOUT",
+            Class::Copy,
+            READS | VOLATILE_FUNCTION,
+        ),
         ("COPY t1 FROM STDIN", Class::Copy, WRITES),
         ("COPY t1 TO '/tmp/x'", Class::Copy, WRITES),
-        ("COPY (INSERT INTO t VALUES (1) RETURNING a) TO STDOUT", Class::Copy, WRITES),
+        (
+            "COPY (INSERT INTO t VALUES (1) RETURNING a) TO STDOUT",
+            Class::Copy,
+            WRITES,
+        ),
         ("INSERT INTO t VALUES (1)", Class::Insert, WRITES),
         ("UPDATE t SET a = 1", Class::Update, WRITES),
         ("DELETE FROM t", Class::Delete, WRITES),
@@ -72,7 +132,10 @@ fn classes_and_traits() {
 
 #[test]
 fn effects() {
-    let mode = |read_only, isolation| TransactionMode { read_only, isolation };
+    let mode = |read_only, isolation| TransactionMode {
+        read_only,
+        isolation,
+    };
     for (text, effect) in [
         ("BEGIN", Effect::Begin(mode(None, None))),
         (
@@ -83,19 +146,50 @@ fn effects() {
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             Effect::SetTransaction(mode(None, Some(Isolation::RepeatableRead))),
         ),
-        ("SET transaction_read_only = off", Effect::SetTransaction(mode(Some(false), None))),
+        (
+            "SET transaction_read_only = off",
+            Effect::SetTransaction(mode(Some(false), None)),
+        ),
         ("COMMIT AND CHAIN", Effect::Commit { chain: true }),
         ("ABORT", Effect::Rollback { chain: false }),
         ("SAVEPOINT a", Effect::Savepoint("a".into())),
         ("ROLLBACK TO a", Effect::RollbackTo("a".into())),
-        ("SET LOCAL Work_Mem = 1", Effect::Set { name: "work_mem".into(), local: true }),
-        ("RESET work_mem", Effect::Set { name: "work_mem".into(), local: false }),
-        ("SET TIME ZONE 'UTC'", Effect::Set { name: "timezone".into(), local: false }),
-        ("SET ROLE x", Effect::Set { name: "role".into(), local: false }),
+        (
+            "SET LOCAL Work_Mem = 1",
+            Effect::Set {
+                name: "work_mem".into(),
+                local: true,
+            },
+        ),
+        (
+            "RESET work_mem",
+            Effect::Set {
+                name: "work_mem".into(),
+                local: false,
+            },
+        ),
+        (
+            "SET TIME ZONE 'UTC'",
+            Effect::Set {
+                name: "timezone".into(),
+                local: false,
+            },
+        ),
+        (
+            "SET ROLE x",
+            Effect::Set {
+                name: "role".into(),
+                local: false,
+            },
+        ),
         ("RESET ALL", Effect::ResetAll),
         ("DISCARD ALL", Effect::DiscardAll),
     ] {
-        assert_eq!(analyze(text.as_bytes()).sole_effect(), Some(&effect), "{text}");
+        assert_eq!(
+            analyze(text.as_bytes()).sole_effect(),
+            Some(&effect),
+            "{text}"
+        );
     }
 }
 
@@ -103,7 +197,12 @@ fn effects() {
 fn hostile_texts_are_writes_and_do_not_panic() {
     let nested = format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000));
     let long = format!("SELECT * FROM t WHERE a IN ({}1)", "1,".repeat(5_000_000));
-    for text in [nested.as_bytes(), long.as_bytes(), b"SELECT \0 1", b"SELECT '\xff'"] {
+    for text in [
+        nested.as_bytes(),
+        long.as_bytes(),
+        b"SELECT \0 1",
+        b"SELECT '\xff'",
+    ] {
         assert!(!analyze(text).is_proven_read());
     }
 }

@@ -29,7 +29,10 @@ impl ClientExchange {
     /// # Errors
     /// The operating system gave no random numbers.
     pub fn new() -> Result<Self, ScramError> {
-        Ok(Self { nonce: nonce()?, server_signature: None })
+        Ok(Self {
+            nonce: nonce()?,
+            server_signature: None,
+        })
     }
 
     fn first_bare(&self) -> String {
@@ -51,23 +54,37 @@ impl ClientExchange {
         let mut fields = message.split(',');
         let nonce = attribute(&mut fields, "r")?;
         let salt = decode(attribute(&mut fields, "s")?)?;
-        let iterations = attribute(&mut fields, "i")?.parse().map_err(|_| ScramError::Malformed)?;
+        let iterations = attribute(&mut fields, "i")?
+            .parse()
+            .map_err(|_| ScramError::Malformed)?;
         let continues = nonce.len() > self.nonce.len() && nonce.starts_with(&self.nonce);
         if !continues || salt.is_empty() || !(1..=ITERATIONS_MAX).contains(&iterations) {
             return Err(ScramError::Malformed);
         }
         let (nonce, server_first) = (nonce.to_owned(), message.to_owned());
-        Ok(Challenge { salt, iterations, nonce, server_first })
+        Ok(Challenge {
+            salt,
+            iterations,
+            nonce,
+            server_first,
+        })
     }
 
     /// The client-final message.
     pub fn last(&mut self, salted: &SaltedPassword, challenge: &Challenge) -> String {
         let without_proof = format!("c=biws,r={}", challenge.nonce);
-        let auth = format!("{},{},{without_proof}", self.first_bare(), challenge.server_first);
+        let auth = format!(
+            "{},{},{without_proof}",
+            self.first_bare(),
+            challenge.server_first
+        );
         let client_key = salted.client_key();
         let signature = hmac(&sha256(&client_key), &[auth.as_bytes()]);
         self.server_signature = Some(hmac(&salted.server_key(), &[auth.as_bytes()]));
-        format!("{without_proof},p={}", encode(&xor(&client_key, &signature)))
+        format!(
+            "{without_proof},p={}",
+            encode(&xor(&client_key, &signature))
+        )
     }
 
     /// Reads the server-final message.
@@ -76,7 +93,14 @@ impl ClientExchange {
     /// The server does not know the password, or the message is malformed.
     pub fn verify(&self, message: &[u8]) -> Result<(), ScramError> {
         let signature = decode_key(attribute(&mut text(message)?.split(','), "v")?)?;
-        let expected = self.server_signature.as_ref().ok_or(ScramError::Malformed)?;
-        if crate::md5::equal(expected, &signature) { Ok(()) } else { Err(ScramError::WrongServer) }
+        let expected = self
+            .server_signature
+            .as_ref()
+            .ok_or(ScramError::Malformed)?;
+        if crate::md5::equal(expected, &signature) {
+            Ok(())
+        } else {
+            Err(ScramError::WrongServer)
+        }
     }
 }

@@ -61,7 +61,11 @@ impl SaltedPassword {
         // PostgreSQL uses the password as it is when SASLprep refuses it.
         let prepared = stringprep::saslprep(password);
         let password = prepared.as_deref().unwrap_or(password);
-        Self(pbkdf2::pbkdf2_hmac_array::<Sha256, KEY_LEN>(password.as_bytes(), salt, iterations))
+        Self(pbkdf2::pbkdf2_hmac_array::<Sha256, KEY_LEN>(
+            password.as_bytes(),
+            salt,
+            iterations,
+        ))
     }
 
     fn client_key(&self) -> Key {
@@ -75,7 +79,9 @@ impl SaltedPassword {
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> Key {
     // HMAC takes keys of any length; the fallback cannot be reached.
-    let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(key) else { return [0; KEY_LEN] };
+    let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(key) else {
+        return [0; KEY_LEN];
+    };
     for part in parts {
         mac.update(part);
     }
@@ -117,7 +123,10 @@ fn attribute<'a>(
     name: &str,
 ) -> Result<&'a str, ScramError> {
     let field = fields.next().ok_or(ScramError::Malformed)?;
-    field.strip_prefix(name).and_then(|f| f.strip_prefix('=')).ok_or(ScramError::Malformed)
+    field
+        .strip_prefix(name)
+        .and_then(|f| f.strip_prefix('='))
+        .ok_or(ScramError::Malformed)
 }
 
 fn text(message: &[u8]) -> Result<&str, ScramError> {
@@ -146,7 +155,10 @@ mod tests {
     #[test]
     fn right_password_passes_and_wrong_one_does_not() {
         assert_eq!(exchange("correct horse", "correct horse"), Ok(()));
-        assert_eq!(exchange("correct horse", "battery"), Err(ScramError::WrongPassword));
+        assert_eq!(
+            exchange("correct horse", "battery"),
+            Err(ScramError::WrongPassword)
+        );
     }
 
     #[test]
@@ -155,7 +167,10 @@ mod tests {
         let made = Verifier::from_salt("pencil", &decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap());
         let stored = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
         assert_eq!(made.to_string(), stored);
-        assert_eq!(stored.parse::<Verifier>().map(|v| v.to_string()).as_deref(), Ok(stored));
+        assert_eq!(
+            stored.parse::<Verifier>().map(|v| v.to_string()).as_deref(),
+            Ok(stored)
+        );
     }
 
     proptest! {

@@ -33,7 +33,12 @@ impl Verifier {
     pub fn from_salt(password: &str, salt: &[u8]) -> Self {
         let salted = SaltedPassword::derive(password, salt, ITERATIONS);
         let (stored_key, server_key) = (sha256(&salted.client_key()), salted.server_key());
-        Self { iterations: ITERATIONS, salt: salt.to_vec(), stored_key, server_key }
+        Self {
+            iterations: ITERATIONS,
+            salt: salt.to_vec(),
+            stored_key,
+            server_key,
+        }
     }
 
     /// One that no password fits, for users that do not exist: they must take as long as others
@@ -44,7 +49,12 @@ impl Verifier {
         let mut salt = derived(b"salt").to_vec();
         salt.truncate(16);
         let (stored_key, server_key) = (derived(b"stored"), derived(b"server"));
-        Self { iterations: ITERATIONS, salt, stored_key, server_key }
+        Self {
+            iterations: ITERATIONS,
+            salt,
+            stored_key,
+            server_key,
+        }
     }
 }
 
@@ -59,7 +69,11 @@ impl fmt::Display for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (salt, stored) = (encode(&self.salt), encode(&self.stored_key));
         let server = encode(&self.server_key);
-        write!(f, "{MECHANISM}${}:{salt}${stored}:{server}", self.iterations)
+        write!(
+            f,
+            "{MECHANISM}${}:{salt}${stored}:{server}",
+            self.iterations
+        )
     }
 }
 
@@ -96,7 +110,12 @@ impl<'a> ServerExchange<'a> {
     #[must_use]
     pub fn new(verifier: &'a Verifier) -> Self {
         let empty = String::new;
-        Self { verifier, client_first_bare: empty(), server_first: empty(), nonce: empty() }
+        Self {
+            verifier,
+            client_first_bare: empty(),
+            server_first: empty(),
+            nonce: empty(),
+        }
     }
 
     /// Reads the client-first message and answers the server-first message.
@@ -138,7 +157,10 @@ impl<'a> ServerExchange<'a> {
         if !fresh || !matches!(header, "biws" | "eSws") {
             return Err(ScramError::Malformed);
         }
-        let auth = format!("{},{},{without_proof}", self.client_first_bare, self.server_first);
+        let auth = format!(
+            "{},{},{without_proof}",
+            self.client_first_bare, self.server_first
+        );
         let signature = hmac(&self.verifier.stored_key, &[auth.as_bytes()]);
         let client_key = xor(&decode_key(proof)?, &signature);
         if !crate::md5::equal(&sha256(&client_key), &self.verifier.stored_key) {
