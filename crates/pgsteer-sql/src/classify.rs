@@ -33,12 +33,8 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
             .push(crate::Effect::Pin(crate::PinReason::AdvisoryLock));
     }
     let reads = statements.len() == 1 && reads(first);
-    // WRITES from the tokens counts only in a query: elsewhere the class already says it.
-    let from_tokens = if reads {
-        found.traits
-    } else {
-        found.traits & !bits::WRITES
-    };
+    // Outside queries the class says it all, and a parenthesis is no sign of a function.
+    let from_tokens = if reads { found.traits } else { 0 };
     analysis.traits = text_bits(text) | from_tokens;
     if analysis.traits & bits::WRITES == 0 {
         analysis.traits |= if reads {
