@@ -1,1 +1,18 @@
 //! Server connections: connect, authenticate, check out, reset, check in, retire.
+//!
+//! One set of pools per worker; nothing here is shared between threads but the atomic counts of
+//! connections per node. Knows nothing of clients, SQL or routing.
+
+mod buffer;
+mod channel;
+mod connect;
+mod connection;
+mod limits;
+mod pools;
+
+pub use buffer::{BUFFER_LEN, Buffer};
+pub use channel::{Channel, Stream};
+pub use connect::{ConnectError, Target, open_stream};
+pub use connection::{Connection, ServerKey, ServerLost};
+pub use limits::NodeLimits;
+pub use pools::{CheckoutError, Lease, PoolKey, Pools};

@@ -54,6 +54,12 @@ pub enum ScramError {
 #[derive(Clone)]
 pub struct SaltedPassword(Key);
 
+impl std::fmt::Debug for SaltedPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SaltedPassword(<hidden>)")
+    }
+}
+
 impl SaltedPassword {
     /// Derives it. Takes about a microsecond per three iterations.
     #[must_use]
@@ -180,7 +186,7 @@ mod tests {
             let mut server = ServerExchange::new(&verifier);
             let _ = server.first(a.as_bytes());
             let _ = server.last(b.as_bytes());
-            let mut client = ClientExchange::new().unwrap();
+            let client = ClientExchange::new().unwrap();
             let _ = client.challenge(a.as_bytes());
             let _ = client.verify(b.as_bytes());
         }

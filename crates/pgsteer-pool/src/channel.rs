@@ -1,0 +1,135 @@
+//! A socket with what was read and not understood yet, and what is to be written.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::Buffer;
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix domain.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => s.poll_read_ready(cx),
+            Self::Unix(s) => s.poll_read_ready(cx),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
+            Self::Unix(s) => Pin::new(s).poll_write(cx, bytes),
+        }
+    }
+}
+
+/// A socket with its buffers. While both are empty it occupies no buffer memory.
+#[derive(Debug)]
+pub struct Channel {
+    stream: Stream,
+    /// What was read and not consumed yet.
+    pub input: Buffer,
+    /// What is to be written before anything else.
+    pub output: BytesMut,
+}
+
+impl Channel {
+    /// A channel over a connected socket.
+    #[must_use]
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            input: Buffer::default(),
+            output: BytesMut::new(),
+        }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Ready when something (bytes, the end, an error) can be read. Takes no buffer.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
+    }
+
+    /// Reads what is there into `input`; 0 means the peer closed the connection.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.is_empty() {
+            // A buffer is taken only once there is something to put into it.
+            ready!(self.stream.poll_read_ready(cx))?;
+        }
+        let mut space = ReadBuf::new(self.input.space());
+        let result = ready!(self.stream.poll_read(cx, &mut space));
+        let len = space.filled().len();
+        self.input.filled(len);
+        self.input.consume(0);
+        Poll::Ready(result.map(|()| len))
+    }
+
+    /// Writes `output` until it is empty.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let len = ready!(self.stream.poll_write(cx, &self.output))?;
+            if len == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(len);
+        }
+        if self.output.capacity() > 0 {
+            self.output = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes some of `bytes`, provided that `output` is empty.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match ready!(self.stream.poll_write(cx, bytes))? {
+            0 if !bytes.is_empty() => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            len => Poll::Ready(Ok(len)),
+        }
+    }
+
+    /// Reads at least one byte into `input`; 0 means the peer closed the connection.
+    ///
+    /// # Errors
+    /// The socket failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was read is in `input`.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Writes `output` whole.
+    ///
+    /// # Errors
+    /// The socket failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was not written is still in `output`.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+    }
+}

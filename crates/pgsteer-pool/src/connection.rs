@@ -1,0 +1,110 @@
+//! One logged-in connection to a server.
+
+use std::io;
+use std::rc::Rc;
+
+use pgsteer_core::NodeId;
+use pgsteer_wire::backend::{TransactionStatus, tag};
+use pgsteer_wire::{HEADER_LEN, encode, frame};
+use thiserror::Error;
+
+use crate::Channel;
+use crate::limits::Slot;
+
+/// What a cancel request needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerKey {
+    /// Process id of the backend.
+    pub pid: u32,
+    /// Its secret.
+    pub key: Rc<[u8]>,
+}
+
+/// The server went away, or broke the protocol, which comes to the same.
+#[derive(Debug, Error)]
+pub enum ServerLost {
+    /// The socket failed.
+    #[error("connection to the server failed: {0}")]
+    Io(#[from] io::Error),
+    /// The server closed the connection.
+    #[error("server closed the connection unexpectedly")]
+    Closed,
+    /// Something that is no message, or no message that may come here.
+    #[error("server sent an invalid message")]
+    Protocol,
+}
+
+/// A connection that finished its login. Its transaction status is what the last ReadyForQuery
+/// said.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub channel: Channel,
+    /// The node it goes to.
+    pub node: NodeId,
+    /// For cancel requests.
+    pub key: ServerKey,
+    /// What the server reported at login.
+    pub parameters: Rc<Vec<(String, String)>>,
+    /// As the last ReadyForQuery said.
+    pub status: TransactionStatus,
+    pub(crate) slot: Option<Slot>,
+}
+
+/// Longest message that [`Connection::run`] reads whole, in bytes; ours.
+const MESSAGE_LEN_MAX: usize = 1 << 20;
+
+impl Connection {
+    /// Runs simple queries, one message each, in one round trip, and throws their answers away.
+    /// Gives the body of the first ErrorResponse, if there was one.
+    ///
+    /// # Errors
+    /// The connection is lost; it must not be used again.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a connection whose `run` was dropped must not be used again.
+    pub async fn run(&mut self, queries: &[&str]) -> Result<Option<Vec<u8>>, ServerLost> {
+        for query in queries {
+            encode::query(&mut self.channel.output, query);
+        }
+        self.channel.flush().await?;
+        let mut error = None;
+        for _ in queries {
+            let failed = self.read_until_ready().await?;
+            error = error.or(failed);
+        }
+        Ok(error)
+    }
+
+    async fn read_until_ready(&mut self) -> Result<Option<Vec<u8>>, ServerLost> {
+        let mut error = None;
+        loop {
+            let bytes = self.channel.input.bytes();
+            let header = frame::header(bytes).map_err(|_| ServerLost::Protocol)?;
+            let Some(header) = header.filter(|h| bytes.len() >= h.frame_len()) else {
+                if header.is_some_and(|h| h.body_len > MESSAGE_LEN_MAX) {
+                    return Err(ServerLost::Protocol);
+                }
+                if self.channel.fill().await? == 0 {
+                    return Err(ServerLost::Closed);
+                }
+                continue;
+            };
+            let body = bytes
+                .get(HEADER_LEN..header.frame_len())
+                .unwrap_or_default();
+            match header.tag {
+                tag::ERROR if error.is_none() => error = Some(body.to_vec()),
+                tag::READY => {
+                    self.status = TransactionStatus::from_body(body).ok_or(ServerLost::Protocol)?;
+                    self.channel.input.consume(header.frame_len());
+                    return Ok(error);
+                }
+                // Nobody is there who could send data.
+                tag::COPY_IN | tag::COPY_BOTH => return Err(ServerLost::Protocol),
+                _ => {}
+            }
+            self.channel.input.consume(header.frame_len());
+        }
+    }
+}

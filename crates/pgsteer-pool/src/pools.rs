@@ -1,0 +1,295 @@
+//! Idle connections of one worker, and the sessions that wait for one.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use pgsteer_core::NodeId;
+use pgsteer_core::settings::PoolSettings;
+use pgsteer_wire::backend::TransactionStatus;
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
+
+use crate::connect::{Connector, Login};
+use crate::limits::Slot;
+use crate::{ConnectError, Connection, NodeLimits, Target};
+
+/// Connections with the same key are interchangeable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// User it logged in as.
+    pub user: Rc<str>,
+    /// Database.
+    pub database: Rc<str>,
+    /// Node.
+    pub node: NodeId,
+}
+
+/// No connection was to be had.
+#[derive(Debug, Error)]
+pub enum CheckoutError {
+    /// Opening one failed.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// All are in use, and too many sessions wait already.
+    #[error("too many sessions wait for a connection to node {0}")]
+    QueueFull(NodeId),
+    /// All are in use, and none became free in time.
+    #[error("no connection to node {0} became free in time")]
+    Timeout(NodeId),
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+struct Waiter {
+    key: PoolKey,
+    hand_over: oneshot::Sender<Connection>,
+}
+
+#[derive(Default)]
+struct State {
+    idle: HashMap<PoolKey, Vec<Idle>, foldhash::fast::RandomState>,
+    waiters: VecDeque<Waiter>,
+}
+
+struct Shared {
+    state: RefCell<State>,
+    connector: Connector,
+    limits: NodeLimits,
+    settings: RefCell<PoolSettings>,
+}
+
+/// The pools of one worker.
+#[derive(Clone)]
+pub struct Pools(Rc<Shared>);
+
+/// A connection that belongs to one session. Dropped without [`Lease::release`] it is closed:
+/// what state it is in is not known then, and doubtful state is never used again.
+pub struct Lease {
+    connection: Option<Connection>,
+    key: PoolKey,
+    pools: Pools,
+}
+
+impl Lease {
+    /// The connection.
+    ///
+    /// # Panics
+    /// Never: only `release`, which consumes the lease, takes it out.
+    #[expect(clippy::expect_used, reason = "states the invariant of the option")]
+    pub fn connection(&mut self) -> &mut Connection {
+        self.connection
+            .as_mut()
+            .expect("taken by release only, which consumes the lease")
+    }
+
+    /// Gives the connection back: it is reset in the background and then used again. One that is
+    /// not idle, or does not reset, is closed.
+    pub fn release(mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
+        if connection.status != TransactionStatus::Idle || !quiet {
+            return;
+        }
+        let (pools, key) = (self.pools.clone(), self.key.clone());
+        // Tracked by nothing: ends with its own deadline, and holds only its connection.
+        tokio::task::spawn_local(async move {
+            let (query, limit) = {
+                let settings = pools.0.settings.borrow();
+                (settings.reset_query.clone(), settings.connect_timeout)
+            };
+            let reset = timeout(limit, connection.run(&[&*query])).await;
+            let clean = matches!(reset, Ok(Ok(None)));
+            if clean && connection.status == TransactionStatus::Idle {
+                pools.check_in(key, connection);
+            } else {
+                debug!(
+                    node = key.node.0,
+                    "closed a server connection that did not reset"
+                );
+            }
+        });
+    }
+}
+
+impl Pools {
+    /// Empty pools.
+    #[must_use]
+    pub fn new(settings: PoolSettings, limits: NodeLimits) -> Self {
+        Self(Rc::new(Shared {
+            state: RefCell::default(),
+            connector: Connector::default(),
+            limits,
+            settings: RefCell::new(settings),
+        }))
+    }
+
+    /// Uses other limits and waits from now on.
+    pub fn configure(&self, settings: &PoolSettings) {
+        if *self.0.settings.borrow() != *settings {
+            self.0.settings.replace(settings.clone());
+        }
+        self.0.connector.forget();
+    }
+
+    /// An idle connection, a new one, or the first that becomes free.
+    ///
+    /// # Errors
+    /// See [`CheckoutError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a connection that was handed over but not taken is closed.
+    pub async fn checkout(
+        &self,
+        key: PoolKey,
+        target: &Target,
+        password: Option<&str>,
+    ) -> Result<Lease, CheckoutError> {
+        let (wait, waiters_max, connections_max) = {
+            let s = self.0.settings.borrow();
+            (
+                s.checkout_timeout,
+                s.waiters_max,
+                s.connections_per_node_max,
+            )
+        };
+        let deadline = Instant::now() + wait;
+        loop {
+            let ready = self.pop_idle(&key);
+            let connection = if ready.is_some() {
+                ready
+            } else if let Some(slot) = self.0.limits.take(key.node, connections_max) {
+                Some(self.open(&key, target, password, slot).await?)
+            } else if self.0.state.borrow().waiters.len() >= waiters_max {
+                return Err(CheckoutError::QueueFull(key.node));
+            } else {
+                self.wait(&key, deadline).await?
+            };
+            if let Some(connection) = connection {
+                return Ok(Lease {
+                    connection: Some(connection),
+                    key,
+                    pools: self.clone(),
+                });
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        password: Option<&str>,
+        slot: Slot,
+    ) -> Result<Connection, CheckoutError> {
+        let limit = self.0.settings.borrow().connect_timeout;
+        let login = Login {
+            user: &key.user,
+            database: &key.database,
+            password,
+        };
+        let opened = timeout(limit, self.0.connector.connect(target, login)).await;
+        let mut connection = opened.map_err(|_| ConnectError::Timeout)??;
+        connection.slot = Some(slot);
+        Ok(connection)
+    }
+
+    /// Waits for a connection of this key, or for room to open one (`None`).
+    async fn wait(
+        &self,
+        key: &PoolKey,
+        deadline: Instant,
+    ) -> Result<Option<Connection>, CheckoutError> {
+        let (hand_over, taken) = oneshot::channel();
+        let waiter = Waiter {
+            key: key.clone(),
+            hand_over,
+        };
+        self.0.state.borrow_mut().waiters.push_back(waiter);
+        let _counted = self.0.limits.wait(key.node);
+        let either = async {
+            tokio::select! {
+                // Both branches are cancel safe: a connection handed over to a dropped receiver
+                // comes back to the sender.
+                connection = taken => connection.ok(),
+                () = self.0.limits.freed(key.node) => None,
+            }
+        };
+        timeout_at(deadline, either)
+            .await
+            .map_err(|_| CheckoutError::Timeout(key.node))
+    }
+
+    fn pop_idle(&self, key: &PoolKey) -> Option<Connection> {
+        let mut state = self.0.state.borrow_mut();
+        let idle = state.idle.get_mut(key)?;
+        while let Some(Idle { connection, .. }) = idle.pop() {
+            // Something to read on an idle connection means that the server said goodbye.
+            let mut nobody = Context::from_waker(Waker::noop());
+            if connection.channel.poll_readable(&mut nobody).is_pending() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn check_in(&self, key: PoolKey, mut connection: Connection) {
+        let mut state = self.0.state.borrow_mut();
+        state.waiters.retain(|w| !w.hand_over.is_closed());
+        while let Some(at) = state.waiters.iter().position(|w| w.key == key) {
+            let Some(waiter) = state.waiters.remove(at) else {
+                break;
+            };
+            match waiter.hand_over.send(connection) {
+                Ok(()) => return,
+                Err(back) => connection = back,
+            }
+        }
+        if self.0.limits.is_wanted(key.node) {
+            // Somebody else, perhaps on another worker, needs the room more.
+            drop(connection);
+        } else {
+            let idle = Idle {
+                connection,
+                since: Instant::now(),
+            };
+            state.idle.entry(key).or_default().push(idle);
+        }
+    }
+
+    /// Closes connections that nobody used for too long, that their server closed, or whose room
+    /// somebody waits for. To be called about once a second.
+    pub fn sweep(&self) {
+        let idle_timeout = self.0.settings.borrow().idle_timeout;
+        let mut state = self.0.state.borrow_mut();
+        state.waiters.retain(|w| !w.hand_over.is_closed());
+        let mut nobody = Context::from_waker(Waker::noop());
+        state.idle.retain(|key, idle| {
+            if self.0.limits.is_wanted(key.node) {
+                idle.clear();
+            }
+            idle.retain(|i| {
+                let quiet = i.connection.channel.poll_readable(&mut nobody).is_pending();
+                quiet && i.since.elapsed() < idle_timeout
+            });
+            !idle.is_empty()
+        });
+    }
+
+    /// Closes all idle connections to a node, for instance because it went down.
+    pub fn forget_node(&self, node: NodeId) {
+        self.0
+            .state
+            .borrow_mut()
+            .idle
+            .retain(|key, _| key.node != node);
+    }
+}
