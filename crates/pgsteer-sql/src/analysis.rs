@@ -93,14 +93,21 @@ pub enum Effect {
     Release(Box<str>),
     /// ROLLBACK TO.
     RollbackTo(Box<str>),
-    /// SET TRANSACTION, or SET LOCAL of one of its parameters.
-    SetTransaction(TransactionMode),
+    /// SET TRANSACTION, or SET of one of its parameters.
+    SetTransaction {
+        /// What it sets.
+        mode: TransactionMode,
+        /// The statement as it was written, to be run on another server.
+        text: Box<str>,
+    },
     /// SET or RESET of a parameter, SET ROLE, SET SESSION AUTHORIZATION, SET TIME ZONE.
     Set {
         /// Name in lower case; `SET SESSION CHARACTERISTICS` has one of its own.
         name: Box<str>,
         /// Until the end of the transaction only.
         local: bool,
+        /// The statement as it was written, to be run on another server.
+        text: Box<str>,
     },
     /// RESET ALL.
     ResetAll,

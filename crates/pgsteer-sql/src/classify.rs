@@ -24,8 +24,10 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     };
     analysis.class = class(first);
     analysis.console = console(first).filter(|_| statements.len() == 1);
-    for statement in statements.iter().filter_map(inner) {
-        effects::collect(statement, &mut analysis.effects);
+    for statement in statements {
+        if let Some(node) = inner(statement) {
+            effects::collect(node, own_text(text, statement), &mut analysis.effects);
+        }
     }
     if found.session_lock {
         analysis
@@ -51,6 +53,19 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     }
     analysis.names = found.names;
     analysis
+}
+
+/// The part of the text that is this statement; a length of zero means up to the end.
+fn own_text<'a>(text: &'a str, statement: &RawStmt) -> &'a str {
+    let start = usize::try_from(statement.stmt_location).unwrap_or(0);
+    let rest = text.get(start..).unwrap_or(text);
+    let len = usize::try_from(statement.stmt_len).unwrap_or(0);
+    let own = if len == 0 {
+        rest
+    } else {
+        rest.get(..len).unwrap_or(rest)
+    };
+    own.trim().trim_end_matches(';')
 }
 
 fn inner(statement: &RawStmt) -> Option<&NodeEnum> {

@@ -8,12 +8,12 @@ use pg_query::protobuf::{
 
 use crate::analysis::{Effect, Isolation, PinReason, TransactionMode};
 
-/// Appends the effects of one statement.
-pub(crate) fn collect(statement: &NodeEnum, effects: &mut Vec<Effect>) {
+/// Appends the effects of one statement, whose own text is `text`.
+pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect>) {
     use NodeEnum as N;
     match statement {
         N::TransactionStmt(s) => effects.extend(transaction(s)),
-        N::VariableSetStmt(s) => effects.push(set(s)),
+        N::VariableSetStmt(s) => effects.push(set(s, text)),
         N::DiscardStmt(s) => match s.target() {
             DiscardMode::DiscardAll => effects.push(Effect::DiscardAll),
             DiscardMode::DiscardTemp
@@ -70,19 +70,25 @@ fn transaction(statement: &TransactionStmt) -> Option<Effect> {
     })
 }
 
-fn set(statement: &VariableSetStmt) -> Effect {
+fn set(statement: &VariableSetStmt, text: &str) -> Effect {
+    let text = Box::from(text);
     let name = statement.name.to_lowercase();
     match (statement.kind(), name.as_str()) {
         (VariableSetKind::VarResetAll, _) => Effect::ResetAll,
-        (VariableSetKind::VarSetMulti, "transaction") => {
-            Effect::SetTransaction(mode(&statement.args))
-        }
+        (VariableSetKind::VarSetMulti, "transaction") => Effect::SetTransaction {
+            mode: mode(&statement.args),
+            text,
+        },
         (_, "transaction_read_only" | "transaction_isolation" | "transaction_deferrable") => {
-            Effect::SetTransaction(parameter_mode(&name, &statement.args))
+            Effect::SetTransaction {
+                mode: parameter_mode(&name, &statement.args),
+                text,
+            }
         }
         _ => Effect::Set {
             name: name.into(),
             local: statement.is_local,
+            text,
         },
     }
 }

@@ -130,25 +130,45 @@ fn classes_and_traits() {
     }
 }
 
-#[test]
-fn effects() {
-    let mode = |read_only, isolation| TransactionMode {
+fn set(name: &str, local: bool, text: &str) -> Effect {
+    Effect::Set {
+        name: name.into(),
+        local,
+        text: text.into(),
+    }
+}
+
+fn mode(read_only: Option<bool>, isolation: Option<Isolation>) -> TransactionMode {
+    TransactionMode {
         read_only,
         isolation,
+    }
+}
+
+#[test]
+fn effects() {
+    let serializable = mode(Some(true), Some(Isolation::Serializable));
+    let repeatable = mode(None, Some(Isolation::RepeatableRead));
+    let set_transaction = |mode, text: &str| Effect::SetTransaction {
+        mode,
+        text: text.into(),
     };
     for (text, effect) in [
         ("BEGIN", Effect::Begin(mode(None, None))),
         (
             "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
-            Effect::Begin(mode(Some(true), Some(Isolation::Serializable))),
+            Effect::Begin(serializable),
         ),
         (
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-            Effect::SetTransaction(mode(None, Some(Isolation::RepeatableRead))),
+            " SET TRANSACTION ISOLATION LEVEL REPEATABLE READ ;",
+            set_transaction(
+                repeatable,
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            ),
         ),
         (
             "SET transaction_read_only = off",
-            Effect::SetTransaction(mode(Some(false), None)),
+            set_transaction(mode(Some(false), None), "SET transaction_read_only = off"),
         ),
         ("COMMIT AND CHAIN", Effect::Commit { chain: true }),
         ("ABORT", Effect::Rollback { chain: false }),
@@ -156,32 +176,14 @@ fn effects() {
         ("ROLLBACK TO a", Effect::RollbackTo("a".into())),
         (
             "SET LOCAL Work_Mem = 1",
-            Effect::Set {
-                name: "work_mem".into(),
-                local: true,
-            },
+            set("work_mem", true, "SET LOCAL Work_Mem = 1"),
         ),
-        (
-            "RESET work_mem",
-            Effect::Set {
-                name: "work_mem".into(),
-                local: false,
-            },
-        ),
+        ("RESET work_mem", set("work_mem", false, "RESET work_mem")),
         (
             "SET TIME ZONE 'UTC'",
-            Effect::Set {
-                name: "timezone".into(),
-                local: false,
-            },
+            set("timezone", false, "SET TIME ZONE 'UTC'"),
         ),
-        (
-            "SET ROLE x",
-            Effect::Set {
-                name: "role".into(),
-                local: false,
-            },
-        ),
+        ("SET ROLE x", set("role", false, "SET ROLE x")),
         ("RESET ALL", Effect::ResetAll),
         ("DISCARD ALL", Effect::DiscardAll),
     ] {
