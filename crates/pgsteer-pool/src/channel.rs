@@ -50,6 +50,8 @@ pub struct Channel {
     pub input: Buffer,
     /// What is to be written before anything else.
     pub output: BytesMut,
+    // Memory that `output` may keep while it is empty, in bytes.
+    output_kept: usize,
 }
 
 impl Channel {
@@ -97,7 +99,7 @@ impl Channel {
             }
             self.output.advance(len);
         }
-        if self.output.capacity() > 0 {
+        if self.output.capacity() > self.output_kept {
             self.output = BytesMut::new();
         }
         Poll::Ready(Ok(()))

@@ -74,7 +74,12 @@ pub enum PinReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// BEGIN or START TRANSACTION.
-    Begin(TransactionMode),
+    Begin {
+        /// Its options.
+        mode: TransactionMode,
+        /// The statement as it was written, to be run on a server later.
+        text: Box<str>,
+    },
     /// COMMIT or END.
     Commit {
         /// AND CHAIN.

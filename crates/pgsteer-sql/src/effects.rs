@@ -12,7 +12,7 @@ use crate::analysis::{Effect, Isolation, PinReason, TransactionMode};
 pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect>) {
     use NodeEnum as N;
     match statement {
-        N::TransactionStmt(s) => effects.extend(transaction(s)),
+        N::TransactionStmt(s) => effects.extend(transaction(s, text)),
         N::VariableSetStmt(s) => effects.push(set(s, text)),
         N::DiscardStmt(s) => match s.target() {
             DiscardMode::DiscardAll => effects.push(Effect::DiscardAll),
@@ -54,12 +54,15 @@ fn temporary(relation: Option<&RangeVar>, effects: &mut Vec<Effect>) {
     }
 }
 
-fn transaction(statement: &TransactionStmt) -> Option<Effect> {
+fn transaction(statement: &TransactionStmt, text: &str) -> Option<Effect> {
     use TransactionStmtKind as K;
     let savepoint = || Box::from(statement.savepoint_name.as_str());
     let chain = statement.chain;
     Some(match statement.kind() {
-        K::TransStmtBegin | K::TransStmtStart => Effect::Begin(mode(&statement.options)),
+        K::TransStmtBegin | K::TransStmtStart => Effect::Begin {
+            mode: mode(&statement.options),
+            text: text.into(),
+        },
         K::TransStmtCommit => Effect::Commit { chain },
         K::TransStmtRollback => Effect::Rollback { chain },
         K::TransStmtSavepoint => Effect::Savepoint(savepoint()),

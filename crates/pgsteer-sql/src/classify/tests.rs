@@ -145,16 +145,19 @@ fn mode(read_only: Option<bool>, isolation: Option<Isolation>) -> TransactionMod
     }
 }
 
+const SERIALIZABLE: &str = "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY";
+
 #[test]
 fn effects() {
     let serializable = mode(Some(true), Some(Isolation::Serializable));
     let repeatable = mode(None, Some(Isolation::RepeatableRead));
+    let begin = |mode, text: &str| Effect::Begin { mode, text: text.into() };
     let set_transaction = |mode, text: &str| Effect::SetTransaction {
         mode,
         text: text.into(),
     };
     for (text, effect) in [
-        ("BEGIN", Effect::Begin(mode(None, None))),
+        ("BEGIN;", begin(mode(None, None), "BEGIN")),
         (
             "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
             Effect::Begin(serializable),

@@ -1,0 +1,298 @@
+//! The outstanding queue: requests sent to a server whose answers are still due, and what to do
+//! with each answer. Hot: runs for every frame a server sends. No I/O.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use pgsteer_sql::Analysis;
+use pgsteer_wire::backend::{TransactionStatus, tag};
+use pgsteer_wire::error_response::ErrorFields;
+use pgsteer_wire::{HEADER_LEN, frame};
+
+/// A request whose answer is due.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Parse { name: Box<[u8]>, id: u64 },
+    Bind,
+    Describe,
+    Execute(Option<Rc<Analysis>>),
+    Close,
+    Query,
+    Call,
+    Sync,
+    /// Something that fails on purpose, so that the server undoes what came before it.
+    Abort,
+}
+
+/// A Parse that failed, or came after something that failed.
+#[derive(Debug)]
+pub(crate) struct LostParse {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) id: u64,
+    /// The proxy repeated it for the client, who had its ParseComplete long ago.
+    pub(crate) hidden: bool,
+}
+
+#[derive(Debug)]
+struct Expected {
+    request: Request,
+    /// The proxy asked, not the client: the answer is dropped.
+    hidden: bool,
+}
+
+/// What the server sent is not what the protocol allows here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Violation;
+
+/// What to do next with the bytes that came from the server.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Forward so many bytes; then, if `ready`, the exchange is over.
+    Forward { len: usize, ready: Option<TransactionStatus> },
+    /// Throw so many bytes away; `ready` as above.
+    Drop { len: usize, ready: Option<TransactionStatus> },
+    /// Not enough bytes yet.
+    Wait,
+    /// The server goes away and says so in this message of so many bytes.
+    Leaving { len: usize },
+}
+
+/// Bytes of an error that are enough to read its severity and code.
+const ERROR_PEEK_LEN: usize = 512;
+
+/// Longest command tag that matters to us (`ROLLBACK PREPARED`).
+const TAG_LEN: usize = 24;
+
+/// State of one exchange with a server.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    expected: VecDeque<Expected>,
+    // Bytes of a frame whose beginning was dealt with already.
+    body_left: usize,
+    /// The server takes copy data.
+    pub(crate) copy_in: bool,
+    /// Bytes of a client's frame that are still to be passed on to the server.
+    pub(crate) up_left: usize,
+    /// An error came since the last ReadyForQuery.
+    pub(crate) error: bool,
+    /// Bytes were forwarded since the exchange began.
+    pub(crate) answered: bool,
+    /// Executed statements that succeeded and have effects.
+    pub(crate) succeeded: Vec<Rc<Analysis>>,
+    /// Parse requests that an error swept away.
+    pub(crate) lost: Vec<LostParse>,
+    tag: [u8; TAG_LEN],
+    tag_len: usize,
+}
+
+impl Flow {
+    /// A request was sent.
+    pub(crate) fn expect(&mut self, request: Request) {
+        self.expected.push_back(Expected { request, hidden: false });
+    }
+
+    /// A request was sent that the client knows nothing of.
+    pub(crate) fn expect_hidden(&mut self, request: Request) {
+        self.expected.push_back(Expected { request, hidden: true });
+    }
+
+    /// Whether every answer has come.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.expected.is_empty()
+    }
+
+    /// Whether the end of a message cannot be told apart from the beginning of another, so that
+    /// nothing of our own may be written to the client.
+    pub(crate) fn is_inside_frame(&self) -> bool {
+        self.body_left > 0
+    }
+
+    /// The last command tag.
+    pub(crate) fn command_tag(&self) -> &[u8] {
+        self.tag.get(..self.tag_len).unwrap_or_default()
+    }
+
+    /// A new exchange begins.
+    pub(crate) fn begin(&mut self) {
+        self.error = false;
+        self.answered = false;
+        self.tag_len = 0;
+        self.succeeded.clear();
+        self.lost.clear();
+    }
+
+    /// The connection is gone; nothing is due any more.
+    pub(crate) fn abandon(&mut self) {
+        self.expected.clear();
+        (self.body_left, self.up_left, self.copy_in) = (0, 0, false);
+    }
+
+    /// Looks at what came from the server.
+    pub(crate) fn next(&mut self, input: &[u8]) -> Result<Next, Violation> {
+        if self.body_left > 0 {
+            let len = self.body_left.min(input.len());
+            self.body_left -= len;
+            return Ok(if len == 0 { Next::Wait } else { Next::Forward { len, ready: None } });
+        }
+        let mut done = 0;
+        while let Some(header) =
+            frame::header(input.get(done..).unwrap_or_default()).map_err(|_| Violation)?
+        {
+            let rest = input.get(done..).unwrap_or_default();
+            let (len, have) = (header.frame_len(), rest.len());
+            match header.tag {
+                // Rows, copied data, their descriptions, notices: passed on as they come.
+                tag::ROW_DESCRIPTION | tag::NO_DATA => self.described(),
+                b'D' | b'd' | b't' | b'N' | b'A' | b'H' | b'c' => {}
+                _ if have < len && (header.tag != tag::ERROR || have < ERROR_PEEK_LEN) => break,
+                tag => {
+                    let body = rest.get(HEADER_LEN..len.min(have)).unwrap_or_default();
+                    match self.open(tag, body)? {
+                        Step::Forward => {}
+                        stop if done > 0 && stop.wants_clean_start() => {
+                            // What comes before it goes first; then it is opened again, which
+                            // is why such steps change nothing yet.
+                            return Ok(Next::Forward { len: done, ready: None });
+                        }
+                        Step::Drop => return Ok(Next::Drop { len, ready: None }),
+                        Step::DropReady(status) => {
+                            return Ok(Next::Drop { len, ready: Some(status) });
+                        }
+                        Step::Ready(status) => {
+                            return Ok(Next::Forward { len: done + len, ready: Some(status) });
+                        }
+                        Step::Leaving => return Ok(Next::Leaving { len }),
+                    }
+                }
+            }
+            if have < len {
+                self.body_left = len - have;
+                return Ok(Next::Forward { len: input.len(), ready: None });
+            }
+            done += len;
+        }
+        Ok(if done == 0 { Next::Wait } else { Next::Forward { len: done, ready: None } })
+    }
+
+    /// Deals with a frame that concerns the queue.
+    fn open(&mut self, tag: u8, body: &[u8]) -> Result<Step, Violation> {
+        match tag {
+            tag::PARSE_COMPLETE => self.answer(|r| matches!(r, Request::Parse { .. })),
+            tag::BIND_COMPLETE => self.answer(|r| matches!(r, Request::Bind)),
+            tag::CLOSE_COMPLETE => self.answer(|r| matches!(r, Request::Close)),
+            tag::COMMAND_COMPLETE | tag::EMPTY_QUERY => {
+                self.complete(body);
+                Ok(Step::Forward)
+            }
+            tag::PORTAL_SUSPENDED => self.answer(|r| matches!(r, Request::Execute(_))),
+            tag::COPY_IN | tag::COPY_BOTH => {
+                self.copy_in = true;
+                // The server ignores Sync while it copies.
+                self.expected.retain(|e| !matches!(e.request, Request::Sync));
+                Ok(Step::Forward)
+            }
+            tag::ERROR => Ok(self.failed(body)),
+            tag::READY => self.ready(body),
+            tag::PARAMETER_STATUS | tag::FUNCTION_CALL | tag::BACKEND_KEY_DATA => Ok(Step::Forward),
+            _ => Err(Violation),
+        }
+    }
+
+    fn answer(&mut self, fits: impl Fn(&Request) -> bool) -> Result<Step, Violation> {
+        match self.expected.front() {
+            Some(front) if fits(&front.request) => {
+                let hidden = front.hidden;
+                // A dropped frame is opened twice if others stand before it: see `undo`.
+                if !hidden {
+                    self.expected.pop_front();
+                }
+                Ok(if hidden { Step::Drop } else { Step::Forward })
+            }
+            _ => Err(Violation),
+        }
+    }
+
+    /// RowDescription or NoData ends the answer to Describe.
+    fn described(&mut self) {
+        if self.expected.front().is_some_and(|e| matches!(e.request, Request::Describe)) {
+            self.expected.pop_front();
+        }
+    }
+
+    fn complete(&mut self, body: &[u8]) {
+        let tag = pgsteer_wire::backend::command_tag(body);
+        self.tag_len = tag.len().min(TAG_LEN);
+        if let (Some(to), Some(from)) = (self.tag.get_mut(..self.tag_len), tag.get(..self.tag_len))
+        {
+            to.copy_from_slice(from);
+        }
+        self.copy_in = false;
+        let executed = |e: &Expected| matches!(e.request, Request::Execute(_));
+        if self.expected.front().is_some_and(executed)
+            && let Some(Expected { request: Request::Execute(analysis), .. }) =
+                self.expected.pop_front()
+        {
+            self.succeeded.extend(analysis);
+        }
+    }
+
+    fn failed(&mut self, body: &[u8]) -> Step {
+        if ErrorFields::new(body).is_server_leaving() {
+            return Step::Leaving;
+        }
+        if self.expected.front().is_some_and(|e| matches!(e.request, Request::Abort)) {
+            return Step::Drop;
+        }
+        self.error = true;
+        self.copy_in = false;
+        // After an error the server skips everything up to Sync; a simple query ends by itself.
+        let resumes =
+            |e: &Expected| matches!(e.request, Request::Sync | Request::Query | Request::Call);
+        while self.expected.front().is_some_and(|e| !resumes(e)) {
+            if let Some(Expected { request: Request::Parse { name, id }, hidden }) =
+                self.expected.pop_front()
+            {
+                self.lost.push(LostParse { name, id, hidden });
+            }
+        }
+        Step::Forward
+    }
+
+    fn ready(&mut self, body: &[u8]) -> Result<Step, Violation> {
+        let status = TransactionStatus::from_body(body).ok_or(Violation)?;
+        self.copy_in = false;
+        let front = self.expected.front().ok_or(Violation)?;
+        if !matches!(front.request, Request::Sync | Request::Query | Request::Call) {
+            return Err(Violation);
+        }
+        if front.hidden {
+            return Ok(Step::DropReady(status));
+        }
+        self.expected.pop_front();
+        Ok(Step::Ready(status))
+    }
+
+    /// A frame to be dropped was dropped.
+    pub(crate) fn dropped(&mut self) {
+        self.expected.pop_front();
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Forward,
+    Drop,
+    DropReady(TransactionStatus),
+    Ready(TransactionStatus),
+    Leaving,
+}
+
+impl Step {
+    /// Whether the frame must be first in what is handed out.
+    fn wants_clean_start(&self) -> bool {
+        matches!(self, Self::Drop | Self::DropReady(_) | Self::Leaving)
+    }
+}
+
+#[cfg(test)]
+mod tests;

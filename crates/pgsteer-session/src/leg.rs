@@ -1,0 +1,125 @@
+//! A session's hold on one node: the lease, and what that server was told already.
+
+use std::collections::HashMap;
+
+use pgsteer_core::NodeId;
+use pgsteer_pool::{Connection, Lease, ServerLost};
+use pgsteer_sql::PinReason;
+use pgsteer_wire::backend::TransactionStatus;
+
+use crate::journal::Settings;
+use crate::transaction::Transaction;
+
+/// Prepared statements by name, with the number of the Parse they come from.
+pub(crate) type Names = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;
+
+/// A lease on one node.
+pub(crate) struct Leg {
+    /// The node.
+    pub(crate) node: NodeId,
+    lease: Lease,
+    settings_seen: u64,
+    journal_seen: usize,
+    /// Prepared statements this server has.
+    pub(crate) prepared: Names,
+    /// Prepared statements the session closed and this server still has.
+    pub(crate) stale: Vec<Box<[u8]>>,
+    /// State on this server that no other could take over.
+    pub(crate) pinned: Option<PinReason>,
+}
+
+/// A server refused to be brought up to date, with this ErrorResponse body, or is gone.
+pub(crate) enum PrologueError {
+    Refused(Vec<u8>),
+    Lost(ServerLost),
+}
+
+impl Leg {
+    pub(crate) fn new(node: NodeId, lease: Lease) -> Self {
+        Self {
+            node,
+            lease,
+            settings_seen: 0,
+            journal_seen: 0,
+            prepared: Names::default(),
+            stale: Vec::new(),
+            pinned: None,
+        }
+    }
+
+    /// The connection.
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        self.lease.connection()
+    }
+
+    /// The connection, to look at.
+    pub(crate) fn peek(&self) -> &Connection {
+        self.lease.peek()
+    }
+
+    /// Transaction status of the server.
+    pub(crate) fn status(&self) -> TransactionStatus {
+        self.lease.peek().status
+    }
+
+    /// Whether the server is inside a transaction.
+    pub(crate) fn in_transaction(&self) -> bool {
+        self.status() != TransactionStatus::Idle
+    }
+
+    /// Tells the server what it does not know yet: parameters, BEGIN, savepoints. Costs a round
+    /// trip only if there is something to tell. Each message runs by itself, because BEGIN in one
+    /// string with parameters would make those part of the transaction.
+    pub(crate) async fn bring_up_to_date(
+        &mut self,
+        settings: &Settings,
+        transaction: &Transaction,
+    ) -> Result<(), PrologueError> {
+        let began = self.in_transaction();
+        let set = if began { String::new() } else { settings.missing(self.settings_seen) };
+        let mut begin = String::new();
+        if let Transaction::Open(open) = transaction {
+            if !began {
+                self.journal_seen = 0;
+                begin.push_str(&open.begin);
+            }
+            let notes = open.journal.missing(self.journal_seen);
+            if !notes.is_empty() {
+                begin.push_str(if begin.is_empty() { "" } else { "; " });
+                begin.push_str(&notes);
+            }
+        }
+        let both = [set.as_str(), begin.as_str()];
+        let queries: Vec<&str> = both.into_iter().filter(|q| !q.is_empty()).collect();
+        if !queries.is_empty() {
+            match self.lease.connection().run(&queries).await {
+                Ok(None) => {}
+                Ok(Some(error)) => return Err(PrologueError::Refused(error)),
+                Err(lost) => return Err(PrologueError::Lost(lost)),
+            }
+        }
+        self.note_up_to_date(settings, transaction);
+        Ok(())
+    }
+
+    /// The server itself ran the statement that changed settings or journal.
+    pub(crate) fn note_up_to_date(&mut self, settings: &Settings, transaction: &Transaction) {
+        self.settings_seen = settings.latest();
+        self.journal_seen = transaction.open().map_or(0, |open| open.journal.len());
+    }
+
+    /// Whether the server was told everything.
+    pub(crate) fn is_up_to_date(&self, settings: &Settings, transaction: &Transaction) -> bool {
+        match transaction {
+            Transaction::Open(open) => {
+                self.in_transaction() && self.journal_seen == open.journal.len()
+            }
+            _ => self.in_transaction() || self.settings_seen == settings.latest(),
+        }
+    }
+
+    /// Gives the server back.
+    pub(crate) fn release(self) {
+        self.lease.release();
+    }
+}

@@ -1,0 +1,278 @@
+//! The policies of one worker: asks the plugins in order, remembers answers, survives failures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgsteer_core::policy::{
+    Candidate, Decision, Marks, Opening, Plugin, PolicyError, Rejection, Reuse, Route, Router,
+    SessionFacts, StatementFacts,
+};
+use pgsteer_core::settings::OnFailure;
+use pgsteer_core::{Generation, Snapshot, Topology};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::decision_cache::{DecisionCache, Key};
+
+/// What one plugin knows of one session.
+#[derive(Clone, Debug, Default)]
+struct PluginSession {
+    opening: Opening,
+    marks: Marks,
+}
+
+/// What the plugins know of one session. Opened again when plugins or topology changed.
+#[derive(Debug, Default)]
+pub(crate) struct SessionPolicies {
+    generation: Option<(Generation, u64)>,
+    plugins: Vec<PluginSession>,
+}
+
+impl SessionPolicies {
+    /// Nodes for balanced reads, as the plugin that said so named them.
+    pub(crate) fn candidates(&self, plugin: usize) -> &[Candidate] {
+        self.plugins.get(plugin).map_or(&[], |p| &p.opening.candidates)
+    }
+
+    /// The first plugin that names nodes for balanced reads.
+    pub(crate) fn first_candidates(&self) -> &[Candidate] {
+        let named = |p: &&PluginSession| !p.opening.candidates.is_empty();
+        self.plugins.iter().find(named).map_or(&[], |p| &p.opening.candidates)
+    }
+
+    /// A statement succeeded: its marks hold from now on.
+    pub(crate) fn mark(&mut self, verdict: &Verdict, in_transaction: bool) {
+        if let Some(plugin) = self.plugins.get_mut(verdict.plugin) {
+            plugin.marks.session |= verdict.marks.session;
+            if in_transaction {
+                plugin.marks.transaction |= verdict.marks.transaction;
+            }
+        }
+    }
+
+    /// The transaction ended.
+    pub(crate) fn clear_transaction_marks(&mut self) {
+        for plugin in &mut self.plugins {
+            plugin.marks.transaction = 0;
+        }
+    }
+
+    /// One number for all that the answers may depend on.
+    fn class(&self) -> u64 {
+        self.plugins.iter().fold(0, |all, p| {
+            let marks = u64::from(p.marks.transaction) << 32 | u64::from(p.marks.session);
+            (all.rotate_left(17) ^ marks).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                ^ u64::from(p.opening.class)
+        })
+    }
+}
+
+/// What the plugins said about a statement.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    /// Where it runs.
+    pub(crate) route: Route,
+    /// Which plugin said so.
+    pub(crate) plugin: usize,
+    /// Marks to set when it has succeeded.
+    pub(crate) marks: Marks,
+}
+
+/// Failures in a row after which a plugin is left alone for a while.
+const FAILURES_MAX: u32 = 5;
+/// First and longest time it is left alone.
+const REST_MIN: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(300);
+
+struct Seat {
+    plugin: Arc<Plugin>,
+    router: Option<Box<dyn Router>>,
+    failures: u32,
+    rest: Duration,
+    rests_until: Option<Instant>,
+}
+
+impl Seat {
+    fn new(plugin: &Arc<Plugin>) -> Self {
+        let plugin = Arc::clone(plugin);
+        Self { plugin, router: None, failures: 0, rest: REST_MIN, rests_until: None }
+    }
+
+    /// Asks the plugin; `None` if it is resting.
+    fn ask<T>(
+        &mut self,
+        worker: usize,
+        topology: &Topology,
+        question: impl FnOnce(&mut dyn Router) -> Result<T, PolicyError>,
+    ) -> Option<Result<T, PolicyError>> {
+        if self.rests_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        self.plugin.counters(worker).calls.add(1);
+        let answer = self.router(worker, topology).and_then(question);
+        match &answer {
+            Ok(_) => (self.failures, self.rest, self.rests_until) = (0, REST_MIN, None),
+            Err(error) => self.failed(worker, error),
+        }
+        Some(answer)
+    }
+
+    fn router(
+        &mut self,
+        worker: usize,
+        topology: &Topology,
+    ) -> Result<&mut dyn Router, PolicyError> {
+        let router = match self.router.take() {
+            Some(router) => router,
+            None => {
+                let mut fresh = self.plugin.instance(worker)?;
+                fresh.topology_changed(topology)?;
+                fresh
+            }
+        };
+        Ok(&mut **self.router.insert(router))
+    }
+
+    /// Whatever state the instance is in is not trusted any more.
+    fn failed(&mut self, worker: usize, error: &PolicyError) {
+        self.router = None;
+        self.plugin.counters(worker).failures.add(1);
+        self.failures += 1;
+        let plugin = &self.plugin.file_name;
+        if self.failures == 1 {
+            warn!(plugin, class = ?error.class, reason = %error.reason, "plugin failed");
+        }
+        if self.failures >= FAILURES_MAX {
+            warn!(plugin, rest = ?self.rest, "plugin fails again and again and is left alone");
+            self.rests_until = Some(Instant::now() + self.rest);
+            self.rest = (self.rest * 2).min(REST_MAX);
+        }
+    }
+}
+
+/// The plugins of one worker.
+pub(crate) struct Policies {
+    worker: usize,
+    generation: Option<(Generation, u64)>,
+    topology: Arc<Topology>,
+    seats: Vec<Seat>,
+    cache: DecisionCache,
+}
+
+impl Policies {
+    pub(crate) fn new(worker: usize, snapshot: &Snapshot) -> Self {
+        let mut new = Self {
+            worker,
+            generation: None,
+            topology: Arc::clone(&snapshot.topology),
+            seats: Vec::new(),
+            cache: DecisionCache::new(),
+        };
+        new.refresh(snapshot);
+        new
+    }
+
+    /// Takes over the plugins and the topology of a snapshot. Costs a comparison if both are the
+    /// ones in use; to be called before every other question.
+    pub(crate) fn refresh(&mut self, snapshot: &Snapshot) {
+        let generation = (snapshot.policies.generation, snapshot.topology.epoch);
+        if self.generation == Some(generation) {
+            return;
+        }
+        let topology_changed = self.generation.is_some_and(|(_, epoch)| epoch != generation.1);
+        self.generation = Some(generation);
+        self.topology = Arc::clone(&snapshot.topology);
+        self.cache.clear();
+        let mut old = std::mem::take(&mut self.seats);
+        for plugin in &snapshot.policies.plugins {
+            let kept = old.iter().position(|seat| Arc::ptr_eq(&seat.plugin, plugin));
+            let mut seat = kept.map_or_else(|| Seat::new(plugin), |at| old.swap_remove(at));
+            if topology_changed && let Some(router) = &mut seat.router {
+                if let Err(error) = router.topology_changed(&self.topology) {
+                    seat.failed(self.worker, &error);
+                }
+            }
+            self.seats.push(seat);
+        }
+    }
+
+    /// Opens the session at every plugin, unless it is open under this generation.
+    pub(crate) fn open(&mut self, session: &mut SessionPolicies, facts: &SessionFacts<'_>) {
+        if session.generation == self.generation {
+            return;
+        }
+        let fresh = session.generation.is_none();
+        let kept = self.generation.map(|g| g.0) == session.generation.map(|g| g.0);
+        session.generation = self.generation;
+        let old = std::mem::take(&mut session.plugins);
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            let asked = seat.ask(self.worker, &self.topology, |r| r.open(facts));
+            let opening = asked.and_then(Result::ok).unwrap_or_default();
+            // Marks mean something only to the plugins that made them.
+            let marks = old.get(index).filter(|_| kept && !fresh).map_or_else(Marks::default, |o| o.marks);
+            session.plugins.push(PluginSession { opening, marks });
+        }
+    }
+
+    /// Asks where a statement runs.
+    pub(crate) fn decide(
+        &mut self,
+        session: &SessionPolicies,
+        facts: &StatementFacts<'_>,
+    ) -> Verdict {
+        let key = Key::new(facts, session.class());
+        if let Some(verdict) = self.cache.get(key) {
+            if let Some(seat) = self.seats.get(verdict.plugin) {
+                seat.plugin.counters(self.worker).cached.add(1);
+            }
+            return verdict;
+        }
+        let (verdict, reusable) = self.ask_all(session, facts);
+        if reusable {
+            self.cache.insert(key, &verdict);
+        }
+        verdict
+    }
+
+    fn ask_all(
+        &mut self,
+        session: &SessionPolicies,
+        facts: &StatementFacts<'_>,
+    ) -> (Verdict, bool) {
+        let mut reusable = true;
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            let Some(own) = session.plugins.get(index) else { break };
+            let facts = StatementFacts {
+                session_class: own.opening.class,
+                transaction_marks: own.marks.transaction,
+                session_marks: own.marks.session,
+                ..*facts
+            };
+            let answer = seat.ask(self.worker, &self.topology, |r| r.decide(&facts));
+            let Some(Ok(Decision { route, reuse, marks })) = answer else {
+                reusable = false;
+                if seat.plugin.on_failure == OnFailure::Reject {
+                    let route = Route::Reject(failure(&seat.plugin));
+                    return (Verdict { route, plugin: index, marks: Marks::default() }, false);
+                }
+                continue;
+            };
+            reusable &= reuse == Reuse::Statement
+                && seat.plugin.deterministic
+                && !seat.plugin.reads_sql;
+            if route != Route::Abstain {
+                return (Verdict { route, plugin: index, marks }, reusable);
+            }
+        }
+        let (route, marks) = (Route::Primary, Marks::default());
+        (Verdict { route, plugin: usize::MAX, marks }, reusable)
+    }
+}
+
+fn failure(plugin: &Plugin) -> Rejection {
+    Rejection {
+        sqlstate: "58000".to_owned(),
+        message: format!("plugin \"{}\" failed and this statement must not pass without it", plugin.name),
+        hint: Some("See the proxy's log, or SHOW pool_plugins.".to_owned()),
+    }
+}

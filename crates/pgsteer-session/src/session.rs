@@ -1,0 +1,379 @@
+//! One client from its login to its end: the outer loop, and what both protocols share.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use pgsteer_core::NodeId;
+use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Target};
+use pgsteer_sql::Analysis;
+use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
+use pgsteer_wire::frontend::tag;
+use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode, frame};
+use tokio::time::{Instant, timeout_at};
+
+use crate::cancel::{Registered, ServerTarget};
+use crate::end::{End, server_lost, server_lost_idle};
+use crate::flow::Flow;
+use crate::journal::Settings;
+use crate::leg::{Leg, PrologueError};
+use crate::relay::{Relay, RelayError, Stop, Until};
+use crate::steering::{Placement, Statement, Steering, Unplaced};
+use crate::transaction::Transaction;
+use crate::worker::Control;
+
+/// A statement a client prepared.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// Number of the Parse, unique in the session.
+    pub(crate) id: u64,
+    /// The Parse message, to be repeated on other servers.
+    pub(crate) frame: Box<[u8]>,
+    pub(crate) analysis: Rc<Analysis>,
+}
+
+/// Where a portal lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Portal {
+    /// Its node, or none if the proxy answers itself.
+    pub(crate) node: Option<NodeId>,
+    pub(crate) analysis: Option<Rc<Analysis>>,
+}
+
+type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
+
+/// A client that is logged in.
+pub(crate) struct Session {
+    pub(crate) client: Channel,
+    pub(crate) steering: Steering,
+    pub(crate) legs: Vec<Leg>,
+    pub(crate) flow: Flow,
+    pub(crate) transaction: Transaction,
+    pub(crate) settings: Settings,
+    /// Parameters of the startup packet, with the statements that set them.
+    pub(crate) startup: Vec<(Box<str>, Box<str>)>,
+    pub(crate) prepared: ByName<Rc<Prepared>>,
+    pub(crate) prepared_bytes: usize,
+    pub(crate) portals: ByName<Portal>,
+    pub(crate) next_parse: u64,
+    pub(crate) cancel: Registered,
+    pub(crate) control: Rc<Control>,
+}
+
+/// What woke an idle session.
+enum Woken {
+    Client,
+    Leg(usize),
+    Drain,
+}
+
+/// A leg could not be had.
+pub(crate) enum LegError {
+    /// The client is told, and the session goes on.
+    Reply(ErrorReply),
+    /// The server's own words, as body of an ErrorResponse.
+    Refused(Vec<u8>),
+    /// The node does not answer; another one may.
+    NodeFailed(ErrorReply),
+}
+
+impl Session {
+    /// Serves the client to the end.
+    pub(crate) async fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.step().await {
+                break end;
+            }
+        };
+        self.cancel.slot.stop();
+        match end {
+            End::Fatal(reply) => encode::error(&mut self.client.output, &reply),
+            End::Message(message) => self.client.output.extend_from_slice(&message),
+            End::Terminated | End::ClientGone | End::Broken => {}
+        }
+        // A client that does not read its last words is not waited for.
+        let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.flush()).await;
+        for leg in std::mem::take(&mut self.legs) {
+            self.let_go(leg);
+        }
+    }
+
+    /// Waits for something to do and does it.
+    async fn step(&mut self) -> Result<(), End> {
+        let Some(header) = self.client_frame()? else {
+            self.client.flush().await?;
+            return self.wait().await;
+        };
+        match header.tag {
+            tag::QUERY => self.simple_query(header).await,
+            tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH
+            | tag::SYNC => self.extended().await,
+            tag::FUNCTION_CALL => self.function_call(header).await,
+            tag::TERMINATE => Err(End::Terminated),
+            // Copied data that was on its way when the copy had failed already.
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => self.skip(header).await,
+            other => {
+                let text = format!("invalid frontend message type {other}");
+                Err(End::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text)))
+            }
+        }
+    }
+
+    /// The header of the client's next frame, if it is there.
+    pub(crate) fn client_frame(&self) -> Result<Option<Header>, End> {
+        Ok(frame::header(self.client.input.bytes())?)
+    }
+
+    /// Reads until a frame is there whole, or `len_max` bytes of it.
+    pub(crate) async fn complete(&mut self, header: Header, len_max: usize) -> Result<(), End> {
+        while self.client.input.len() < header.frame_len().min(len_max) {
+            if self.client.fill().await? == 0 {
+                return Err(End::ClientGone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws a frame away, however long it is.
+    pub(crate) async fn skip(&mut self, header: Header) -> Result<(), End> {
+        let mut left = header.frame_len();
+        loop {
+            let len = left.min(self.client.input.len());
+            self.client.input.consume(len);
+            left -= len;
+            if left == 0 {
+                return Ok(());
+            }
+            if self.client.fill().await? == 0 {
+                return Err(End::ClientGone);
+            }
+        }
+    }
+
+    /// Waits while nothing is going on; holds no buffer.
+    async fn wait(&mut self) -> Result<(), End> {
+        match self.woken().await? {
+            Woken::Client => match self.client.fill().await? {
+                0 => Err(End::ClientGone),
+                _ => Ok(()),
+            },
+            Woken::Leg(leg) => self.idle_message(leg).await,
+            Woken::Drain => {
+                let text = "terminating connection due to administrator command";
+                Err(End::Fatal(ErrorReply::fatal(SqlState::ADMIN_SHUTDOWN, text)))
+            }
+        }
+    }
+
+    async fn woken(&mut self) -> Result<Woken, End> {
+        let idle = self.transaction.is_none();
+        poll_fn(|cx| {
+            if self.control.drain.get() && idle {
+                return Poll::Ready(Ok(Woken::Drain));
+            }
+            if let Poll::Ready(ready) = self.client.poll_readable(cx) {
+                return Poll::Ready(ready.map(|()| Woken::Client).map_err(End::from));
+            }
+            for (index, leg) in self.legs.iter().enumerate() {
+                let channel = &leg.peek().channel;
+                if !channel.input.is_empty() || channel.poll_readable(cx).is_ready() {
+                    return Poll::Ready(Ok(Woken::Leg(index)));
+                }
+            }
+            let mut waker = self.control.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// A server said something while nothing was going on: notices and notifications are passed
+    /// on; if it goes away the session goes on without, unless it had state there.
+    async fn idle_message(&mut self, index: usize) -> Result<(), End> {
+        let Some(leg) = self.legs.get_mut(index) else { return Ok(()) };
+        let channel = &mut leg.connection().channel;
+        let bytes = channel.input.bytes();
+        let header = frame::header(bytes).ok().flatten();
+        if let Some(header) = header.filter(|h| bytes.len() >= h.frame_len()) {
+            let message = bytes.get(..header.frame_len()).unwrap_or_default();
+            if header.tag == backend_tag::ERROR {
+                let message = message.to_vec();
+                return self.leg_is_gone(index, Some(message));
+            }
+            self.client.output.extend_from_slice(message);
+            channel.input.consume(header.frame_len());
+            return Ok(());
+        }
+        match channel.fill().await {
+            Ok(len) if len > 0 => Ok(()),
+            _ => self.leg_is_gone(index, None),
+        }
+    }
+
+    fn leg_is_gone(&mut self, index: usize, last_words: Option<Vec<u8>>) -> Result<(), End> {
+        let leg = self.legs.remove(index);
+        self.cancel.slot.remove(leg.node);
+        if leg.pinned.is_none() && !leg.in_transaction() {
+            return Ok(());
+        }
+        Err(last_words.map_or_else(|| End::Fatal(server_lost_idle()), End::Message))
+    }
+
+    /// Gives a leg back, or closes it if it must not be used again.
+    pub(crate) fn let_go(&self, leg: Leg) {
+        if self.cancel.slot.remove(leg.node) {
+            leg.release();
+        }
+    }
+
+    /// Moves bytes between the client and a leg.
+    pub(crate) async fn relay(&mut self, node: NodeId, until: Until) -> Result<Stop, RelayError> {
+        let (client, flow) = (&mut self.client, &mut self.flow);
+        let leg = self.legs.iter_mut().find(|leg| leg.node == node);
+        let Some(leg) = leg else { return Err(RelayError::ServerLost(ServerLost::Closed)) };
+        Relay { client, server: leg.connection(), flow }.run(until).await
+    }
+
+    /// The leg on a node, if it is held.
+    pub(crate) fn held(&mut self, node: NodeId) -> Option<&mut Leg> {
+        self.legs.iter_mut().find(|leg| leg.node == node)
+    }
+
+    /// The end that follows from an exchange that could not go on.
+    pub(crate) fn end_of(&mut self, error: RelayError) -> End {
+        if self.flow.is_inside_frame() {
+            return End::Broken;
+        }
+        match error {
+            RelayError::ClientGone => End::ClientGone,
+            RelayError::ServerLost(_) => End::Fatal(server_lost()),
+            RelayError::ServerLeaving(message) => End::Message(message),
+            RelayError::ClientProtocol => {
+                let text = "invalid message during COPY";
+                End::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text))
+            }
+        }
+    }
+
+    /// Places a statement, waiting for a node if there is none now.
+    pub(crate) async fn place(
+        &mut self,
+        analysis: &Analysis,
+        text: Option<&[u8]>,
+        avoid: &[NodeId],
+    ) -> Result<Placement, ErrorReply> {
+        let wait = self.steering.snapshot.settings.pool.checkout_timeout;
+        let deadline = Instant::now() + wait;
+        loop {
+            let extended = text.is_some();
+            let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
+            let statement = Statement { analysis, text, extended };
+            let placed =
+                self.steering.place(&statement, &self.transaction, &self.legs, avoid);
+            match placed {
+                Ok(placement) => return Ok(placement),
+                Err(Unplaced::Refused(reply)) => return Err(reply),
+                Err(Unplaced::NoNode) => {}
+            }
+            let mut subscription = self.steering.worker.subscription.borrow().clone();
+            let changed = timeout_at(deadline, subscription.changed()).await;
+            if !matches!(changed, Ok(true)) || !self.transaction.is_none() {
+                return Err(no_node());
+            }
+        }
+    }
+
+    /// Sees to it that the session holds a leg on a node, and that it is up to date.
+    pub(crate) async fn need(&mut self, node: NodeId) -> Result<(), LegError> {
+        if self.held(node).is_none() {
+            self.lease(node).await?;
+        }
+        let (settings, transaction) = (&self.settings, &self.transaction);
+        let leg = self.legs.iter_mut().find(|leg| leg.node == node);
+        let Some(leg) = leg.filter(|leg| !leg.is_up_to_date(settings, transaction)) else {
+            return Ok(());
+        };
+        let Err(error) = leg.bring_up_to_date(settings, transaction).await else { return Ok(()) };
+        self.drop_leg(node);
+        Err(match error {
+            PrologueError::Refused(body) => LegError::Refused(body),
+            PrologueError::Lost(lost) => LegError::NodeFailed(ErrorReply::error(
+                SqlState::CONNECTION_FAILURE,
+                format!("connection to node {node} was lost: {lost}"),
+            )),
+        })
+    }
+
+    /// Closes a leg whose connection must not be used again.
+    pub(crate) fn drop_leg(&mut self, node: NodeId) {
+        self.legs.retain(|leg| leg.node != node);
+        self.cancel.slot.remove(node);
+        self.flow.abandon();
+    }
+
+    async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {
+        let Steering { snapshot, identity, worker, .. } = &self.steering;
+        let Some(known) = snapshot.topology.node(node) else {
+            return Err(LegError::Reply(no_node()));
+        };
+        let target = Target { node, host: known.host.clone(), port: known.port };
+        let (user, database) = (Rc::clone(&identity.user), Rc::clone(&identity.database));
+        let password = snapshot.settings.users.get(&*user).map(|u| u.password.clone());
+        let key = PoolKey { user, database, node };
+        let checkout = worker.pools.checkout(key, &target, password.as_deref());
+        let lease = checkout.await.map_err(checkout_failed)?;
+        let server = &lease.peek().key;
+        self.cancel.slot.add(ServerTarget {
+            node,
+            host: target.host,
+            port: target.port,
+            pid: server.pid,
+            key: server.key.to_vec(),
+        });
+        self.legs.push(Leg::new(node, lease));
+        Ok(())
+    }
+
+    /// Transaction status as the client is to see it.
+    pub(crate) fn status(&self) -> TransactionStatus {
+        if self.legs.iter().any(|leg| leg.status() == TransactionStatus::Failed) {
+            TransactionStatus::Failed
+        } else if self.transaction.is_none() {
+            TransactionStatus::Idle
+        } else {
+            TransactionStatus::InTransaction
+        }
+    }
+}
+
+/// Time a client gets to read its last words.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Text of a simple query at the front of a client's input, as far as it is there.
+pub(crate) fn query_text(input: &[u8]) -> &[u8] {
+    let body = input.get(HEADER_LEN..).unwrap_or_default();
+    body.split(|&b| b == 0).next().unwrap_or_default()
+}
+
+fn no_node() -> ErrorReply {
+    let text = "no node of the cluster can run this statement now";
+    ErrorReply::error(SqlState::CANNOT_CONNECT_NOW, text)
+        .with_hint("See SHOW pool_nodes: a write needs a primary that is up.")
+}
+
+fn checkout_failed(error: CheckoutError) -> LegError {
+    match error {
+        CheckoutError::Connect(ConnectError::Refused(body)) => LegError::Refused(body),
+        CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(reply),
+        CheckoutError::Connect(failed) => {
+            LegError::NodeFailed(ErrorReply::error(SqlState::CANNOT_CONNECT, failed.to_string()))
+        }
+        full @ (CheckoutError::QueueFull(_) | CheckoutError::Timeout(_)) => LegError::Reply(
+            ErrorReply::error(SqlState::TOO_MANY_CONNECTIONS, full.to_string())
+                .with_hint("Raise pool.connections_per_node_max, or pool.checkout_timeout."),
+        ),
+    }
+}

@@ -1,0 +1,182 @@
+//! The simple protocol: one text, one answer up to ReadyForQuery.
+
+use std::rc::Rc;
+use std::task::Poll;
+
+use pgsteer_core::NodeId;
+use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
+use pgsteer_wire::backend::TransactionStatus;
+use pgsteer_wire::{ErrorReply, Header, encode, frontend};
+
+use crate::end::End;
+use crate::flow::Request;
+use crate::relay::{RelayError, Until, send};
+use crate::session::{LegError, Session, query_text};
+use crate::steering::Placement;
+
+/// Nodes that may fail one after the other before the client is told.
+const ATTEMPTS_MAX: usize = 4;
+
+impl Session {
+    /// Runs the Query at the front of the client's input.
+    pub(crate) async fn simple_query(&mut self, header: Header) -> Result<(), End> {
+        self.complete(header, TEXT_LEN_MAX + 16).await?;
+        let input = self.client.input.bytes();
+        let whole = input.len() >= header.frame_len();
+        if whole {
+            frontend::query(input.get(5..header.frame_len()).unwrap_or_default())?;
+        }
+        let analysis = if whole {
+            self.steering.worker.analyses.borrow_mut().analyze(query_text(input))
+        } else {
+            Rc::new(Analysis::opaque(0))
+        };
+        if whole && self.answer_locally(&analysis) {
+            self.client.input.consume(header.frame_len());
+            let status = self.status();
+            encode::ready(&mut self.client.output, status);
+            return Ok(self.client.flush().await?);
+        }
+        self.forget_prepared(b"", None);
+        self.run_simple(header, &analysis).await
+    }
+
+    /// Finds a node that runs it, and runs it there.
+    async fn run_simple(&mut self, header: Header, analysis: &Rc<Analysis>) -> Result<(), End> {
+        let mut avoid: Vec<NodeId> = Vec::new();
+        loop {
+            let placement = match self.place(analysis, None, &avoid).await {
+                Ok(placement) => placement,
+                Err(reply) => return self.refuse_simple(header, reply).await,
+            };
+            let node = placement.node;
+            let again = analysis.is_proven_read() && avoid.len() < ATTEMPTS_MAX;
+            match self.need(node).await {
+                Ok(()) => {}
+                Err(LegError::NodeFailed(_)) if again && self.transaction.is_none() => {
+                    avoid.push(node);
+                    continue;
+                }
+                Err(LegError::NodeFailed(reply) | LegError::Reply(reply)) => {
+                    return self.refuse_simple(header, reply).await;
+                }
+                Err(LegError::Refused(body)) => {
+                    encode::frame(&mut self.client.output, b'E', &body);
+                    return self.end_simple(header).await;
+                }
+            }
+            self.end_elsewhere(analysis, node).await;
+            let retry = again && self.may_retry(node);
+            let ran = self.exchange(header, analysis, node, retry).await;
+            match ran {
+                Ok(()) => return self.finish_simple(&placement, analysis).await,
+                Err(RelayError::ServerLost(_) | RelayError::ServerLeaving(_))
+                    if retry && !self.flow.answered =>
+                {
+                    self.drop_leg(node);
+                    avoid.push(node);
+                }
+                Err(error) => return Err(self.end_of(error)),
+            }
+        }
+    }
+
+    /// Whether a read that this node does not answer may be sent to another one: nothing of it
+    /// can have happened, and the session loses nothing with this node.
+    fn may_retry(&mut self, node: NodeId) -> bool {
+        self.transaction.is_none() && self.held(node).is_some_and(|leg| leg.pinned.is_none())
+    }
+
+    /// The end of a transaction goes to its other legs first.
+    pub(crate) async fn end_elsewhere(&mut self, analysis: &Analysis, node: NodeId) {
+        let sql = match analysis.sole_effect() {
+            Some(Effect::Commit { .. }) if self.status() == TransactionStatus::Failed => "ROLLBACK",
+            Some(Effect::Commit { .. } | Effect::PrepareTransaction) => "COMMIT",
+            Some(Effect::Rollback { .. }) => "ROLLBACK",
+            Some(Effect::RollbackTo(name)) => {
+                let name = crate::journal::quote_identifier(name);
+                return self.roll_back_others(node, &name).await;
+            }
+            _ => return,
+        };
+        self.finish_others(node, sql).await;
+    }
+
+    /// ROLLBACK TO concerns every leg that knows the savepoint. One that does not yet has done
+    /// nothing since.
+    async fn roll_back_others(&mut self, node: NodeId, savepoint: &str) {
+        let sql = format!("ROLLBACK TO {savepoint}");
+        for leg in &mut self.legs {
+            if leg.node != node && leg.in_transaction() {
+                // An error makes the leg a failed one, which the client sees at its next use.
+                let _ = leg.connection().run(&[&sql]).await;
+            }
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        header: Header,
+        analysis: &Analysis,
+        node: NodeId,
+        keep_request: bool,
+    ) -> Result<(), RelayError> {
+        self.flow.begin();
+        self.flow.expect(Request::Query);
+        self.count(node, analysis);
+        let len = header.frame_len().min(self.client.input.len());
+        let input = &mut self.client.input;
+        if let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) {
+            let channel = &mut leg.connection().channel;
+            let bytes = input.bytes().get(..len).unwrap_or_default();
+            std::future::poll_fn(|cx| Poll::Ready(send(cx, channel, bytes)))
+                .await
+                .map_err(|e| RelayError::ServerLost(e.into()))?;
+        }
+        self.flow.up_left = header.frame_len() - len;
+        if !keep_request {
+            self.client.input.consume(len);
+        }
+        self.cancel.slot.start(node);
+        let ran = self.relay(node, Until::Ready).await;
+        self.cancel.slot.stop();
+        if keep_request && ran.is_ok() {
+            self.client.input.consume(len);
+        }
+        ran.map(|_| ())
+    }
+
+    async fn finish_simple(
+        &mut self,
+        placement: &Placement,
+        analysis: &Rc<Analysis>,
+    ) -> Result<(), End> {
+        let node = placement.node;
+        if !self.flow.error {
+            self.apply_marks(placement);
+            if !analysis.effects.is_empty() {
+                self.apply(analysis, node);
+            }
+        }
+        self.reconcile(node).await;
+        Ok(())
+    }
+
+    async fn refuse_simple(&mut self, header: Header, reply: ErrorReply) -> Result<(), End> {
+        encode::error(&mut self.client.output, &reply);
+        self.end_simple(header).await
+    }
+
+    /// Ends a simple query that no server saw.
+    async fn end_simple(&mut self, header: Header) -> Result<(), End> {
+        self.skip(header).await?;
+        let status = self.status();
+        encode::ready(&mut self.client.output, status);
+        Ok(self.client.flush().await?)
+    }
+
+    /// FunctionCall (fast path): nobody knows what it does, so it counts as a write.
+    pub(crate) async fn function_call(&mut self, header: Header) -> Result<(), End> {
+        self.run_simple(header, &Rc::new(Analysis::opaque(1))).await
+    }
+}

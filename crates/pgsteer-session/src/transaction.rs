@@ -1,0 +1,86 @@
+//! The transaction of a session, which may have legs on several nodes.
+
+use pgsteer_core::NodeId;
+use pgsteer_sql::{Isolation, TransactionMode};
+
+use crate::journal::Journal;
+
+/// Where a session stands between BEGIN and COMMIT.
+#[derive(Debug, Default)]
+pub(crate) enum Transaction {
+    /// Outside.
+    #[default]
+    None,
+    /// Inside. BEGIN was answered; each node is told when the first statement goes there.
+    Open(Open),
+}
+
+/// A transaction that began with BEGIN.
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// The statement that begins it on a node.
+    pub(crate) begin: Box<str>,
+    /// What it is.
+    pub(crate) mode: TransactionMode,
+    /// What its nodes must be told besides.
+    pub(crate) journal: Journal,
+    /// A statement of it wrote, or could have.
+    pub(crate) wrote: bool,
+    /// It was opened by a string of several statements and stays on that node.
+    pub(crate) pinned: Option<NodeId>,
+}
+
+impl Open {
+    /// A transaction that has just begun.
+    pub(crate) fn new(begin: &str, mode: TransactionMode) -> Self {
+        Self { begin: begin.into(), mode, journal: Journal::default(), wrote: false, pinned: None }
+    }
+
+    /// A transaction that a server opened by itself.
+    pub(crate) fn on_server(node: NodeId) -> Self {
+        let unknown = TransactionMode::default();
+        Self { wrote: true, pinned: Some(node), ..Self::new("BEGIN", unknown) }
+    }
+
+    /// SET TRANSACTION changes what is mentioned.
+    pub(crate) fn set_mode(&mut self, mode: TransactionMode) {
+        self.mode.read_only = mode.read_only.or(self.mode.read_only);
+        self.mode.isolation = mode.isolation.or(self.mode.isolation);
+    }
+
+    /// Whether all its statements must see one snapshot, which two nodes do not have in common.
+    pub(crate) fn needs_one_snapshot(&self) -> bool {
+        matches!(
+            self.mode.isolation,
+            Some(Isolation::RepeatableRead | Isolation::Serializable)
+        )
+    }
+
+    /// Whether it is READ ONLY.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.mode.read_only == Some(true)
+    }
+}
+
+impl Transaction {
+    /// The open transaction, if it is one that began with BEGIN.
+    pub(crate) fn open(&self) -> Option<&Open> {
+        match self {
+            Self::Open(open) => Some(open),
+            Self::None => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) fn open_mut(&mut self) -> Option<&mut Open> {
+        match self {
+            Self::Open(open) => Some(open),
+            Self::None => None,
+        }
+    }
+
+    /// Whether the session is outside a transaction.
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}

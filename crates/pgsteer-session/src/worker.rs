@@ -1,0 +1,169 @@
+//! What all sessions of one worker share. Belongs to one thread: no locks, no atomics to wait for.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use pgsteer_core::counters::{Counters, WorkerCounters};
+use pgsteer_core::{SessionId, Settings, Snapshot, Subscription};
+use pgsteer_pool::{NodeLimits, Pools};
+use pgsteer_sql::Cache;
+use pgsteer_wire::scram::Verifier;
+
+use crate::cancel::CancelRegistry;
+use crate::policies::Policies;
+
+/// Memory for remembered analyses, per worker, in bytes.
+const ANALYSES_BYTES_MAX: usize = 16 << 20;
+
+/// Parameter lists remembered for logins, per worker.
+const WELCOMES_MAX: usize = 1024;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Counters of the data plane.
+    pub counters: Arc<Counters>,
+    pub(crate) limits: NodeLimits,
+    pub(crate) cancels: Arc<CancelRegistry>,
+    pub(crate) sessions: AtomicU64,
+    /// For answers to users that do not exist.
+    pub(crate) secret: [u8; 32],
+}
+
+impl Shared {
+    /// State for so many nodes.
+    #[must_use]
+    pub fn new(counters: Arc<Counters>, nodes: usize) -> Self {
+        let mut secret = [0; 32];
+        for chunk in secret.chunks_mut(8) {
+            let random = std::hash::RandomState::new().build_hasher().finish().to_be_bytes();
+            chunk.copy_from_slice(&random);
+        }
+        let (limits, cancels) = (NodeLimits::new(nodes), Arc::default());
+        Self { counters, limits, cancels, sessions: AtomicU64::new(0), secret }
+    }
+}
+
+/// What the server reported to sessions with the same user, database and parameters.
+pub(crate) type Welcome = Rc<Vec<(String, String)>>;
+
+/// Tells one session from outside that something concerns it.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub(crate) drain: Cell<bool>,
+    pub(crate) waker: RefCell<Option<Waker>>,
+}
+
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) subscription: RefCell<Subscription>,
+    pub(crate) pools: Pools,
+    pub(crate) analyses: RefCell<Cache>,
+    pub(crate) policies: RefCell<Policies>,
+    pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
+    pub(crate) controls: RefCell<HashMap<u64, Rc<Control>>>,
+    verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
+    settings: RefCell<Arc<Settings>>,
+    random: Cell<u64>,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, mut subscription: Subscription) -> Self {
+        let snapshot = Arc::clone(subscription.get());
+        let seed = std::hash::RandomState::new().build_hasher().finish() | 1;
+        Self {
+            index,
+            pools: Pools::new(snapshot.settings.pool.clone(), shared.limits.clone()),
+            analyses: RefCell::new(Cache::new(ANALYSES_BYTES_MAX)),
+            policies: RefCell::new(Policies::new(index, &snapshot)),
+            welcomes: RefCell::default(),
+            controls: RefCell::default(),
+            verifiers: RefCell::default(),
+            settings: RefCell::new(Arc::clone(&snapshot.settings)),
+            random: Cell::new(seed),
+            subscription: RefCell::new(subscription),
+            shared,
+        }
+    }
+
+    /// The latest snapshot.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.subscription.borrow_mut().get())
+    }
+
+    /// Whether there is a snapshot newer than this one.
+    pub(crate) fn has_newer(&self, than: &Snapshot) -> bool {
+        self.subscription.borrow_mut().get().generation != than.generation
+    }
+
+    pub(crate) fn counters(&self) -> &WorkerCounters {
+        self.shared.counters.worker(self.index)
+    }
+
+    pub(crate) fn next_session(&self) -> SessionId {
+        SessionId(self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// A random number for spreading load (xorshift64*), in `0.0 <= r < 1.0`.
+    pub(crate) fn random(&self) -> f64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        let bits = u32::try_from(x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32).unwrap_or(0);
+        f64::from(bits) / 4_294_967_296.0
+    }
+
+    /// The verifier of a user, made at its first login; a mock for one that does not exist.
+    pub(crate) fn verifier(&self, user: &str, settings: &Settings) -> Rc<Verifier> {
+        let Some(known) = settings.users.get(user) else {
+            return Rc::new(Verifier::mock(&self.shared.secret, user));
+        };
+        if let Some(verifier) = self.verifiers.borrow().get(user) {
+            return Rc::clone(verifier);
+        }
+        let made = Verifier::from_password(&known.password);
+        let made = Rc::new(made.unwrap_or_else(|_| Verifier::mock(&self.shared.secret, user)));
+        self.verifiers.borrow_mut().insert(user.to_owned(), Rc::clone(&made));
+        made
+    }
+
+    /// Remembers what a server reported.
+    pub(crate) fn remember_welcome(&self, key: String, welcome: &Welcome) {
+        let mut welcomes = self.welcomes.borrow_mut();
+        if welcomes.len() >= WELCOMES_MAX {
+            welcomes.clear();
+        }
+        welcomes.insert(key, Rc::clone(welcome));
+    }
+
+    /// Takes over what a new snapshot changed for the worker as a whole.
+    pub(crate) fn snapshot_changed(&self) {
+        let snapshot = self.snapshot();
+        self.policies.borrow_mut().refresh(&snapshot);
+        if !Arc::ptr_eq(&self.settings.borrow(), &snapshot.settings) {
+            self.settings.replace(Arc::clone(&snapshot.settings));
+            self.pools.configure(&snapshot.settings.pool);
+            self.verifiers.borrow_mut().clear();
+            self.welcomes.borrow_mut().clear();
+        }
+        for node in snapshot.topology.nodes.iter().filter(|n| !n.is_usable()) {
+            self.pools.forget_node(node.id);
+        }
+        if snapshot.draining {
+            for control in self.controls.borrow().values() {
+                control.drain.set(true);
+                if let Some(waker) = control.waker.borrow_mut().take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
