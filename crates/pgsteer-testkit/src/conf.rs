@@ -107,6 +107,7 @@ fn numbered(base: &str, number: usize) -> String {
 /// Password of every replication role.
 pub(crate) const REPLICATION_PASSWORD: &str = "replicator_password";
 
+/// `wal_keep_size` lets a replica follow a node that was promoted, where it has no slot yet;
 /// `max_slot_wal_keep_size` keeps a replica that is stopped for long from filling the disk.
 const ALWAYS: &str = "\
 wal_level = replica
@@ -114,6 +115,7 @@ hot_standby = on
 max_connections = 300
 max_wal_senders = 20
 max_replication_slots = 20
+wal_keep_size = 256MB
 max_slot_wal_keep_size = 1GB
 password_encryption = scram-sha-256
 log_line_prefix = '%m [%p] %q%u@%d '

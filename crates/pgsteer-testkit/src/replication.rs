@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -10,6 +11,7 @@ use crate::conf::{
 };
 use crate::node::Node;
 use crate::setup::{run, write_file};
+use crate::wait::wait_until;
 
 /// Creates the role and the slot of replicas 1 to `replica_count` where they are missing, and sets
 /// the password of `postgres`, which a kept data root may have had otherwise.
@@ -66,6 +68,32 @@ pub(crate) fn follow(primary: &Node, replica: &Node, number: usize) -> Result<()
     write_file(&replica.account, &path, &text)
 }
 
+/// True when a replica that was kept still fits the primary: after a failover it may lack WAL that
+/// is gone, or have some that the new primary never had.
+pub(crate) async fn can_stream(primary: &Node, replica: &Node) -> bool {
+    let question = |states: &str| {
+        let name = quote(&replica.name);
+        format!(
+            "SELECT EXISTS (SELECT FROM pg_stat_replication \
+             WHERE application_name = {name} AND state IN ({states}))"
+        )
+    };
+    let streams = question("'streaming'");
+    let what = format!("{} to stream", replica.name);
+    let arrival = wait_until(STREAM_PATIENCE, &what, || async {
+        primary
+            .value(&streams)
+            .await
+            .is_ok_and(|answer| answer == "t")
+    });
+    // One that has much to fetch gets the time for it; one that does not fit fails again and again.
+    arrival.await.is_ok()
+        || primary
+            .value(&question("'catchup'"))
+            .await
+            .is_ok_and(|answer| answer == "t")
+}
+
 /// True when the data directory is that of a replica.
 pub(crate) fn is_replica(data_dir: &Path) -> bool {
     data_dir.join("standby.signal").exists()
@@ -100,3 +128,6 @@ fn conninfo(primary: &Node, replica: &Node, number: usize) -> String {
         replica.name
     )
 }
+
+/// A replica that fits streams within a second or two; retries of one that does not come every 5 s.
+const STREAM_PATIENCE: Duration = Duration::from_secs(20);

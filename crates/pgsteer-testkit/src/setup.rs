@@ -13,10 +13,10 @@ use crate::binaries::postgres_bin_dir;
 use crate::builder::Builder;
 use crate::cluster::Cluster;
 use crate::conf::{NodeConf, hba_conf, node_conf};
-use crate::node::Node;
+use crate::node::{Mode, Node};
 use crate::ports;
 use crate::replication::{
-    base_backup, ensure_roles_and_slots, follow, is_replica, remove_dir, timeline,
+    base_backup, can_stream, ensure_roles_and_slots, follow, is_replica, remove_dir, timeline,
 };
 use crate::site::Site;
 
@@ -98,7 +98,7 @@ async fn start_primary(builder: &Builder, cluster: &Cluster) -> Result<()> {
     configure(builder, primary)?;
     primary.start().await?;
     (builder.progress)(&format!(
-        "{}: primary accepts connections on {}",
+        "{}: primary accepts connections on port {}",
         primary.name, primary.port
     ));
     ensure_roles_and_slots(primary, cluster.nodes.len() - 1).await
@@ -110,29 +110,43 @@ async fn start_replica(
     replica: &Node,
     number: usize,
 ) -> Result<()> {
-    let Node {
-        name,
-        data_dir,
-        port,
-        ..
-    } = replica;
+    let Node { name, data_dir, .. } = replica;
     if data_dir.exists() && !is_replica(data_dir) {
-        let aside = set_aside(data_dir)?;
+        let aside = set_aside(data_dir)?.display().to_string();
         (builder.progress)(&format!(
-            "{name}: was a primary that another one has replaced; its data is now in {}",
-            aside.display()
+            "{name}: was replaced as primary; its data is now in {aside}"
         ));
     }
     if data_dir.exists() {
         (builder.progress)(&format!("{name}: starting the replica as it was kept"));
-    } else {
-        (builder.progress)(&format!("{name}: taking a base backup of the primary"));
-        base_backup(cluster.primary(), replica, number).await?;
+        bring_up(builder, cluster, replica, number).await?;
+        if can_stream(cluster.primary(), replica).await {
+            return Ok(());
+        }
+        replica.stop(Mode::Fast).await?;
+        let aside = set_aside(data_dir)?.display().to_string();
+        (builder.progress)(&format!(
+            "{name}: cannot follow the primary; its data is now in {aside}"
+        ));
     }
+    (builder.progress)(&format!("{name}: taking a base backup of the primary"));
+    base_backup(cluster.primary(), replica, number).await?;
+    bring_up(builder, cluster, replica, number).await
+}
+
+async fn bring_up(
+    builder: &Builder,
+    cluster: &Cluster,
+    replica: &Node,
+    number: usize,
+) -> Result<()> {
     configure(builder, replica)?;
     follow(cluster.primary(), replica, number)?;
     replica.start().await?;
-    (builder.progress)(&format!("{name}: replica accepts connections on {port}"));
+    let Node { name, port, .. } = replica;
+    (builder.progress)(&format!(
+        "{name}: replica accepts connections on port {port}"
+    ));
     Ok(())
 }
 

@@ -192,9 +192,11 @@ async fn a_server_that_does_not_start_says_why() {
 /// The parent here is this test binary, run once more with only [`hold_a_cluster`].
 #[tokio::test]
 async fn nothing_survives_kill_9_of_the_parent() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    open_to_all(data.path())?;
     let mut parent = Command::new(std::env::current_exe()?)
         .args(["--exact", "hold_a_cluster", "--nocapture"])
-        .env(HOLD, "1")
+        .env(HOLD, data.path().join("root"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .process_group(0)
@@ -225,10 +227,10 @@ async fn nothing_survives_kill_9_of_the_parent() -> Result<()> {
 /// process id and waits for its end. Does nothing unless it is asked to by the test above.
 #[tokio::test]
 async fn hold_a_cluster() -> Result<()> {
-    if std::env::var_os(HOLD).is_none() {
+    let Some(root) = std::env::var_os(HOLD) else {
         return Ok(());
-    }
-    let cluster = builder().start().await?;
+    };
+    let cluster = builder().root(root).start().await?;
     let servers: Vec<u32> = cluster
         .nodes()
         .iter()
