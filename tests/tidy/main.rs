@@ -89,10 +89,11 @@ fn walk(root: &Path, dir: &Path, paths: &mut Vec<String>) {
             .file_name()
             .into_string()
             .expect("names here are UTF-8");
+        if NOT_OURS.contains(&name.as_str()) {
+            continue;
+        }
         if entry.path().is_dir() {
-            if !NOT_OURS.contains(&name.as_str()) {
-                walk(root, &entry.path(), paths);
-            }
+            walk(root, &entry.path(), paths);
         } else {
             let path = entry.path();
             let path = path
@@ -115,5 +116,5 @@ fn read_text_files(root: &Path, paths: &[String]) -> Vec<File> {
     paths.iter().filter_map(read).collect()
 }
 
-/// Directories that are ignored by git; needed only where git is not.
-const NOT_OURS: [&str; 4] = [".git", "target", "lab", "node_modules"];
+/// Names that git leaves out; needed only where git is not.
+const NOT_OURS: [&str; 4] = [".git", "target", "lab", ".env"];

@@ -120,3 +120,14 @@ impl fmt::Debug for Builder {
 
 /// Password of `postgres` unless the builder is told another.
 pub const DEFAULT_PASSWORD: &str = "password";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_can_be_a_task_of_its_own() {
+        fn needs_send(_: impl Send) {}
+        needs_send(Builder::default().start());
+    }
+}

@@ -259,7 +259,8 @@ pub(crate) fn write_file(account: &Account, path: &Path, text: &str) -> Result<(
     account.own(path)
 }
 
-/// Runs a program to its end; its standard error is the message when it fails.
+/// Runs a program to its end; its standard error is the message when it fails. It is started by the
+/// thread that polls us, and dies with that: a worker or main thread, which outlives the wait.
 pub(crate) async fn run(command: Command) -> Result<()> {
     let program = format!("{:?}", command.get_args().collect::<Vec<_>>());
     let output = tokio::process::Command::from(command)
