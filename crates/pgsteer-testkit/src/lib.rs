@@ -1,1 +1,39 @@
-//! Real PostgreSQL clusters for tests and for pgsteer lab.
+//! Real PostgreSQL clusters for tests and for `pgsteer lab`.
+//!
+//! A [`Cluster`] is a primary and its streaming replicas, made with the binaries of the machine
+//! (`initdb`, `pg_basebackup`, `postgres`), never with containers or mocks. It works as root (the
+//! servers then run as the OS user `postgres`) and as an ordinary user, and nothing of it outlives
+//! this process, however that ends. A missing PostgreSQL is an error that names what to install.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! let cluster = pgsteer_testkit::Cluster::builder().fast(true).start().await?;
+//! cluster.primary().sql("CREATE TABLE t (a int)").await?;
+//! cluster.replicas()[0].stop(pgsteer_testkit::Mode::Kill9).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reading order: `builder` (what can be asked for), `cluster` and `node` (what one gets), `setup`
+//! (how data directories come to be), `process` (how servers live and die).
+
+mod account;
+mod binaries;
+mod builder;
+mod clients;
+mod cluster;
+mod conf;
+mod node;
+pub mod ports;
+mod process;
+mod replication;
+mod setup;
+mod site;
+mod wait;
+
+pub use binaries::postgres_bin_dir;
+pub use builder::{Builder, DEFAULT_PASSWORD};
+pub use clients::{ClientOutput, conninfo, pgbench, psql};
+pub use cluster::Cluster;
+pub use node::{Mode, Node};
+pub use wait::wait_until;

@@ -1,0 +1,23 @@
+# pgsteer with nothing but itself: the default plugins are embedded in the binary.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+# Alone in its layer: packages are installed again only when the script changes.
+COPY scripts/prerequisites.sh scripts/
+RUN scripts/prerequisites.sh --build
+COPY . .
+RUN cargo build --release --locked -p pgsteer-proxy
+
+FROM debian:bookworm-slim
+RUN useradd --system --user-group --no-create-home pgsteer
+COPY --from=build /src/target/release/pgsteer /usr/local/bin/pgsteer
+USER pgsteer
+# As in the images this one replaces: a mapping of 9999:5432 keeps working.
+ENV PGPOOL_PORT_NUMBER=5432
+EXPOSE 5432
+# Alive is enough here: whether nodes are usable shows in `SHOW pool_nodes`, and restarting the proxy
+# would not help a node.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${PGPOOL_PORT_NUMBER}"]
+STOPSIGNAL SIGTERM
+CMD ["pgsteer", "serve"]

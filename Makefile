@@ -1,0 +1,30 @@
+# The two commands of this project, and a third to compare it with others. `make` alone explains them.
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help run test bench prerequisites
+
+help:
+	@echo "make run     install what is missing, build, start a PostgreSQL primary with two replicas"
+	@echo "             and pgsteer on port 9999; Ctrl-C stops everything"
+	@echo "make test    install what is missing, check formatting and lints, run all tests"
+	@echo "make bench   install what is missing, compare with pgbouncer, pgpool2 and haproxy"
+
+prerequisites:
+	@scripts/prerequisites.sh
+
+# exec: Ctrl-C and a signal to make's child reach the lab itself, not a shell around it.
+run: prerequisites
+	@echo "building pgsteer (the first time takes some minutes)"
+	@cargo build -p pgsteer-proxy
+	@exec $(TARGET_DIR)/debug/pgsteer lab $(ARGS)
+
+test: prerequisites
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace
+
+bench:
+	@scripts/prerequisites.sh --bench
+	cargo build --release -p pgsteer-proxy
+	scripts/bench.sh $(ARGS)
