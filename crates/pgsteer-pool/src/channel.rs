@@ -62,6 +62,7 @@ impl Channel {
             stream,
             input: Buffer::default(),
             output: BytesMut::new(),
+            output_kept: 0,
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use pgsteer_core::NodeId;
-use pgsteer_wire::backend::{TransactionStatus, tag};
+use pgsteer_wire::backend::{self, TransactionStatus, tag};
 use pgsteer_wire::{HEADER_LEN, encode, frame};
 use thiserror::Error;
 
@@ -44,7 +44,7 @@ pub struct Connection {
     pub node: NodeId,
     /// For cancel requests.
     pub key: ServerKey,
-    /// What the server reported at login.
+    /// What the server reported at login, or since, in answer to [`Connection::run`].
     pub parameters: Rc<Vec<(String, String)>>,
     /// As the last ReadyForQuery said.
     pub status: TransactionStatus,
@@ -94,6 +94,11 @@ impl Connection {
                 .get(HEADER_LEN..header.frame_len())
                 .unwrap_or_default();
             match header.tag {
+                tag::PARAMETER_STATUS => {
+                    if let Some((name, value)) = backend::parameter_status(body) {
+                        note(Rc::make_mut(&mut self.parameters), name, value);
+                    }
+                }
                 tag::ERROR if error.is_none() => error = Some(body.to_vec()),
                 tag::READY => {
                     self.status = TransactionStatus::from_body(body).ok_or(ServerLost::Protocol)?;
@@ -106,5 +111,13 @@ impl Connection {
             }
             self.channel.input.consume(header.frame_len());
         }
+    }
+}
+
+/// A parameter has this value now.
+fn note(parameters: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match parameters.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => value.clone_into(old),
+        None => parameters.push((name.to_owned(), value.to_owned())),
     }
 }

@@ -89,6 +89,18 @@ impl Lease {
             .expect("taken by release only, which consumes the lease")
     }
 
+    /// The connection, to look at.
+    ///
+    /// # Panics
+    /// Never, as above.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "states the invariant of the option")]
+    pub fn peek(&self) -> &Connection {
+        self.connection
+            .as_ref()
+            .expect("taken by release only, which consumes the lease")
+    }
+
     /// Gives the connection back: it is reset in the background and then used again. One that is
     /// not idle, or does not reset, is closed.
     pub fn release(mut self) {

@@ -41,12 +41,17 @@ pub(crate) async fn authenticate(
         return Ok(());
     }
     let message = format!("password authentication failed for user \"{user}\"");
-    Err(End::Fatal(ErrorReply::fatal(SqlState::INVALID_PASSWORD, message)))
+    Err(End::Fatal(ErrorReply::fatal(
+        SqlState::INVALID_PASSWORD,
+        message,
+    )))
 }
 
 fn salt(worker: &Worker) -> [u8; 4] {
     // Hashes of a random number; never sent twice in a row.
-    (worker.random() * f64::from(u32::MAX)).to_bits().to_be_bytes()[..4]
+    (worker.random() * f64::from(u32::MAX))
+        .to_bits()
+        .to_be_bytes()[..4]
         .try_into()
         .unwrap_or([1, 2, 3, 4])
 }
@@ -102,8 +107,14 @@ async fn password_message(client: &mut Channel) -> Result<Vec<u8>, End> {
         let bytes = client.input.bytes();
         if let Some(header) = frame::header(bytes)? {
             if header.tag != tag::PASSWORD || header.body_len > PASSWORD_LEN_MAX {
-                let text = format!("expected password response, got message type {}", header.tag);
-                return Err(End::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text)));
+                let text = format!(
+                    "expected password response, got message type {}",
+                    header.tag
+                );
+                return Err(End::Fatal(ErrorReply::fatal(
+                    SqlState::PROTOCOL_VIOLATION,
+                    text,
+                )));
             }
             if let Some(body) = bytes.get(HEADER_LEN..header.frame_len()) {
                 let body = body.to_vec();

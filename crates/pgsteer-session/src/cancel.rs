@@ -67,7 +67,11 @@ impl CancelSlot {
     fn take_off(&self) -> Option<ServerTarget> {
         let active = self.active.load(Ordering::Acquire).checked_sub(1)?;
         let mut state = self.state();
-        let target = state.targets.iter().find(|t| u32::from(t.node.0) == active)?.clone();
+        let target = state
+            .targets
+            .iter()
+            .find(|t| u32::from(t.node.0) == active)?
+            .clone();
         state.in_flight.push(target.node);
         Some(target)
     }
@@ -92,7 +96,10 @@ impl CancelRegistry {
     }
 
     /// Enters a session under a random key that nobody has; `None` without random numbers.
-    pub(crate) fn register(self: &Arc<Self>, random: impl Fn() -> Option<u64>) -> Option<Registered> {
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        random: impl Fn() -> Option<u64>,
+    ) -> Option<Registered> {
         loop {
             let bytes = random()?.to_be_bytes();
             let [a, b, c, d, e, f, g, h] = bytes;
@@ -105,16 +112,24 @@ impl CancelRegistry {
             }
             let slot = Arc::new(CancelSlot::default());
             map.insert(key, Arc::clone(&slot));
-            return Some(Registered { registry: Arc::clone(self), key, slot });
+            return Some(Registered {
+                registry: Arc::clone(self),
+                key,
+                slot,
+            });
         }
     }
 
     /// Carries out a cancel request. An unknown key does nothing, as in PostgreSQL.
     pub(crate) async fn cancel(&self, pid: u32, key: &[u8]) {
-        let Ok(key) = <[u8; 4]>::try_from(key) else { return };
+        let Ok(key) = <[u8; 4]>::try_from(key) else {
+            return;
+        };
         let slot = self.map().get(&(pid, u32::from_be_bytes(key))).cloned();
         let Some(slot) = slot else { return };
-        let Some(target) = slot.take_off() else { return };
+        let Some(target) = slot.take_off() else {
+            return;
+        };
         if let Err(error) = send(&target).await {
             tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
         }

@@ -18,14 +18,34 @@ pub(crate) struct Table {
 }
 
 const NODES: &[&str] = &[
-    "node_id", "hostname", "port", "status", "pg_status", "lb_weight", "role", "pg_role",
-    "select_cnt", "load_balance_node", "replication_delay", "replication_state",
-    "replication_sync_state", "last_status_change",
+    "node_id",
+    "hostname",
+    "port",
+    "status",
+    "pg_status",
+    "lb_weight",
+    "role",
+    "pg_role",
+    "select_cnt",
+    "load_balance_node",
+    "replication_delay",
+    "replication_state",
+    "replication_sync_state",
+    "last_status_change",
 ];
 
 const PLUGINS: &[&str] = &[
-    "file", "name", "version", "sha256", "generation", "hooks", "calls", "cached", "failures",
-    "state", "reason",
+    "file",
+    "name",
+    "version",
+    "sha256",
+    "generation",
+    "hooks",
+    "calls",
+    "cached",
+    "failures",
+    "state",
+    "reason",
 ];
 
 /// Columns of the answer.
@@ -44,18 +64,29 @@ pub(crate) fn table(command: Console, steering: &Steering) -> Table {
             let nodes = &steering.snapshot.topology.nodes;
             nodes.iter().map(|node| node_row(node, steering)).collect()
         }
-        Console::PoolPlugins => {
-            steering.worker.snapshot().plugin_reports.iter().map(plugin_row).collect()
-        }
+        Console::PoolPlugins => steering
+            .worker
+            .snapshot()
+            .plugin_reports
+            .iter()
+            .map(plugin_row)
+            .collect(),
         Console::PoolVersion => vec![vec![concat!("pgsteer ", env!("CARGO_PKG_VERSION")).into()]],
     };
-    Table { columns: columns(command), rows }
+    Table {
+        columns: columns(command),
+        rows,
+    }
 }
 
 fn node_row(node: &Node, steering: &Steering) -> Vec<String> {
     let topology = &steering.snapshot.topology;
     let total: f64 = topology.nodes.iter().map(|n| n.weight).sum();
-    let weight = if total > 0.0 { node.weight / total } else { 0.0 };
+    let weight = if total > 0.0 {
+        node.weight / total
+    } else {
+        0.0
+    };
     let selects = steering
         .worker
         .shared
@@ -74,7 +105,15 @@ fn node_row(node: &Node, steering: &Steering) -> Vec<String> {
         .to_owned(),
         format!("{weight:.6}"),
         role(node.role, "standby").to_owned(),
-        role(if node.last_probe_ok { node.role } else { Role::Unknown }, "unknown").to_owned(),
+        role(
+            if node.last_probe_ok {
+                node.role
+            } else {
+                Role::Unknown
+            },
+            "unknown",
+        )
+        .to_owned(),
         selects.to_string(),
         (steering.balance_node == Some(node.id)).to_string(),
         node.lag_bytes.unwrap_or(0).to_string(),
@@ -119,7 +158,9 @@ fn plugin_row(report: &PluginReport) -> Vec<String> {
 /// `YYYY-MM-DD HH:MM:SS` in UTC. Pgpool-II prints local time; a log in UTC beside it is easier to
 /// compare, and the standard library knows no time zones.
 fn local_time(time: SystemTime) -> String {
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let seconds = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
@@ -135,7 +176,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 

@@ -23,7 +23,10 @@ impl Key {
             ^ facts.traits.rotate_left(8)
             ^ balance.rotate_left(48)
             ^ u64::from(facts.class) << 40;
-        Self { statement: facts.fingerprint, moment }
+        Self {
+            statement: facts.fingerprint,
+            moment,
+        }
     }
 
     fn slot(self) -> usize {
@@ -56,7 +59,9 @@ pub(crate) struct DecisionCache {
 
 impl DecisionCache {
     pub(crate) fn new() -> Self {
-        Self { slots: vec![None; SLOT_COUNT].into() }
+        Self {
+            slots: vec![None; SLOT_COUNT].into(),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -64,14 +69,22 @@ impl DecisionCache {
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<Verdict> {
-        let slot = self.slots.get(key.slot())?.as_ref().filter(|slot| slot.key == key)?;
+        let slot = self
+            .slots
+            .get(key.slot())?
+            .as_ref()
+            .filter(|slot| slot.key == key)?;
         let route = match slot.route {
             Remembered::Primary => Route::Primary,
             Remembered::Balanced(spread) => Route::Balanced(spread),
             Remembered::Node(node) => Route::Node(node),
             Remembered::Everywhere => Route::Everywhere,
         };
-        Some(Verdict { route, plugin: slot.plugin, marks: slot.marks })
+        Some(Verdict {
+            route,
+            plugin: slot.plugin,
+            marks: slot.marks,
+        })
     }
 
     /// Remembers an answer. Refusals are not worth it: they carry texts.
@@ -84,7 +97,12 @@ impl DecisionCache {
             Route::Abstain | Route::Reject(_) => return,
         };
         if let Some(slot) = self.slots.get_mut(key.slot()) {
-            *slot = Some(Slot { key, route, plugin: verdict.plugin, marks: verdict.marks });
+            *slot = Some(Slot {
+                key,
+                route,
+                plugin: verdict.plugin,
+                marks: verdict.marks,
+            });
         }
     }
 }
@@ -107,17 +125,26 @@ mod tests {
             sql: "",
         };
         let mut cache = DecisionCache::new();
-        let verdict =
-            Verdict { route: Route::Node(NodeId(2)), plugin: 0, marks: Marks::default() };
+        let verdict = Verdict {
+            route: Route::Node(NodeId(2)),
+            plugin: 0,
+            marks: Marks::default(),
+        };
         cache.insert(Key::new(&facts, 0), &verdict);
         let get = |facts: &StatementFacts<'_>, session| {
             cache.get(Key::new(facts, session)).map(|v| v.route)
         };
         assert_eq!(get(&facts, 0), Some(Route::Node(NodeId(2))));
         assert_eq!(get(&facts, 1), None);
-        let in_transaction = StatementFacts { traits: 1 | 1 << 6, ..facts };
+        let in_transaction = StatementFacts {
+            traits: 1 | 1 << 6,
+            ..facts
+        };
         assert_eq!(get(&in_transaction, 0), None);
-        let with_node = StatementFacts { balance_node: Some(NodeId(1)), ..facts };
+        let with_node = StatementFacts {
+            balance_node: Some(NodeId(1)),
+            ..facts
+        };
         assert_eq!(get(&with_node, 0), None);
     }
 }

@@ -14,7 +14,11 @@ impl Session {
     pub(crate) fn count(&mut self, node: NodeId, analysis: &Analysis) {
         if let Some(counters) = self.steering.worker.counters().nodes.get(node.index()) {
             let select = matches!(analysis.class, Class::Select | Class::Empty);
-            let counter = if select { &counters.selects } else { &counters.others };
+            let counter = if select {
+                &counters.selects
+            } else {
+                &counters.others
+            };
             counter.add(1);
         }
         let wrote = analysis.traits & traits::WRITES != 0;
@@ -33,7 +37,9 @@ impl Session {
     /// The marks a policy wanted set when this statement has succeeded.
     pub(crate) fn apply_marks(&mut self, placement: &Placement) {
         let in_transaction = !self.transaction.is_none();
-        self.steering.policies.mark(&placement.verdict, in_transaction);
+        self.steering
+            .policies
+            .mark(&placement.verdict, in_transaction);
     }
 
     fn apply_effect(&mut self, effect: &Effect, node: NodeId) {
@@ -78,8 +84,15 @@ impl Session {
             Effect::Deallocate(name) => self.forget_prepared(name.as_bytes(), Some(node)),
             Effect::DeallocateAll => self.forget_all_prepared(node),
             Effect::Commit { chain: true } | Effect::Rollback { chain: true } => {
-                let mode = self.transaction.open().map(|open| open.mode).unwrap_or_default();
-                let begin = self.transaction.open().map_or("BEGIN".into(), |o| o.begin.clone());
+                let mode = self
+                    .transaction
+                    .open()
+                    .map(|open| open.mode)
+                    .unwrap_or_default();
+                let begin = self
+                    .transaction
+                    .open()
+                    .map_or("BEGIN".into(), |o| o.begin.clone());
                 self.end_transaction(node);
                 let mut next = Open::new(&begin, mode);
                 next.pinned = Some(node);
@@ -122,7 +135,9 @@ impl Session {
 
     /// Ends the transaction in the session's books, by what the server's last answer said.
     fn end_transaction(&mut self, node: NodeId) {
-        let Transaction::Open(open) = std::mem::take(&mut self.transaction) else { return };
+        let Transaction::Open(open) = std::mem::take(&mut self.transaction) else {
+            return;
+        };
         if self.flow.command_tag() != b"ROLLBACK" {
             open.journal.commit(&mut self.settings);
         }

@@ -26,7 +26,10 @@ impl From<std::io::Error> for End {
 
 impl From<FrameError> for End {
     fn from(error: FrameError) -> Self {
-        Self::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()))
+        Self::Fatal(ErrorReply::fatal(
+            SqlState::PROTOCOL_VIOLATION,
+            error.to_string(),
+        ))
     }
 }
 

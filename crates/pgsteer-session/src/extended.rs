@@ -74,7 +74,11 @@ impl Session {
         }
         self.client.flush().await?;
         if let Some(leg) = batch.active.and_then(|node| self.held(node)) {
-            leg.connection().channel.flush().await.map_err(|_| End::Fatal(crate::end::server_lost()))?;
+            leg.connection()
+                .channel
+                .flush()
+                .await
+                .map_err(|_| End::Fatal(crate::end::server_lost()))?;
         }
         match self.client.fill().await? {
             0 => Err(End::ClientGone),
@@ -93,11 +97,7 @@ impl Session {
         }
     }
 
-    async fn extended_frame(
-        &mut self,
-        header: Header,
-        batch: &mut Batch,
-    ) -> Result<Progress, End> {
+    async fn extended_frame(&mut self, header: Header, batch: &mut Batch) -> Result<Progress, End> {
         let whole = match header.tag {
             tag::PARSE => PARSE_LEN_MAX,
             _ => NAMES_LEN_MAX,
@@ -135,7 +135,10 @@ impl Session {
             }
             other => {
                 let text = format!("invalid frontend message type {other}");
-                return Err(End::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text)));
+                return Err(End::Fatal(ErrorReply::fatal(
+                    SqlState::PROTOCOL_VIOLATION,
+                    text,
+                )));
             }
         }
         Ok(Progress::More)
@@ -143,17 +146,34 @@ impl Session {
 
     async fn too_long(&mut self, header: Header, batch: &mut Batch) -> Result<Progress, End> {
         self.skip(header).await?;
-        let text = format!("message of {} bytes is longer than the proxy accepts", header.frame_len());
-        self.fail(batch, &ErrorReply::error(SqlState::PROGRAM_LIMIT_EXCEEDED, text)).await?;
+        let text = format!(
+            "message of {} bytes is longer than the proxy accepts",
+            header.frame_len()
+        );
+        self.fail(
+            batch,
+            &ErrorReply::error(SqlState::PROGRAM_LIMIT_EXCEEDED, text),
+        )
+        .await?;
         Ok(Progress::More)
     }
 
     async fn parse(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
-        let frame: Box<[u8]> =
-            self.client.input.bytes().get(..header.frame_len()).unwrap_or_default().into();
+        let frame: Box<[u8]> = self
+            .client
+            .input
+            .bytes()
+            .get(..header.frame_len())
+            .unwrap_or_default()
+            .into();
         self.client.input.consume(header.frame_len());
         let parse = frontend::parse(frame.get(HEADER_LEN..).unwrap_or_default())?;
-        let analysis = self.steering.worker.analyses.borrow_mut().analyze(parse.text);
+        let analysis = self
+            .steering
+            .worker
+            .analyses
+            .borrow_mut()
+            .analyze(parse.text);
         let (name, text) = (parse.name.to_vec(), parse.text.to_vec());
         if !name.is_empty() && self.prepared.contains_key(name.as_slice()) {
             let shown = String::from_utf8_lossy(&name);
@@ -171,26 +191,47 @@ impl Session {
             encode::frame(&mut self.client.output, b'1', b"");
             return Ok(());
         }
-        let Some(node) = self.choose(batch, &analysis, &text).await? else { return Ok(()) };
+        let Some(node) = self.choose(batch, &analysis, &text).await? else {
+            return Ok(());
+        };
         batch.parsed = Some((prepared.id, Some(node)));
         self.put_stale(node);
-        let Some(leg) = self.held(node) else { return Ok(()) };
-        leg.connection().channel.output.extend_from_slice(&prepared.frame);
+        let Some(leg) = self.held(node) else {
+            return Ok(());
+        };
+        leg.connection()
+            .channel
+            .output
+            .extend_from_slice(&prepared.frame);
         leg.prepared.insert(name.as_slice().into(), prepared.id);
-        self.flow.expect(Request::Parse { name: name.into(), id: prepared.id });
+        self.flow.expect(Request::Parse {
+            name: name.into(),
+            id: prepared.id,
+        });
         Ok(())
     }
 
     async fn bind(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
         let have = header.frame_len().min(self.client.input.len());
-        let body = self.client.input.bytes().get(HEADER_LEN..have).unwrap_or_default();
+        let body = self
+            .client
+            .input
+            .bytes()
+            .get(HEADER_LEN..have)
+            .unwrap_or_default();
         let bind = frontend::bind(body)?;
         let (portal, name) = (bind.portal.to_vec(), bind.statement.to_vec());
         let prepared = self.prepared.get(name.as_slice()).map(Rc::clone);
         let analysis = prepared.as_ref().map(|p| Rc::clone(&p.analysis));
         if let Some(analysis) = analysis.as_ref().filter(|a| self.is_local(a)) {
             let analysis = Some(Rc::clone(analysis));
-            self.portals.insert(portal.into(), Portal { node: None, analysis });
+            self.portals.insert(
+                portal.into(),
+                Portal {
+                    node: None,
+                    analysis,
+                },
+            );
             self.skip(header).await?;
             self.drain(batch).await?;
             encode::frame(&mut self.client.output, b'2', b"");
@@ -206,13 +247,24 @@ impl Session {
             }
             self.put_preparation(node, &name, prepared);
         }
-        self.portals.insert(portal.into(), Portal { node: Some(node), analysis });
+        self.portals.insert(
+            portal.into(),
+            Portal {
+                node: Some(node),
+                analysis,
+            },
+        );
         self.pass_on(header, node, Request::Bind);
         Ok(())
     }
 
     async fn describe_or_close(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
-        let frame = self.client.input.bytes().get(..header.frame_len()).unwrap_or_default();
+        let frame = self
+            .client
+            .input
+            .bytes()
+            .get(..header.frame_len())
+            .unwrap_or_default();
         let target = frontend::target(header.tag, frame.get(HEADER_LEN..).unwrap_or_default())?;
         let (is_statement, name) = match target {
             Target::Statement(name) => (true, name.to_vec()),
@@ -225,7 +277,11 @@ impl Session {
             return self.describe_statement(header, batch, &name).await;
         }
         let portal = self.portals.get(name.as_slice()).cloned();
-        if let Some(Portal { node: None, analysis: Some(analysis) }) = portal {
+        if let Some(Portal {
+            node: None,
+            analysis: Some(analysis),
+        }) = portal
+        {
             self.skip(header).await?;
             self.drain(batch).await?;
             self.describe_local(&analysis);
@@ -279,7 +335,11 @@ impl Session {
         is_statement: bool,
         name: &[u8],
     ) -> Result<(), End> {
-        let portal = if is_statement { None } else { self.portals.remove(name) };
+        let portal = if is_statement {
+            None
+        } else {
+            self.portals.remove(name)
+        };
         if let Some(node) = portal.and_then(|p| p.node) {
             let placed = self.activate(batch, node).await?;
             if placed {
@@ -299,10 +359,19 @@ impl Session {
     }
 
     async fn execute(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
-        let frame = self.client.input.bytes().get(..header.frame_len()).unwrap_or_default();
+        let frame = self
+            .client
+            .input
+            .bytes()
+            .get(..header.frame_len())
+            .unwrap_or_default();
         let name = frontend::execute(frame.get(HEADER_LEN..).unwrap_or_default())?.to_vec();
         let portal = self.portals.get(name.as_slice()).cloned();
-        if let Some(Portal { node: None, analysis: Some(analysis) }) = portal {
+        if let Some(Portal {
+            node: None,
+            analysis: Some(analysis),
+        }) = portal
+        {
             self.skip(header).await?;
             self.drain(batch).await?;
             match analysis.console {
@@ -377,7 +446,9 @@ impl Session {
         node: NodeId,
         hidden: bool,
     ) -> Result<Stop, End> {
-        let Some(leg) = self.held(node) else { return Ok(Stop::Ready) };
+        let Some(leg) = self.held(node) else {
+            return Ok(Stop::Ready);
+        };
         let out = &mut leg.connection().channel.output;
         if batch.abort {
             // Refers to a portal that cannot exist, which makes the server skip to Sync and undo.
@@ -444,7 +515,9 @@ impl Session {
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
                 Err(LegError::NodeFailed(_))
-                    if avoid.is_empty() && self.transaction.is_none() && analysis.is_proven_read() =>
+                    if avoid.is_empty()
+                        && self.transaction.is_none()
+                        && analysis.is_proven_read() =>
                 {
                     avoid.push(node);
                 }
@@ -512,7 +585,9 @@ impl Session {
 
     /// Awaits what is due from the node that answers now.
     async fn drain(&mut self, batch: &mut Batch) -> Result<(), End> {
-        let Some(node) = batch.active else { return Ok(()) };
+        let Some(node) = batch.active else {
+            return Ok(());
+        };
         if !self.flow.is_drained() {
             if let Some(leg) = self.held(node) {
                 encode::frame(&mut leg.connection().channel.output, tag::FLUSH, b"");

@@ -12,13 +12,15 @@ use pgsteer_wire::{HEADER_LEN, frame};
 /// A request whose answer is due.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Parse { name: Box<[u8]>, id: u64 },
+    Parse {
+        name: Box<[u8]>,
+        id: u64,
+    },
     Bind,
     Describe,
     Execute(Option<Rc<Analysis>>),
     Close,
     Query,
-    Call,
     Sync,
     /// Something that fails on purpose, so that the server undoes what came before it.
     Abort,
@@ -48,9 +50,15 @@ pub(crate) struct Violation;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Forward so many bytes; then, if `ready`, the exchange is over.
-    Forward { len: usize, ready: Option<TransactionStatus> },
+    Forward {
+        len: usize,
+        ready: Option<TransactionStatus>,
+    },
     /// Throw so many bytes away; `ready` as above.
-    Drop { len: usize, ready: Option<TransactionStatus> },
+    Drop {
+        len: usize,
+        ready: Option<TransactionStatus>,
+    },
     /// Not enough bytes yet.
     Wait,
     /// The server goes away and says so in this message of so many bytes.
@@ -88,12 +96,18 @@ pub(crate) struct Flow {
 impl Flow {
     /// A request was sent.
     pub(crate) fn expect(&mut self, request: Request) {
-        self.expected.push_back(Expected { request, hidden: false });
+        self.expected.push_back(Expected {
+            request,
+            hidden: false,
+        });
     }
 
     /// A request was sent that the client knows nothing of.
     pub(crate) fn expect_hidden(&mut self, request: Request) {
-        self.expected.push_back(Expected { request, hidden: true });
+        self.expected.push_back(Expected {
+            request,
+            hidden: true,
+        });
     }
 
     /// Whether every answer has come.
@@ -132,7 +146,11 @@ impl Flow {
         if self.body_left > 0 {
             let len = self.body_left.min(input.len());
             self.body_left -= len;
-            return Ok(if len == 0 { Next::Wait } else { Next::Forward { len, ready: None } });
+            return Ok(if len == 0 {
+                Next::Wait
+            } else {
+                Next::Forward { len, ready: None }
+            });
         }
         let mut done = 0;
         while let Some(header) =
@@ -152,14 +170,23 @@ impl Flow {
                         stop if done > 0 && stop.wants_clean_start() => {
                             // What comes before it goes first; then it is opened again, which
                             // is why such steps change nothing yet.
-                            return Ok(Next::Forward { len: done, ready: None });
+                            return Ok(Next::Forward {
+                                len: done,
+                                ready: None,
+                            });
                         }
                         Step::Drop => return Ok(Next::Drop { len, ready: None }),
                         Step::DropReady(status) => {
-                            return Ok(Next::Drop { len, ready: Some(status) });
+                            return Ok(Next::Drop {
+                                len,
+                                ready: Some(status),
+                            });
                         }
                         Step::Ready(status) => {
-                            return Ok(Next::Forward { len: done + len, ready: Some(status) });
+                            return Ok(Next::Forward {
+                                len: done + len,
+                                ready: Some(status),
+                            });
                         }
                         Step::Leaving => return Ok(Next::Leaving { len }),
                     }
@@ -167,11 +194,21 @@ impl Flow {
             }
             if have < len {
                 self.body_left = len - have;
-                return Ok(Next::Forward { len: input.len(), ready: None });
+                return Ok(Next::Forward {
+                    len: input.len(),
+                    ready: None,
+                });
             }
             done += len;
         }
-        Ok(if done == 0 { Next::Wait } else { Next::Forward { len: done, ready: None } })
+        Ok(if done == 0 {
+            Next::Wait
+        } else {
+            Next::Forward {
+                len: done,
+                ready: None,
+            }
+        })
     }
 
     /// Deals with a frame that concerns the queue.
@@ -188,7 +225,8 @@ impl Flow {
             tag::COPY_IN | tag::COPY_BOTH => {
                 self.copy_in = true;
                 // The server ignores Sync while it copies.
-                self.expected.retain(|e| !matches!(e.request, Request::Sync));
+                self.expected
+                    .retain(|e| !matches!(e.request, Request::Sync));
                 Ok(Step::Forward)
             }
             tag::ERROR => Ok(self.failed(body)),
@@ -214,7 +252,11 @@ impl Flow {
 
     /// RowDescription or NoData ends the answer to Describe.
     fn described(&mut self) {
-        if self.expected.front().is_some_and(|e| matches!(e.request, Request::Describe)) {
+        if self
+            .expected
+            .front()
+            .is_some_and(|e| matches!(e.request, Request::Describe))
+        {
             self.expected.pop_front();
         }
     }
@@ -229,8 +271,10 @@ impl Flow {
         self.copy_in = false;
         let executed = |e: &Expected| matches!(e.request, Request::Execute(_));
         if self.expected.front().is_some_and(executed)
-            && let Some(Expected { request: Request::Execute(analysis), .. }) =
-                self.expected.pop_front()
+            && let Some(Expected {
+                request: Request::Execute(analysis),
+                ..
+            }) = self.expected.pop_front()
         {
             self.succeeded.extend(analysis);
         }
@@ -240,17 +284,22 @@ impl Flow {
         if ErrorFields::new(body).is_server_leaving() {
             return Step::Leaving;
         }
-        if self.expected.front().is_some_and(|e| matches!(e.request, Request::Abort)) {
+        if self
+            .expected
+            .front()
+            .is_some_and(|e| matches!(e.request, Request::Abort))
+        {
             return Step::Drop;
         }
         self.error = true;
         self.copy_in = false;
         // After an error the server skips everything up to Sync; a simple query ends by itself.
-        let resumes =
-            |e: &Expected| matches!(e.request, Request::Sync | Request::Query | Request::Call);
+        let resumes = |e: &Expected| matches!(e.request, Request::Sync | Request::Query);
         while self.expected.front().is_some_and(|e| !resumes(e)) {
-            if let Some(Expected { request: Request::Parse { name, id }, hidden }) =
-                self.expected.pop_front()
+            if let Some(Expected {
+                request: Request::Parse { name, id },
+                hidden,
+            }) = self.expected.pop_front()
             {
                 self.lost.push(LostParse { name, id, hidden });
             }
@@ -262,7 +311,7 @@ impl Flow {
         let status = TransactionStatus::from_body(body).ok_or(Violation)?;
         self.copy_in = false;
         let front = self.expected.front().ok_or(Violation)?;
-        if !matches!(front.request, Request::Sync | Request::Query | Request::Call) {
+        if !matches!(front.request, Request::Sync | Request::Query) {
             return Err(Violation);
         }
         if front.hidden {

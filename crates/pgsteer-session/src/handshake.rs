@@ -66,8 +66,11 @@ pub(crate) async fn wish(client: &mut Channel) -> std::io::Result<Wish> {
 
 /// A client that asks for more than protocol 3.0 is told that it gets 3.0.
 fn negotiate(client: &mut Channel, minor: u16, parameters: &BTreeMap<String, String>) {
-    let unknown: Vec<&str> =
-        parameters.keys().filter(|k| k.starts_with("_pq_.")).map(String::as_str).collect();
+    let unknown: Vec<&str> = parameters
+        .keys()
+        .filter(|k| k.starts_with("_pq_."))
+        .map(String::as_str)
+        .collect();
     if minor > 0 || !unknown.is_empty() {
         encode::negotiate_protocol(&mut client.output, 0, &unknown);
     }

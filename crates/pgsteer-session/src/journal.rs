@@ -33,7 +33,11 @@ impl Settings {
     pub(crate) fn set(&mut self, name: &str, text: &str) {
         self.number += 1;
         self.entries.retain(|e| &*e.name != name);
-        self.entries.push(Entry { name: name.into(), text: text.into(), number: self.number });
+        self.entries.push(Entry {
+            name: name.into(),
+            text: text.into(),
+            number: self.number,
+        });
     }
 
     /// All parameters were reset; `startup` are the statements that make it look as at login.
@@ -47,7 +51,12 @@ impl Settings {
 
     /// Statements a server that saw everything up to `seen` must run, as one string; empty if none.
     pub(crate) fn missing(&self, seen: u64) -> String {
-        join(self.entries.iter().filter(|e| e.number > seen).map(|e| &*e.text))
+        join(
+            self.entries
+                .iter()
+                .filter(|e| e.number > seen)
+                .map(|e| &*e.text),
+        )
     }
 }
 
@@ -64,7 +73,11 @@ fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
 #[derive(Debug)]
 enum Note {
     Savepoint(Box<str>),
-    Set { name: Box<str>, local: bool, text: Box<str> },
+    Set {
+        name: Box<str>,
+        local: bool,
+        text: Box<str>,
+    },
 }
 
 /// What happened in a transaction that its further servers must be told.
@@ -101,7 +114,11 @@ impl Journal {
             }
             Effect::SetTransaction { text, .. } => {
                 let (name, text) = (Box::from("transaction"), text.clone());
-                self.notes.push(Note::Set { name, local: true, text });
+                self.notes.push(Note::Set {
+                    name,
+                    local: true,
+                    text,
+                });
             }
             _ => {}
         }
@@ -121,7 +138,12 @@ impl Journal {
     /// The transaction was committed: what it set for the session stays.
     pub(crate) fn commit(self, settings: &mut Settings) {
         for note in self.notes {
-            if let Note::Set { name, local: false, text } = note {
+            if let Note::Set {
+                name,
+                local: false,
+                text,
+            } = note
+            {
                 settings.set(&name, &text);
             }
         }
@@ -157,7 +179,11 @@ mod tests {
     use super::*;
 
     fn set(name: &str, local: bool) -> Effect {
-        Effect::Set { name: name.into(), local, text: format!("SET {name}").into() }
+        Effect::Set {
+            name: name.into(),
+            local,
+            text: format!("SET {name}").into(),
+        }
     }
 
     #[test]

@@ -76,7 +76,11 @@ impl Leg {
         transaction: &Transaction,
     ) -> Result<(), PrologueError> {
         let began = self.in_transaction();
-        let set = if began { String::new() } else { settings.missing(self.settings_seen) };
+        let set = if began {
+            String::new()
+        } else {
+            settings.missing(self.settings_seen)
+        };
         let mut begin = String::new();
         if let Transaction::Open(open) = transaction {
             if !began {

@@ -47,7 +47,13 @@ impl Session {
             Some(Effect::Begin { .. }) if !self.transaction.is_none() => {
                 let text = "there is already a transaction in progress";
                 let reply = ErrorReply::error(SqlState::ACTIVE_SQL_TRANSACTION, text);
-                encode::error(out, &ErrorReply { severity: Severity::Warning, ..reply });
+                encode::error(
+                    out,
+                    &ErrorReply {
+                        severity: Severity::Warning,
+                        ..reply
+                    },
+                );
                 encode::command_complete(out, "BEGIN");
             }
             Some(Effect::Begin { mode, text }) => {

@@ -1,10 +1,12 @@
 //! From an accepted socket to a session that is ready for its first statement.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+use bytes::BytesMut;
 use pgsteer_pool::{Channel, Stream};
-use pgsteer_wire::{ErrorReply, SqlState, encode};
+use pgsteer_wire::backend::TransactionStatus;
+use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
 use crate::auth::authenticate;
@@ -29,7 +31,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: String) {
         Ok(None) | Err(_) => return,
     };
     let id = worker.next_session().0;
-    worker.controls.borrow_mut().insert(id, Rc::clone(&session.control));
+    worker
+        .controls
+        .borrow_mut()
+        .insert(id, Rc::clone(&session.control));
     session.run().await;
     worker.controls.borrow_mut().remove(&id);
 }
@@ -43,13 +48,10 @@ async fn log_in(worker: Rc<Worker>, mut client: Channel, address: String) -> Opt
         }
         Wish::Nothing => return None,
     };
-    match start(worker, &mut client, parameters, address).await {
-        Ok(parts) => {
-            let mut session = Session { client, ..*parts };
-            session.client.flush().await.ok()?;
-            Some(session)
-        }
-        Err(end) => {
+    let started = start(worker, client, parameters, address).await;
+    match started {
+        Ok(session) => Some(session),
+        Err((mut client, end)) => {
             match end {
                 End::Fatal(reply) => encode::error(&mut client.output, &reply),
                 End::Message(message) => client.output.extend_from_slice(&message),
@@ -58,5 +60,257 @@ async fn log_in(worker: Rc<Worker>, mut client: Channel, address: String) -> Opt
             let _ = client.flush().await;
             None
         }
+    }
+}
+
+async fn start(
+    worker: Rc<Worker>,
+    mut client: Channel,
+    parameters: BTreeMap<String, String>,
+    address: String,
+) -> Result<Session, (Channel, End)> {
+    let checked = check(&worker, &mut client, parameters, address).await;
+    let (identity, startup) = match checked {
+        Ok(checked) => checked,
+        Err(end) => return Err((client, end)),
+    };
+    let Some(cancel) = worker.shared.cancels.register(random) else {
+        let text = "no random numbers from the operating system";
+        return Err((
+            client,
+            End::Fatal(ErrorReply::fatal(SqlState::INTERNAL_ERROR, text)),
+        ));
+    };
+    let mut settings = Settings::default();
+    for (name, text) in &startup {
+        settings.set(name, text);
+    }
+    let snapshot = worker.snapshot();
+    let mut session = Session {
+        client,
+        steering: Steering {
+            worker,
+            snapshot,
+            identity,
+            policies: SessionPolicies::default(),
+            balance_node: None,
+            temporary: HashSet::new(),
+        },
+        legs: Vec::new(),
+        flow: Flow::default(),
+        transaction: Transaction::None,
+        settings,
+        startup,
+        prepared: HashMap::default(),
+        prepared_bytes: 0,
+        portals: HashMap::default(),
+        next_parse: 0,
+        cancel,
+        control: Rc::new(Control::default()),
+    };
+    match session.greet().await {
+        Ok(()) => Ok(session),
+        Err(end) => Err((session.client, end)),
+    }
+}
+
+/// Everything that is checked before a server is asked.
+async fn check(
+    worker: &Worker,
+    client: &mut Channel,
+    mut parameters: BTreeMap<String, String>,
+    address: String,
+) -> Result<(Identity, Vec<(Box<str>, Box<str>)>), End> {
+    let fatal = |state, text: String| Err(End::Fatal(ErrorReply::fatal(state, text)));
+    let snapshot = worker.snapshot();
+    let clients = usize::try_from(worker.shared.counters.clients()).unwrap_or(usize::MAX);
+    if clients > snapshot.settings.clients_max {
+        return fatal(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "sorry, too many clients already".into(),
+        );
+    }
+    let user = parameters.remove("user").filter(|user| !user.is_empty());
+    let Some(user) = user else {
+        let text = "no PostgreSQL user name specified in startup packet";
+        return fatal(SqlState::INVALID_AUTHORIZATION, text.into());
+    };
+    let replication = parameters.remove("replication");
+    if replication.is_some_and(|r| !matches!(&*r, "false" | "off" | "no" | "0")) {
+        let text = "replication connections do not go through the proxy";
+        let reply = ErrorReply::fatal(SqlState::FEATURE_NOT_SUPPORTED, text);
+        return Err(End::Fatal(reply.with_hint("Connect to the node itself.")));
+    }
+    authenticate(client, worker, &snapshot.settings, &user).await?;
+    let database = parameters.remove("database").filter(|d| !d.is_empty());
+    let database = database.unwrap_or_else(|| user.clone());
+    let identity = Identity {
+        user: user.into(),
+        database: database.into(),
+        application_name: parameters
+            .get("application_name")
+            .cloned()
+            .unwrap_or_default(),
+        client_address: address,
+    };
+    Ok((identity, statements(parameters)))
+}
+
+fn random() -> Option<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(u64::from_be_bytes(bytes))
+}
+
+/// The statements that set the parameters of a startup packet. A value is parsed as PostgreSQL
+/// parses it there: `search_path=a,b` is a list, which SET would take for one name.
+fn statements(mut parameters: BTreeMap<String, String>) -> Vec<(Box<str>, Box<str>)> {
+    let options = parameters.remove("options").unwrap_or_default();
+    parameters.retain(|name, _| !name.starts_with("_pq_."));
+    let from_options = parse_options(&options);
+    let all = parameters.into_iter().chain(from_options);
+    let set = |(name, value): (String, String)| {
+        let (quoted, value) = (quote_literal(&name), quote_literal(&value));
+        let text = format!("SELECT pg_catalog.set_config({quoted},{value},false)");
+        (name.to_lowercase().into_boxed_str(), text.into_boxed_str())
+    };
+    all.map(set).collect()
+}
+
+/// `-c name=value` and `--name=value`, with backslash before a blank that belongs to a value, as
+/// PostgreSQL's `pg_split_opts` does it. Other options are left out: they concern a server process.
+fn parse_options(options: &str) -> Vec<(String, String)> {
+    let mut words: Vec<String> = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = options.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            c if c.is_ascii_whitespace() => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    let mut found = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let setting = match (word.strip_prefix("--"), word.strip_prefix("-c")) {
+            (Some(long), _) => Some(long.to_owned()),
+            (None, Some("")) => words.next(),
+            (None, Some(short)) => Some(short.to_owned()),
+            (None, None) => None,
+        };
+        let pair = setting.as_deref().and_then(|s| s.split_once('='));
+        found.extend(pair.map(|(name, value)| (name.replace('-', "_"), value.to_owned())));
+    }
+    found
+}
+
+impl Session {
+    /// Tells the client what it must know before its first statement. The first session with the
+    /// same user, database and parameters asks a server; the others get what it said.
+    async fn greet(&mut self) -> Result<(), End> {
+        let welcome = self.welcome().await?;
+        let identity = &self.steering.identity;
+        let writable = self.steering.snapshot.topology.primary().is_some();
+        for (name, value) in &*welcome {
+            let value = match name.as_str() {
+                "application_name" => &identity.application_name,
+                // Through the proxy a client can write, whichever node answered.
+                "in_hot_standby" if writable => "off",
+                _ => value,
+            };
+            encode::parameter_status(&mut self.client.output, name, value);
+        }
+        let (pid, key) = self.cancel.key;
+        encode::backend_key(&mut self.client.output, pid, key);
+        encode::ready(&mut self.client.output, TransactionStatus::Idle);
+        Ok(self.client.flush().await?)
+    }
+
+    async fn welcome(&mut self) -> Result<Welcome, End> {
+        let key = self.welcome_key();
+        if let Some(known) = self.steering.worker.welcomes.borrow().get(&key) {
+            return Ok(Rc::clone(known));
+        }
+        self.steering.refresh(&self.transaction);
+        let mut avoid = Vec::new();
+        loop {
+            let Some(node) = self.steering.login_node(&avoid) else {
+                let text = "no node of the cluster accepts connections now";
+                let reply = ErrorReply::fatal(SqlState::CANNOT_CONNECT_NOW, text);
+                return Err(End::Fatal(
+                    reply.with_hint("See the proxy's log for each node."),
+                ));
+            };
+            match self.need(node).await {
+                Ok(()) => {
+                    let reported = self.held(node).map(|leg| leg.peek().parameters.clone());
+                    let welcome = reported.unwrap_or_default();
+                    self.steering.worker.remember_welcome(key, &welcome);
+                    return Ok(welcome);
+                }
+                Err(LegError::NodeFailed(_)) => avoid.push(node),
+                Err(LegError::Reply(reply)) => {
+                    return Err(End::Fatal(ErrorReply {
+                        severity: Severity::Fatal,
+                        ..reply
+                    }));
+                }
+                Err(LegError::Refused(body)) => return Err(End::Message(as_fatal(&body))),
+            }
+        }
+    }
+
+    fn welcome_key(&self) -> String {
+        let identity = &self.steering.identity;
+        let mut key = format!("{}\0{}", identity.user, identity.database);
+        for (_, text) in self
+            .startup
+            .iter()
+            .filter(|(name, _)| &**name != "application_name")
+        {
+            key.push('\0');
+            key.push_str(text);
+        }
+        key
+    }
+}
+
+/// A server's error as one that ends the connection: a login has no other kind.
+fn as_fatal(body: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    let mut fatal = Vec::with_capacity(body.len());
+    for field in body.split(|&b| b == 0).filter(|field| !field.is_empty()) {
+        match field.split_first() {
+            Some((kind @ (b'S' | b'V'), _)) => {
+                fatal.push(*kind);
+                fatal.extend_from_slice(b"FATAL");
+            }
+            _ => fatal.extend_from_slice(field),
+        }
+        fatal.push(0);
+    }
+    fatal.push(0);
+    encode::frame(&mut out, b'E', &fatal);
+    out.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_split_as_postgresql_does() {
+        let pairs = parse_options(r"-c geqo=off --search-path=a\ b  -cwork_mem=1MB -q");
+        let expected = [("geqo", "off"), ("search_path", "a b"), ("work_mem", "1MB")];
+        let expected = expected.map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(pairs, expected);
+    }
+
+    #[test]
+    fn an_error_at_login_is_fatal() {
+        let message = as_fatal(b"SERROR\0VERROR\0C3D000\0Mno\0\0");
+        assert_eq!(&message[5..], b"SFATAL\0VFATAL\0C3D000\0Mno\0\0");
     }
 }

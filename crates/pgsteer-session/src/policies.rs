@@ -31,13 +31,18 @@ pub(crate) struct SessionPolicies {
 impl SessionPolicies {
     /// Nodes for balanced reads, as the plugin that said so named them.
     pub(crate) fn candidates(&self, plugin: usize) -> &[Candidate] {
-        self.plugins.get(plugin).map_or(&[], |p| &p.opening.candidates)
+        self.plugins
+            .get(plugin)
+            .map_or(&[], |p| &p.opening.candidates)
     }
 
     /// The first plugin that names nodes for balanced reads.
     pub(crate) fn first_candidates(&self) -> &[Candidate] {
         let named = |p: &&PluginSession| !p.opening.candidates.is_empty();
-        self.plugins.iter().find(named).map_or(&[], |p| &p.opening.candidates)
+        self.plugins
+            .iter()
+            .find(named)
+            .map_or(&[], |p| &p.opening.candidates)
     }
 
     /// A statement succeeded: its marks hold from now on.
@@ -95,7 +100,13 @@ struct Seat {
 impl Seat {
     fn new(plugin: &Arc<Plugin>) -> Self {
         let plugin = Arc::clone(plugin);
-        Self { plugin, router: None, failures: 0, rest: REST_MIN, rests_until: None }
+        Self {
+            plugin,
+            router: None,
+            failures: 0,
+            rest: REST_MIN,
+            rests_until: None,
+        }
     }
 
     /// Asks the plugin; `None` if it is resting.
@@ -179,13 +190,17 @@ impl Policies {
         if self.generation == Some(generation) {
             return;
         }
-        let topology_changed = self.generation.is_some_and(|(_, epoch)| epoch != generation.1);
+        let topology_changed = self
+            .generation
+            .is_some_and(|(_, epoch)| epoch != generation.1);
         self.generation = Some(generation);
         self.topology = Arc::clone(&snapshot.topology);
         self.cache.clear();
         let mut old = std::mem::take(&mut self.seats);
         for plugin in &snapshot.policies.plugins {
-            let kept = old.iter().position(|seat| Arc::ptr_eq(&seat.plugin, plugin));
+            let kept = old
+                .iter()
+                .position(|seat| Arc::ptr_eq(&seat.plugin, plugin));
             let mut seat = kept.map_or_else(|| Seat::new(plugin), |at| old.swap_remove(at));
             if topology_changed && let Some(router) = &mut seat.router {
                 if let Err(error) = router.topology_changed(&self.topology) {
@@ -209,7 +224,10 @@ impl Policies {
             let asked = seat.ask(self.worker, &self.topology, |r| r.open(facts));
             let opening = asked.and_then(Result::ok).unwrap_or_default();
             // Marks mean something only to the plugins that made them.
-            let marks = old.get(index).filter(|_| kept && !fresh).map_or_else(Marks::default, |o| o.marks);
+            let marks = old
+                .get(index)
+                .filter(|_| kept && !fresh)
+                .map_or_else(Marks::default, |o| o.marks);
             session.plugins.push(PluginSession { opening, marks });
         }
     }
@@ -241,7 +259,9 @@ impl Policies {
     ) -> (Verdict, bool) {
         let mut reusable = true;
         for (index, seat) in self.seats.iter_mut().enumerate() {
-            let Some(own) = session.plugins.get(index) else { break };
+            let Some(own) = session.plugins.get(index) else {
+                break;
+            };
             let facts = StatementFacts {
                 session_class: own.opening.class,
                 transaction_marks: own.marks.transaction,
@@ -249,30 +269,58 @@ impl Policies {
                 ..*facts
             };
             let answer = seat.ask(self.worker, &self.topology, |r| r.decide(&facts));
-            let Some(Ok(Decision { route, reuse, marks })) = answer else {
+            let Some(Ok(Decision {
+                route,
+                reuse,
+                marks,
+            })) = answer
+            else {
                 reusable = false;
                 if seat.plugin.on_failure == OnFailure::Reject {
                     let route = Route::Reject(failure(&seat.plugin));
-                    return (Verdict { route, plugin: index, marks: Marks::default() }, false);
+                    return (
+                        Verdict {
+                            route,
+                            plugin: index,
+                            marks: Marks::default(),
+                        },
+                        false,
+                    );
                 }
                 continue;
             };
-            reusable &= reuse == Reuse::Statement
-                && seat.plugin.deterministic
-                && !seat.plugin.reads_sql;
+            reusable &=
+                reuse == Reuse::Statement && seat.plugin.deterministic && !seat.plugin.reads_sql;
             if route != Route::Abstain {
-                return (Verdict { route, plugin: index, marks }, reusable);
+                return (
+                    Verdict {
+                        route,
+                        plugin: index,
+                        marks,
+                    },
+                    reusable,
+                );
             }
         }
         let (route, marks) = (Route::Primary, Marks::default());
-        (Verdict { route, plugin: usize::MAX, marks }, reusable)
+        (
+            Verdict {
+                route,
+                plugin: usize::MAX,
+                marks,
+            },
+            reusable,
+        )
     }
 }
 
 fn failure(plugin: &Plugin) -> Rejection {
     Rejection {
         sqlstate: "58000".to_owned(),
-        message: format!("plugin \"{}\" failed and this statement must not pass without it", plugin.name),
+        message: format!(
+            "plugin \"{}\" failed and this statement must not pass without it",
+            plugin.name
+        ),
         hint: Some("See the proxy's log, or SHOW pool_plugins.".to_owned()),
     }
 }

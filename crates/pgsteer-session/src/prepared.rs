@@ -29,7 +29,11 @@ impl Session {
                 .with_hint("Close statements that are not needed any more."));
         }
         self.next_parse += 1;
-        let prepared = Rc::new(Prepared { id: self.next_parse, frame, analysis });
+        let prepared = Rc::new(Prepared {
+            id: self.next_parse,
+            frame,
+            analysis,
+        });
         self.prepared.insert(name.into(), Rc::clone(&prepared));
         Ok(prepared)
     }
@@ -61,19 +65,26 @@ impl Session {
     /// was forgotten, Parse of what it does not have.
     pub(crate) fn put_preparation(&mut self, node: NodeId, name: &[u8], prepared: &Prepared) {
         self.put_stale(node);
-        let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else { return };
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
+            return;
+        };
         if leg.prepared.get(name) == Some(&prepared.id) {
             return;
         }
         let out = &mut leg.connection().channel.output;
         out.extend_from_slice(&prepared.frame);
         leg.prepared.insert(name.into(), prepared.id);
-        self.flow.expect_hidden(Request::Parse { name: name.into(), id: prepared.id });
+        self.flow.expect_hidden(Request::Parse {
+            name: name.into(),
+            id: prepared.id,
+        });
     }
 
     /// Puts Close of what was forgotten in front.
     pub(crate) fn put_stale(&mut self, node: NodeId) {
-        let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else { return };
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
+            return;
+        };
         for name in std::mem::take(&mut leg.stale) {
             encode::close_statement(&mut leg.connection().channel.output, &name);
             self.flow.expect_hidden(Request::Close);
@@ -89,7 +100,10 @@ impl Session {
             {
                 leg.prepared.remove(&lost.name);
             }
-            let known = self.prepared.get(&lost.name).is_some_and(|p| p.id == lost.id);
+            let known = self
+                .prepared
+                .get(&lost.name)
+                .is_some_and(|p| p.id == lost.id);
             if known && !lost.hidden {
                 self.forget_prepared(&lost.name, None);
             }

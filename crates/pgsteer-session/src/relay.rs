@@ -113,17 +113,28 @@ impl Relay<'_> {
     }
 
     /// One turn from the server to the client.
-    fn down(
-        &mut self,
-        cx: &mut Context<'_>,
-        forward: &mut Forward,
-    ) -> Result<Turn, RelayError> {
-        if self.client.poll_flush(cx).map_err(|_| RelayError::ClientGone)?.is_pending() {
+    fn down(&mut self, cx: &mut Context<'_>, forward: &mut Forward) -> Result<Turn, RelayError> {
+        if self
+            .client
+            .poll_flush(cx)
+            .map_err(|_| RelayError::ClientGone)?
+            .is_pending()
+        {
             return Ok(Turn::Blocked);
         }
         while forward.len > 0 {
-            let bytes = self.server.channel.input.bytes().get(..forward.len).unwrap_or_default();
-            match self.client.poll_write(cx, bytes).map_err(|_| RelayError::ClientGone)? {
+            let bytes = self
+                .server
+                .channel
+                .input
+                .bytes()
+                .get(..forward.len)
+                .unwrap_or_default();
+            match self
+                .client
+                .poll_write(cx, bytes)
+                .map_err(|_| RelayError::ClientGone)?
+            {
                 Poll::Ready(len) => {
                     self.flow.answered = true;
                     self.server.channel.input.consume(len);
@@ -215,7 +226,9 @@ impl Relay<'_> {
     fn next_copy_frame(&mut self) -> Result<bool, RelayError> {
         let header = frame::header(self.client.input.bytes());
         let header = header.map_err(|_| RelayError::ClientProtocol)?;
-        let Some(header) = header else { return Ok(false) };
+        let Some(header) = header else {
+            return Ok(false);
+        };
         match header.tag {
             // The server ignores these while it copies; so that it cannot see them later, they
             // are not passed on.

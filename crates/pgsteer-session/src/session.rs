@@ -107,7 +107,12 @@ impl Session {
         };
         match header.tag {
             tag::QUERY => self.simple_query(header).await,
-            tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH
+            tag::PARSE
+            | tag::BIND
+            | tag::DESCRIBE
+            | tag::EXECUTE
+            | tag::CLOSE
+            | tag::FLUSH
             | tag::SYNC => self.extended().await,
             tag::FUNCTION_CALL => self.function_call(header).await,
             tag::TERMINATE => Err(End::Terminated),
@@ -115,7 +120,10 @@ impl Session {
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => self.skip(header).await,
             other => {
                 let text = format!("invalid frontend message type {other}");
-                Err(End::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text)))
+                Err(End::Fatal(ErrorReply::fatal(
+                    SqlState::PROTOCOL_VIOLATION,
+                    text,
+                )))
             }
         }
     }
@@ -161,7 +169,10 @@ impl Session {
             Woken::Leg(leg) => self.idle_message(leg).await,
             Woken::Drain => {
                 let text = "terminating connection due to administrator command";
-                Err(End::Fatal(ErrorReply::fatal(SqlState::ADMIN_SHUTDOWN, text)))
+                Err(End::Fatal(ErrorReply::fatal(
+                    SqlState::ADMIN_SHUTDOWN,
+                    text,
+                )))
             }
         }
     }
@@ -182,7 +193,10 @@ impl Session {
                 }
             }
             let mut waker = self.control.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            if !waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(cx.waker()))
+            {
                 *waker = Some(cx.waker().clone());
             }
             Poll::Pending
@@ -193,7 +207,9 @@ impl Session {
     /// A server said something while nothing was going on: notices and notifications are passed
     /// on; if it goes away the session goes on without, unless it had state there.
     async fn idle_message(&mut self, index: usize) -> Result<(), End> {
-        let Some(leg) = self.legs.get_mut(index) else { return Ok(()) };
+        let Some(leg) = self.legs.get_mut(index) else {
+            return Ok(());
+        };
         let channel = &mut leg.connection().channel;
         let bytes = channel.input.bytes();
         let header = frame::header(bytes).ok().flatten();
@@ -233,8 +249,16 @@ impl Session {
     pub(crate) async fn relay(&mut self, node: NodeId, until: Until) -> Result<Stop, RelayError> {
         let (client, flow) = (&mut self.client, &mut self.flow);
         let leg = self.legs.iter_mut().find(|leg| leg.node == node);
-        let Some(leg) = leg else { return Err(RelayError::ServerLost(ServerLost::Closed)) };
-        Relay { client, server: leg.connection(), flow }.run(until).await
+        let Some(leg) = leg else {
+            return Err(RelayError::ServerLost(ServerLost::Closed));
+        };
+        Relay {
+            client,
+            server: leg.connection(),
+            flow,
+        }
+        .run(until)
+        .await
     }
 
     /// The leg on a node, if it is held.
@@ -270,9 +294,14 @@ impl Session {
         loop {
             let extended = text.is_some();
             let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
-            let statement = Statement { analysis, text, extended };
-            let placed =
-                self.steering.place(&statement, &self.transaction, &self.legs, avoid);
+            let statement = Statement {
+                analysis,
+                text,
+                extended,
+            };
+            let placed = self
+                .steering
+                .place(&statement, &self.transaction, &self.legs, avoid);
             match placed {
                 Ok(placement) => return Ok(placement),
                 Err(Unplaced::Refused(reply)) => return Err(reply),
@@ -296,7 +325,9 @@ impl Session {
         let Some(leg) = leg.filter(|leg| !leg.is_up_to_date(settings, transaction)) else {
             return Ok(());
         };
-        let Err(error) = leg.bring_up_to_date(settings, transaction).await else { return Ok(()) };
+        let Err(error) = leg.bring_up_to_date(settings, transaction).await else {
+            return Ok(());
+        };
         self.drop_leg(node);
         Err(match error {
             PrologueError::Refused(body) => LegError::Refused(body),
@@ -315,14 +346,31 @@ impl Session {
     }
 
     async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {
-        let Steering { snapshot, identity, worker, .. } = &self.steering;
+        let Steering {
+            snapshot,
+            identity,
+            worker,
+            ..
+        } = &self.steering;
         let Some(known) = snapshot.topology.node(node) else {
             return Err(LegError::Reply(no_node()));
         };
-        let target = Target { node, host: known.host.clone(), port: known.port };
+        let target = Target {
+            node,
+            host: known.host.clone(),
+            port: known.port,
+        };
         let (user, database) = (Rc::clone(&identity.user), Rc::clone(&identity.database));
-        let password = snapshot.settings.users.get(&*user).map(|u| u.password.clone());
-        let key = PoolKey { user, database, node };
+        let password = snapshot
+            .settings
+            .users
+            .get(&*user)
+            .map(|u| u.password.clone());
+        let key = PoolKey {
+            user,
+            database,
+            node,
+        };
         let checkout = worker.pools.checkout(key, &target, password.as_deref());
         let lease = checkout.await.map_err(checkout_failed)?;
         let server = &lease.peek().key;
@@ -339,7 +387,11 @@ impl Session {
 
     /// Transaction status as the client is to see it.
     pub(crate) fn status(&self) -> TransactionStatus {
-        if self.legs.iter().any(|leg| leg.status() == TransactionStatus::Failed) {
+        if self
+            .legs
+            .iter()
+            .any(|leg| leg.status() == TransactionStatus::Failed)
+        {
             TransactionStatus::Failed
         } else if self.transaction.is_none() {
             TransactionStatus::Idle
@@ -368,9 +420,10 @@ fn checkout_failed(error: CheckoutError) -> LegError {
     match error {
         CheckoutError::Connect(ConnectError::Refused(body)) => LegError::Refused(body),
         CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(reply),
-        CheckoutError::Connect(failed) => {
-            LegError::NodeFailed(ErrorReply::error(SqlState::CANNOT_CONNECT, failed.to_string()))
-        }
+        CheckoutError::Connect(failed) => LegError::NodeFailed(ErrorReply::error(
+            SqlState::CANNOT_CONNECT,
+            failed.to_string(),
+        )),
         full @ (CheckoutError::QueueFull(_) | CheckoutError::Timeout(_)) => LegError::Reply(
             ErrorReply::error(SqlState::TOO_MANY_CONNECTIONS, full.to_string())
                 .with_hint("Raise pool.connections_per_node_max, or pool.checkout_timeout."),

@@ -27,7 +27,11 @@ impl Session {
             frontend::query(input.get(5..header.frame_len()).unwrap_or_default())?;
         }
         let analysis = if whole {
-            self.steering.worker.analyses.borrow_mut().analyze(query_text(input))
+            self.steering
+                .worker
+                .analyses
+                .borrow_mut()
+                .analyze(query_text(input))
         } else {
             Rc::new(Analysis::opaque(0))
         };

@@ -5,9 +5,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgsteer_core::policy::{
-    Candidate, Route, SessionFacts, Spread, StatementFacts, traits,
-};
+use pgsteer_core::policy::{Candidate, Route, SessionFacts, Spread, StatementFacts, traits};
 use pgsteer_core::{NodeId, Role, Snapshot};
 use pgsteer_sql::{Analysis, Class, Isolation};
 use pgsteer_wire::backend::TransactionStatus;
@@ -87,10 +85,16 @@ impl Steering {
     ) -> Result<Placement, Unplaced> {
         self.refresh(transaction);
         let open = transaction.open();
-        let failed = legs.iter().find(|leg| leg.status() == TransactionStatus::Failed);
+        let failed = legs
+            .iter()
+            .find(|leg| leg.status() == TransactionStatus::Failed);
         let tied = open.and_then(|o| o.pinned).or(failed.map(|leg| leg.node));
         let facts = self.facts(statement, open);
-        let verdict = self.worker.policies.borrow_mut().decide(&self.policies, &facts);
+        let verdict = self
+            .worker
+            .policies
+            .borrow_mut()
+            .decide(&self.policies, &facts);
         if let Route::Reject(rejection) = &verdict.route {
             let sqlstate = SqlState::from_text(&rejection.sqlstate);
             let sqlstate = sqlstate.unwrap_or(SqlState::INSUFFICIENT_PRIVILEGE);
@@ -102,7 +106,8 @@ impl Steering {
             return Ok(Placement { node, verdict });
         }
         let node = self.resolve(statement.analysis, &verdict, open, legs, avoid);
-        node.map(|node| Placement { node, verdict }).ok_or(Unplaced::NoNode)
+        node.map(|node| Placement { node, verdict })
+            .ok_or(Unplaced::NoNode)
     }
 
     fn facts<'a>(&self, statement: &Statement<'a>, open: Option<&Open>) -> StatementFacts<'a> {
@@ -116,16 +121,32 @@ impl Steering {
         }
         if let Some(open) = open {
             bits |= traits::IN_TRANSACTION;
-            bits |= if open.is_read_only() { traits::TRANSACTION_READ_ONLY } else { 0 };
-            bits |= if open.wrote { traits::TRANSACTION_WROTE } else { 0 };
-            bits |= if open.pinned.is_some() { traits::PINNED } else { 0 };
+            bits |= if open.is_read_only() {
+                traits::TRANSACTION_READ_ONLY
+            } else {
+                0
+            };
+            bits |= if open.wrote {
+                traits::TRANSACTION_WROTE
+            } else {
+                0
+            };
+            bits |= if open.pinned.is_some() {
+                traits::PINNED
+            } else {
+                0
+            };
             bits |= match open.mode.isolation {
                 Some(Isolation::Serializable) => traits::SERIALIZABLE,
                 Some(Isolation::RepeatableRead) => traits::REPEATABLE_READ,
                 _ => 0,
             };
         }
-        let sql = if statement.text.len() <= PLUGIN_TEXT_LEN_MAX { statement.text } else { b"" };
+        let sql = if statement.text.len() <= PLUGIN_TEXT_LEN_MAX {
+            statement.text
+        } else {
+            b""
+        };
         if sql.len() != statement.text.len() {
             bits |= traits::TEXT_WITHHELD;
         }
@@ -156,8 +177,10 @@ impl Steering {
         avoid: &[NodeId],
     ) -> Option<NodeId> {
         let primary = self.primary(open, legs);
-        let stays_in_session =
-            matches!(analysis.class, Class::Setting | Class::Transaction | Class::Deallocate);
+        let stays_in_session = matches!(
+            analysis.class,
+            Class::Setting | Class::Transaction | Class::Deallocate
+        );
         if verdict.route == Route::Everywhere || stays_in_session {
             return self.any_held(open, legs, primary, avoid);
         }
@@ -167,7 +190,10 @@ impl Steering {
             return primary;
         }
         if let Some(open) = open.filter(|open| open.needs_one_snapshot()) {
-            let held = legs.iter().find(|leg| leg.in_transaction()).map(|leg| leg.node);
+            let held = legs
+                .iter()
+                .find(|leg| leg.in_transaction())
+                .map(|leg| leg.node);
             if held.is_some() || !open.is_read_only() {
                 return held.or(primary);
             }
@@ -189,8 +215,11 @@ impl Steering {
     /// does not move.
     fn primary(&self, open: Option<&Open>, legs: &[Leg]) -> Option<NodeId> {
         let topology = &self.snapshot.topology;
-        let is_primary =
-            |leg: &&Leg| topology.node(leg.node).is_some_and(|n| n.role == Role::Primary);
+        let is_primary = |leg: &&Leg| {
+            topology
+                .node(leg.node)
+                .is_some_and(|n| n.role == Role::Primary)
+        };
         if open.is_some()
             && let Some(leg) = legs.iter().filter(|l| l.in_transaction()).find(is_primary)
         {
@@ -219,7 +248,12 @@ impl Steering {
     }
 
     fn is_usable(&self, node: NodeId, avoid: &[NodeId]) -> bool {
-        !avoid.contains(&node) && self.snapshot.topology.node(node).is_some_and(|n| n.is_usable())
+        !avoid.contains(&node)
+            && self
+                .snapshot
+                .topology
+                .node(node)
+                .is_some_and(|n| n.is_usable())
     }
 
     /// The node for balanced reads of the session, drawn anew if it is no candidate any more.
@@ -238,9 +272,16 @@ impl Steering {
     /// A node to log in at: where balanced reads would go, else any that is usable.
     pub(crate) fn login_node(&mut self, avoid: &[NodeId]) -> Option<NodeId> {
         self.balance_node = self.draw(self.policies.first_candidates(), avoid);
-        let usable = || self.snapshot.topology.nodes.iter().filter(|n| self.is_usable(n.id, avoid));
+        let usable = || {
+            self.snapshot
+                .topology
+                .nodes
+                .iter()
+                .filter(|n| self.is_usable(n.id, avoid))
+        };
         let primary = usable().find(|n| n.role == Role::Primary);
-        self.balance_node.or(primary.or_else(|| usable().next()).map(|n| n.id))
+        self.balance_node
+            .or(primary.or_else(|| usable().next()).map(|n| n.id))
     }
 
     /// Draws among usable candidates by weight.

@@ -33,13 +33,23 @@ pub(crate) struct Open {
 impl Open {
     /// A transaction that has just begun.
     pub(crate) fn new(begin: &str, mode: TransactionMode) -> Self {
-        Self { begin: begin.into(), mode, journal: Journal::default(), wrote: false, pinned: None }
+        Self {
+            begin: begin.into(),
+            mode,
+            journal: Journal::default(),
+            wrote: false,
+            pinned: None,
+        }
     }
 
     /// A transaction that a server opened by itself.
     pub(crate) fn on_server(node: NodeId) -> Self {
         let unknown = TransactionMode::default();
-        Self { wrote: true, pinned: Some(node), ..Self::new("BEGIN", unknown) }
+        Self {
+            wrote: true,
+            pinned: Some(node),
+            ..Self::new("BEGIN", unknown)
+        }
     }
 
     /// SET TRANSACTION changes what is mentioned.

@@ -41,11 +41,20 @@ impl Shared {
     pub fn new(counters: Arc<Counters>, nodes: usize) -> Self {
         let mut secret = [0; 32];
         for chunk in secret.chunks_mut(8) {
-            let random = std::hash::RandomState::new().build_hasher().finish().to_be_bytes();
+            let random = std::hash::RandomState::new()
+                .build_hasher()
+                .finish()
+                .to_be_bytes();
             chunk.copy_from_slice(&random);
         }
         let (limits, cancels) = (NodeLimits::new(nodes), Arc::default());
-        Self { counters, limits, cancels, sessions: AtomicU64::new(0), secret }
+        Self {
+            counters,
+            limits,
+            cancels,
+            sessions: AtomicU64::new(0),
+            secret,
+        }
     }
 }
 
@@ -131,7 +140,9 @@ impl Worker {
         }
         let made = Verifier::from_password(&known.password);
         let made = Rc::new(made.unwrap_or_else(|_| Verifier::mock(&self.shared.secret, user)));
-        self.verifiers.borrow_mut().insert(user.to_owned(), Rc::clone(&made));
+        self.verifiers
+            .borrow_mut()
+            .insert(user.to_owned(), Rc::clone(&made));
         made
     }
 

@@ -54,7 +54,10 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
     for cut in 0..bytes.len() {
         let mut flow = Flow::default();
         flow.expect_hidden(Request::Close);
-        flow.expect_hidden(Request::Parse { name: b"".as_slice().into(), id: 1 });
+        flow.expect_hidden(Request::Parse {
+            name: b"".as_slice().into(),
+            id: 1,
+        });
         flow.expect(Request::Bind);
         flow.expect(Request::Describe);
         flow.expect(Request::Execute(None));
@@ -69,7 +72,10 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
 #[test]
 fn an_error_sweeps_the_queue_up_to_sync() {
     let mut flow = Flow::default();
-    flow.expect(Request::Parse { name: b"s".as_slice().into(), id: 7 });
+    flow.expect(Request::Parse {
+        name: b"s".as_slice().into(),
+        id: 7,
+    });
     flow.expect(Request::Bind);
     flow.expect(Request::Execute(None));
     flow.expect(Request::Sync);
@@ -89,10 +95,16 @@ fn a_server_that_leaves_is_not_forwarded() {
 
 #[test]
 fn ready_without_a_request_is_a_violation() {
-    assert_eq!(Flow::default().next(&frames(&[(b'Z', b"I")])), Err(Violation));
+    assert_eq!(
+        Flow::default().next(&frames(&[(b'Z', b"I")])),
+        Err(Violation)
+    );
     let mut flow = Flow::default();
     flow.expect(Request::Query);
-    let ready = Next::Forward { len: 6, ready: Some(TransactionStatus::Idle) };
+    let ready = Next::Forward {
+        len: 6,
+        ready: Some(TransactionStatus::Idle),
+    };
     assert_eq!(flow.next(&frames(&[(b'Z', b"I")])), Ok(ready));
 }
 

@@ -151,7 +151,10 @@ const SERIALIZABLE: &str = "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ
 fn effects() {
     let serializable = mode(Some(true), Some(Isolation::Serializable));
     let repeatable = mode(None, Some(Isolation::RepeatableRead));
-    let begin = |mode, text: &str| Effect::Begin { mode, text: text.into() };
+    let begin = |mode, text: &str| Effect::Begin {
+        mode,
+        text: text.into(),
+    };
     let set_transaction = |mode, text: &str| Effect::SetTransaction {
         mode,
         text: text.into(),
