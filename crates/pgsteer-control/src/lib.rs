@@ -1,1 +1,2 @@
 //! The control plane: configuration, probes, topology, plugin files, publication.
+pub mod config;
