@@ -92,7 +92,12 @@ mod tests {
                 'r' => ProbeOutcome::Answered(Role::Replica),
                 _ => ProbeOutcome::Failed,
             };
-            state = step(&state, outcome, failures_max, start + Duration::from_secs(second));
+            state = step(
+                &state,
+                outcome,
+                failures_max,
+                start + Duration::from_secs(second),
+            );
             assert_eq!(state.last_probe_ok, outcome != ProbeOutcome::Failed);
             let health = match state.health {
                 Health::Unknown => '?',
@@ -104,7 +109,10 @@ mod tests {
                 Role::Primary => 'p',
                 Role::Replica => 'r',
             };
-            let changed = state.changed_at.duration_since(start).expect("after the start");
+            let changed = state
+                .changed_at
+                .duration_since(start)
+                .expect("after the start");
             seen.push(format!("{health}{role}{}", changed.as_secs()));
         }
         assert_eq!(seen, expected, "{outcomes}");

@@ -60,7 +60,10 @@ pub(crate) async fn run(
         let next = nodes.topology(current.epoch);
         let now = Instant::now();
         if differs_for_routing(&current, &next) {
-            let next = Arc::new(Topology { epoch: current.epoch + 1, ..next });
+            let next = Arc::new(Topology {
+                epoch: current.epoch + 1,
+                ..next
+            });
             publisher.publish(|snapshot| snapshot.topology = next);
             details_due = now + interval;
         } else if next != *current && (now >= details_due || differs_in_probes(&current, &next)) {
@@ -99,7 +102,9 @@ impl Nodes {
 
     /// Takes in what came of a probe.
     pub(crate) fn observe(&mut self, observation: Observation, failures_max: u32, now: SystemTime) {
-        let Some(node) = self.0.get_mut(observation.node.index()) else { return };
+        let Some(node) = self.0.get_mut(observation.node.index()) else {
+            return;
+        };
         node.observed = true;
         let outcome = match &observation.result {
             Ok(answer) => ProbeOutcome::Answered(answer.role),
@@ -127,13 +132,19 @@ impl Nodes {
             return;
         };
         for (index, node) in self.0.iter_mut().enumerate() {
-            let own = node.answer.as_ref().and_then(|answer| answer.system_identifier);
+            let own = node
+                .answer
+                .as_ref()
+                .and_then(|answer| answer.system_identifier);
             let is_replica = node.health.role == Role::Replica;
             let foreign = is_replica && own.is_some_and(|own| own != identifier);
             if foreign && !node.foreign {
                 let (host, port) = (&*node.settings.host, node.settings.port);
                 let advice = "it gets no statements; name the replicas of one primary only";
-                warn!(node = index, host, port, advice, "node belongs to another cluster");
+                warn!(
+                    node = index,
+                    host, port, advice, "node belongs to another cluster"
+                );
             }
             node.foreign = foreign;
         }
@@ -141,9 +152,8 @@ impl Nodes {
 
     /// The answer of the one primary that is up.
     fn primary(&self) -> Option<&Answer> {
-        let up = |node: &&Known| {
-            node.health.health == Health::Up && node.health.role == Role::Primary
-        };
+        let up =
+            |node: &&Known| node.health.health == Health::Up && node.health.role == Role::Primary;
         let mut primaries = self.0.iter().filter(up);
         match (primaries.next(), primaries.next()) {
             (Some(node), None) => node.answer.as_ref(),
@@ -154,27 +164,43 @@ impl Nodes {
     /// What is to be published.
     pub(crate) fn topology(&self, epoch: u64) -> Topology {
         let primary = self.primary();
-        let nodes = (0..).zip(&self.0).map(|(index, node)| self.node(NodeId(index), node, primary));
-        Topology { epoch, nodes: nodes.collect() }
+        let nodes = (0..)
+            .zip(&self.0)
+            .map(|(index, node)| self.node(NodeId(index), node, primary));
+        Topology {
+            epoch,
+            nodes: nodes.collect(),
+        }
     }
 
     fn node(&self, id: NodeId, known: &Known, primary: Option<&Answer>) -> Node {
         let is_live_replica =
             known.health.health == Health::Up && known.health.role == Role::Replica;
-        let answer = known.answer.as_ref().filter(|_| is_live_replica && !known.foreign);
+        let answer = known
+            .answer
+            .as_ref()
+            .filter(|_| is_live_replica && !known.foreign);
         let primary_lsn = primary.and_then(|primary| primary.lsn);
         let replica_lsn = answer.and_then(|answer| answer.lsn);
-        let standby = primary.zip(answer).and_then(|(p, a)| self.standby(p, a, &known.settings));
+        let standby = primary
+            .zip(answer)
+            .and_then(|(p, a)| self.standby(p, a, &known.settings));
         Node {
             id,
             host: Arc::clone(&known.settings.host),
             port: known.settings.port,
             weight: known.settings.weight,
-            role: if known.foreign { Role::Unknown } else { known.health.role },
+            role: if known.foreign {
+                Role::Unknown
+            } else {
+                known.health.role
+            },
             health: known.health.health,
             last_probe_ok: known.health.last_probe_ok,
             // Positions are of different moments: a replica asked later may be ahead.
-            lag_bytes: primary_lsn.zip(replica_lsn).map(|(p, r)| p.saturating_sub(r)),
+            lag_bytes: primary_lsn
+                .zip(replica_lsn)
+                .map(|(p, r)| p.saturating_sub(r)),
             replication_state: standby.map(|s| s.state.clone()).unwrap_or_default(),
             replication_sync_state: standby.map(|s| s.sync_state.clone()).unwrap_or_default(),
             changed_at: known.health.changed_at,
@@ -202,7 +228,9 @@ impl Nodes {
                 && (name == host_and_port || name == &*settings.host || name == names.cluster_name)
         });
         let here = |node: &&Known| {
-            node.answer.as_ref().is_some_and(|answer| answer.names.address == names.address)
+            node.answer
+                .as_ref()
+                .is_some_and(|answer| answer.names.address == names.address)
         };
         let alone = !names.address.is_empty() && self.0.iter().filter(here).count() == 1;
         let by_address = only(&|row| alone && row.address == names.address);

@@ -19,12 +19,17 @@ fn answer(role: Role, lsn: u64) -> Answer {
 }
 
 fn nodes(count: u16) -> Nodes {
-    let settings: Vec<_> = (0..count).map(|index| testing::node("pg", 5432 + index)).collect();
+    let settings: Vec<_> = (0..count)
+        .map(|index| testing::node("pg", 5432 + index))
+        .collect();
     Nodes::new(&settings, SystemTime::UNIX_EPOCH)
 }
 
 fn observe(nodes: &mut Nodes, node: u16, result: Result<Answer, Fault>) {
-    let observation = Observation { node: NodeId(node), result };
+    let observation = Observation {
+        node: NodeId(node),
+        result,
+    };
     nodes.observe(observation, 2, SystemTime::UNIX_EPOCH);
 }
 
@@ -34,11 +39,20 @@ fn lag_is_the_distance_to_the_primary() {
     observe(&mut nodes, 0, Ok(answer(Role::Primary, 1000)));
     observe(&mut nodes, 1, Ok(answer(Role::Replica, 400)));
     observe(&mut nodes, 2, Ok(answer(Role::Replica, 1200)));
-    let lags: Vec<_> = nodes.topology(0).nodes.iter().map(|node| node.lag_bytes).collect();
+    let lags: Vec<_> = nodes
+        .topology(0)
+        .nodes
+        .iter()
+        .map(|node| node.lag_bytes)
+        .collect();
     assert_eq!(lags, [None, Some(600), Some(0)]);
     observe(&mut nodes, 0, Err(Fault::Nonsense));
     observe(&mut nodes, 0, Err(Fault::Nonsense));
-    assert_eq!(nodes.topology(0).nodes[1].lag_bytes, None, "no primary, no lag");
+    assert_eq!(
+        nodes.topology(0).nodes[1].lag_bytes,
+        None,
+        "no primary, no lag"
+    );
 }
 
 #[test]
@@ -73,7 +87,11 @@ fn replicas_are_found_in_the_primarys_list() {
     observe(&mut nodes, 3, Ok(replica("", "10.0.0.3")));
     observe(&mut nodes, 4, Ok(replica("", "10.0.0.4")));
     let topology = nodes.topology(0);
-    let states: Vec<_> = topology.nodes.iter().map(|n| n.replication_state.as_str()).collect();
+    let states: Vec<_> = topology
+        .nodes
+        .iter()
+        .map(|n| n.replication_state.as_str())
+        .collect();
     assert_eq!(states, ["", "by slot", "by name", "by address", ""]);
     assert_eq!(topology.nodes[1].replication_sync_state, "async");
 }
@@ -82,7 +100,10 @@ fn replicas_are_found_in_the_primarys_list() {
 fn a_replica_of_another_cluster_serves_nothing() {
     let mut nodes = nodes(2);
     observe(&mut nodes, 0, Ok(answer(Role::Primary, 1)));
-    let foreign = Answer { system_identifier: Some(8), ..answer(Role::Replica, 1) };
+    let foreign = Answer {
+        system_identifier: Some(8),
+        ..answer(Role::Replica, 1)
+    };
     observe(&mut nodes, 1, Ok(foreign));
     assert!(!nodes.topology(0).nodes[1].is_usable());
     observe(&mut nodes, 1, Ok(answer(Role::Replica, 1)));
@@ -99,7 +120,10 @@ struct Running {
 fn start() -> Running {
     let settings = testing::settings();
     let nodes = Nodes::new(&settings.nodes, SystemTime::UNIX_EPOCH);
-    let publisher = Arc::new(Publisher::new(testing::snapshot(&settings, nodes.topology(0))));
+    let publisher = Arc::new(Publisher::new(testing::snapshot(
+        &settings,
+        nodes.topology(0),
+    )));
     let (observations, receiver) = mpsc::channel(8);
     let settings = watch::Sender::new(Arc::new(settings));
     let (ready_sender, ready) = watch::channel(false);
@@ -110,13 +134,24 @@ fn start() -> Running {
         Arc::clone(&publisher),
         ready_sender,
     ));
-    Running { observations, settings, publisher, ready }
+    Running {
+        observations,
+        settings,
+        publisher,
+        ready,
+    }
 }
 
 impl Running {
     async fn tell(&self, node: u16, result: Result<Answer, Fault>) {
-        let observation = Observation { node: NodeId(node), result };
-        self.observations.send(observation).await.expect("the task runs");
+        let observation = Observation {
+            node: NodeId(node),
+            result,
+        };
+        self.observations
+            .send(observation)
+            .await
+            .expect("the task runs");
         // Let the task take it in; time is paused, so nothing else happens.
         while self.observations.capacity() < self.observations.max_capacity() {
             tokio::task::yield_now().await;
@@ -140,17 +175,39 @@ async fn routing_changes_bump_the_epoch_and_lag_waits_for_the_interval() {
     assert_eq!(running.epoch_and_generation(), (2, Generation(2)));
 
     running.tell(1, Ok(answer(Role::Replica, 50))).await;
-    assert_eq!(running.epoch_and_generation(), (2, Generation(2)), "lag can wait");
+    assert_eq!(
+        running.epoch_and_generation(),
+        (2, Generation(2)),
+        "lag can wait"
+    );
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(running.epoch_and_generation(), (2, Generation(3)), "and then comes out");
-    assert_eq!(running.publisher.current().topology.nodes[1].lag_bytes, Some(50));
+    assert_eq!(
+        running.epoch_and_generation(),
+        (2, Generation(3)),
+        "and then comes out"
+    );
+    assert_eq!(
+        running.publisher.current().topology.nodes[1].lag_bytes,
+        Some(50)
+    );
 
     running.tell(1, Err(Fault::Nonsense)).await;
-    assert_eq!(running.epoch_and_generation(), (2, Generation(4)), "a failed probe shows");
+    assert_eq!(
+        running.epoch_and_generation(),
+        (2, Generation(4)),
+        "a failed probe shows"
+    );
     running.tell(1, Err(Fault::Nonsense)).await;
     running.tell(1, Err(Fault::Nonsense)).await;
-    assert_eq!(running.epoch_and_generation(), (3, Generation(5)), "down is for routing");
-    assert_eq!(running.publisher.current().topology.nodes[1].health, Health::Down);
+    assert_eq!(
+        running.epoch_and_generation(),
+        (3, Generation(5)),
+        "down is for routing"
+    );
+    assert_eq!(
+        running.publisher.current().topology.nodes[1].health,
+        Health::Down
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,11 +15,16 @@ pub(crate) struct BackendNode {
 pub(crate) fn parse(text: &str) -> (Vec<BackendNode>, Vec<String>) {
     let mut nodes: Vec<BackendNode> = Vec::new();
     let mut problems = Vec::new();
-    let elements = text.split([',', ';', ' ', '\t', '\n']).filter(|element| !element.is_empty());
+    let elements = text
+        .split([',', ';', ' ', '\t', '\n'])
+        .filter(|element| !element.is_empty());
     for element in elements {
         match parse_one(element) {
             Ok(node) if nodes.iter().any(|other| other.number == node.number) => {
-                problems.push(format!("number {} is used twice in \"{element}\"", node.number));
+                problems.push(format!(
+                    "number {} is used twice in \"{element}\"",
+                    node.number
+                ));
             }
             Ok(node) => nodes.push(node),
             Err(problem) => problems.push(format!("\"{element}\" {problem}")),
@@ -32,16 +37,33 @@ pub(crate) fn parse(text: &str) -> (Vec<BackendNode>, Vec<String>) {
 fn parse_one(element: &str) -> Result<BackendNode, String> {
     let mut fields = element.split(':');
     let number = fields.next().unwrap_or_default();
-    let number = number.parse().map_err(|_| "does not start with a number".to_owned())?;
-    let host = fields.next().filter(|host| !host.is_empty()).ok_or("names no host")?.to_owned();
-    let mut next = || fields.next().filter(|field| !field.is_empty()).map(str::to_owned);
+    let number = number
+        .parse()
+        .map_err(|_| "does not start with a number".to_owned())?;
+    let host = fields
+        .next()
+        .filter(|host| !host.is_empty())
+        .ok_or("names no host")?
+        .to_owned();
+    let mut next = || {
+        fields
+            .next()
+            .filter(|field| !field.is_empty())
+            .map(str::to_owned)
+    };
     let (port, weight) = (next(), next());
     // The data directory means nothing to a proxy that runs no commands on the nodes.
     let _data_directory = next();
     let flag = next();
     match fields.next() {
         Some(_) => Err("has more than six fields".to_owned()),
-        None => Ok(BackendNode { number, host, port, weight, flag }),
+        None => Ok(BackendNode {
+            number,
+            host,
+            port,
+            weight,
+            flag,
+        }),
     }
 }
 
@@ -51,7 +73,13 @@ mod tests {
 
     fn node(number: u32, host: &str, port: Option<&str>, weight: Option<&str>) -> BackendNode {
         let (port, weight) = (port.map(str::to_owned), weight.map(str::to_owned));
-        BackendNode { number, host: host.to_owned(), port, weight, flag: None }
+        BackendNode {
+            number,
+            host: host.to_owned(),
+            port,
+            weight,
+            flag: None,
+        }
     }
 
     #[test]
@@ -60,9 +88,19 @@ mod tests {
             ("0:pg", vec![node(0, "pg", None, None)]),
             (
                 "1:b:5433,0:a:5432",
-                vec![node(0, "a", Some("5432"), None), node(1, "b", Some("5433"), None)],
+                vec![
+                    node(0, "a", Some("5432"), None),
+                    node(1, "b", Some("5433"), None),
+                ],
             ),
-            ("0:a; 1:b  2:c", vec![node(0, "a", None, None), node(1, "b", None, None), node(2, "c", None, None)]),
+            (
+                "0:a; 1:b  2:c",
+                vec![
+                    node(0, "a", None, None),
+                    node(1, "b", None, None),
+                    node(2, "c", None, None),
+                ],
+            ),
             ("0:a::2:/data", vec![node(0, "a", None, Some("2"))]),
             (
                 "0:a:1:2:/d:ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER",

@@ -37,14 +37,23 @@ pub(crate) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(origin: &'a Origin, read_file: ReadFile<'a>) -> Self {
-        Self { origin, read_file, errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            origin,
+            read_file,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Notes a mistake.
     pub(crate) fn error(&mut self, key: &str, problem: impl Display, advice: impl Display) {
         let variable = self.origin.variables.get(key);
         self.errors.push(ConfigError {
-            file: if variable.is_some() { None } else { self.origin.file.clone() },
+            file: if variable.is_some() {
+                None
+            } else {
+                self.origin.file.clone()
+            },
             place: variable.cloned().unwrap_or_else(|| key.to_owned()),
             problem: problem.to_string(),
             advice: advice.to_string(),
@@ -61,7 +70,9 @@ impl<'a> Checker<'a> {
     pub(crate) fn text(&mut self, key: &str, given: Given) -> Option<String> {
         match given {
             Some(Value::String(text)) if !text.is_empty() => Some(text),
-            Some(Value::String(_)) => self.wrong(key, "is empty", "write a value or remove the line"),
+            Some(Value::String(_)) => {
+                self.wrong(key, "is empty", "write a value or remove the line")
+            }
             Some(other) => self.wrong(key, describe(&other), "write text in quotes"),
             None => known(key).default.map(str::to_owned),
         }
@@ -77,11 +88,17 @@ impl<'a> Checker<'a> {
 
     /// One of the words of a [`Kind::Choice`], as its position.
     pub(crate) fn choice(&mut self, key: &str, given: Given) -> Option<&'static str> {
-        let Kind::Choice(words) = known(key).kind else { return None };
+        let Kind::Choice(words) = known(key).kind else {
+            return None;
+        };
         let text = self.text(key, given)?;
         let found = words.iter().find(|word| **word == text).copied();
         if found.is_none() {
-            self.error(key, format!("is \"{text}\""), format!("use one of: {}", words.join(", ")));
+            self.error(
+                key,
+                format!("is \"{text}\""),
+                format!("use one of: {}", words.join(", ")),
+            );
         }
         found
     }
@@ -101,15 +118,24 @@ impl<'a> Checker<'a> {
     fn text_of_list(&mut self, key: &str, index: usize, value: Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text),
-            other => self.wrong(&format!("{key}[{index}]"), describe(&other), "write text in quotes"),
+            other => self.wrong(
+                &format!("{key}[{index}]"),
+                describe(&other),
+                "write text in quotes",
+            ),
         }
     }
 
     /// A whole number within the limits of the table.
     pub(crate) fn count(&mut self, key: &str, given: Given) -> u64 {
         let setting = known(key);
-        let Kind::Count(min, max) = setting.kind else { return 0 };
-        let default = setting.default.and_then(|text| text.parse().ok()).unwrap_or(min);
+        let Kind::Count(min, max) = setting.kind else {
+            return 0;
+        };
+        let default = setting
+            .default
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(min);
         let number = match given {
             None => return default,
             Some(Value::Integer(number)) => number,
@@ -142,19 +168,33 @@ impl<'a> Checker<'a> {
         if number.is_finite() && number >= 0.0 {
             return number;
         }
-        self.error(key, format!("is {number}"), "use a number that is not negative, such as 1");
+        self.error(
+            key,
+            format!("is {number}"),
+            "use a number that is not negative, such as 1",
+        );
         1.0
     }
 
     /// A duration within the limits of the table.
     pub(crate) fn duration(&mut self, key: &str, given: Given) -> Duration {
-        let Kind::Duration(min, max) = known(key).kind else { return Duration::ZERO };
-        self.measured(key, given, (min, max), units::duration, units::show_duration)
+        let Kind::Duration(min, max) = known(key).kind else {
+            return Duration::ZERO;
+        };
+        self.measured(
+            key,
+            given,
+            (min, max),
+            units::duration,
+            units::show_duration,
+        )
     }
 
     /// A size in bytes within the limits of the table.
     pub(crate) fn size(&mut self, key: &str, given: Given) -> usize {
-        let Kind::Size(min, max) = known(key).kind else { return 0 };
+        let Kind::Size(min, max) = known(key).kind else {
+            return 0;
+        };
         self.measured(key, given, (min, max), units::size, units::show_size)
     }
 
@@ -166,7 +206,10 @@ impl<'a> Checker<'a> {
         read: fn(&str) -> Result<T, String>,
         show: fn(T) -> String,
     ) -> T {
-        let default = known(key).default.and_then(|text| read(text).ok()).unwrap_or(min);
+        let default = known(key)
+            .default
+            .and_then(|text| read(text).ok())
+            .unwrap_or(min);
         let text = match given {
             None => return default,
             Some(Value::String(text)) => text,
@@ -200,9 +243,11 @@ impl<'a> Checker<'a> {
         let file_key = format!("{prefix}password_file");
         let key = format!("{prefix}password");
         match (given, file) {
-            (Some(_), Some(_)) => {
-                self.wrong(&file_key, "is given together with `password`", "keep one of them")
-            }
+            (Some(_), Some(_)) => self.wrong(
+                &file_key,
+                "is given together with `password`",
+                "keep one of them",
+            ),
             (Some(Value::String(secret)), None) => Some(secret),
             (Some(_), None) => self.wrong(&key, "is not text", "write text in quotes"),
             (None, None) => None,

@@ -27,7 +27,10 @@ pub(crate) fn load(
     if let Some(dir) = builder.given.get(PLUGINS_DIR).cloned() {
         builder.put("plugins.dir", Value::String(dir), PLUGINS_DIR);
     }
-    let origin = Origin { variables: builder.origins, ..Origin::default() };
+    let origin = Origin {
+        variables: builder.origins,
+        ..Origin::default()
+    };
     let mut checker = Checker::new(&origin, read_file);
     checker.errors = builder.errors;
     checker.warnings = builder.warnings;
@@ -68,12 +71,19 @@ impl Builder {
             } else if let Some(stem) = name.strip_suffix("_FILE").filter(|s| known(s).is_some()) {
                 files.insert(stem.to_owned(), (name, value));
             } else if name.starts_with("PGPOOL_") {
-                self.warnings.push(format!("{name}: is unknown and has no effect{}", near(&name)));
+                self.warnings.push(format!(
+                    "{name}: is unknown and has no effect{}",
+                    near(&name)
+                ));
             }
         }
         for (stem, (name, path)) in files {
             if self.given.contains_key(&stem) {
-                self.error(&name, format!("is set together with {stem}"), "keep one of them");
+                self.error(
+                    &name,
+                    format!("is set together with {stem}"),
+                    "keep one of them",
+                );
                 continue;
             }
             match read_file(path.as_ref()) {
@@ -137,7 +147,8 @@ impl Builder {
             }
             if let Some(flag) = node.flag.filter(|flag| flag != "ALLOW_TO_FAILOVER") {
                 let why = "nodes are judged by probes alone";
-                self.warnings.push(format!("{NAME}: the flag {flag} has no effect: {why}"));
+                self.warnings
+                    .push(format!("{NAME}: the flag {flag} has no effect: {why}"));
             }
             let mut table = Table::new();
             table.insert("host".to_owned(), Value::String(node.host));
@@ -150,7 +161,8 @@ impl Builder {
             }
             for field in ["host", "port", "weight"] {
                 let place = format!("{NAME} (node {index}, {field})");
-                self.origins.insert(format!("nodes[{index}].{field}"), place);
+                self.origins
+                    .insert(format!("nodes[{index}].{field}"), place);
             }
             nodes.push(Value::Table(table));
         }
@@ -159,10 +171,16 @@ impl Builder {
 
     fn apply_listen(&mut self) {
         const NAME: &str = "PGPOOL_PORT_NUMBER";
-        let Some(text) = self.given.get(NAME).cloned() else { return };
+        let Some(text) = self.given.get(NAME).cloned() else {
+            return;
+        };
         match text.parse::<u16>() {
             Ok(port) if port > 0 => {
-                self.put("listen.address", Value::String(format!("0.0.0.0:{port}")), NAME);
+                self.put(
+                    "listen.address",
+                    Value::String(format!("0.0.0.0:{port}")),
+                    NAME,
+                );
             }
             _ => self.error(NAME, format!("is \"{text}\""), "use a port, 1 to 65535"),
         }
@@ -171,11 +189,18 @@ impl Builder {
     fn apply_users(&mut self) {
         let name = self.given.get("PGPOOL_POSTGRES_USERNAME").cloned();
         let password = self.given.get("PGPOOL_POSTGRES_PASSWORD").cloned();
-        let mut users = vec![user(name.unwrap_or_else(|| "postgres".to_owned()), password)];
+        let mut users = vec![user(
+            name.unwrap_or_else(|| "postgres".to_owned()),
+            password,
+        )];
         let custom = self.list("PGPOOL_POSTGRES_CUSTOM_USERS");
         let passwords = self.list("PGPOOL_POSTGRES_CUSTOM_PASSWORDS");
         if custom.len() != passwords.len() {
-            let problem = format!("holds {} passwords for {} users", passwords.len(), custom.len());
+            let problem = format!(
+                "holds {} passwords for {} users",
+                passwords.len(),
+                custom.len()
+            );
             let advice = "give one password for each of PGPOOL_POSTGRES_CUSTOM_USERS, in order";
             self.error("PGPOOL_POSTGRES_CUSTOM_PASSWORDS", problem, advice);
         }
@@ -185,10 +210,15 @@ impl Builder {
             let names = if index == 0 {
                 ["PGPOOL_POSTGRES_USERNAME", "PGPOOL_POSTGRES_PASSWORD"]
             } else {
-                ["PGPOOL_POSTGRES_CUSTOM_USERS", "PGPOOL_POSTGRES_CUSTOM_PASSWORDS"]
+                [
+                    "PGPOOL_POSTGRES_CUSTOM_USERS",
+                    "PGPOOL_POSTGRES_CUSTOM_PASSWORDS",
+                ]
             };
-            self.origins.insert(format!("users[{index}].name"), names[0].to_owned());
-            self.origins.insert(format!("users[{index}].password"), names[1].to_owned());
+            self.origins
+                .insert(format!("users[{index}].name"), names[0].to_owned());
+            self.origins
+                .insert(format!("users[{index}].password"), names[1].to_owned());
         }
         self.table.insert("users".to_owned(), Value::Array(users));
     }
@@ -200,18 +230,23 @@ impl Builder {
             ("PGPOOL_HEALTH_CHECK_USER", "PGPOOL_HEALTH_CHECK_PASSWORD"),
             ("PGPOOL_POSTGRES_USERNAME", "PGPOOL_POSTGRES_PASSWORD"),
         ];
-        let role = roles.into_iter().find(|(user, _)| self.given.contains_key(*user));
+        let role = roles
+            .into_iter()
+            .find(|(user, _)| self.given.contains_key(*user));
         if let Some((user, password)) = role {
             let name = self.given.get(user).cloned().unwrap_or_default();
             self.put("probe.user", Value::String(name), user);
-            self.origins.insert("probe.password".to_owned(), password.to_owned());
+            self.origins
+                .insert("probe.password".to_owned(), password.to_owned());
             if let Some(secret) = self.given.get(password).cloned() {
                 self.put("probe.password", Value::String(secret), password);
             }
         }
         let mut shortest: Option<(std::time::Duration, &str, String)> = None;
         for name in ["PGPOOL_SR_CHECK_PERIOD", "PGPOOL_HEALTH_CHECK_PERIOD"] {
-            let Some(text) = self.given.get(name).cloned() else { continue };
+            let Some(text) = self.given.get(name).cloned() else {
+                continue;
+            };
             match units::duration(&with_unit(&text, "s")) {
                 Ok(period) if period.is_zero() => {
                     let why = "0 would switch the checks off, which is not possible here";
@@ -239,19 +274,27 @@ impl Builder {
         const CHILDREN: &str = "PGPOOL_NUM_INIT_CHILDREN";
         const POOL: &str = "PGPOOL_MAX_POOL";
         const RESERVED: &str = "PGPOOL_RESERVED_CONNECTIONS";
-        let (children, pool, reserved) =
-            (self.number(CHILDREN), self.number(POOL), self.number(RESERVED));
+        let (children, pool, reserved) = (
+            self.number(CHILDREN),
+            self.number(POOL),
+            self.number(RESERVED),
+        );
         if let Some(children) = children {
             let clients = i64::from(children) - i64::from(reserved.unwrap_or(0));
             self.put("listen.clients_max", Value::Integer(clients), CHILDREN);
         } else if reserved.is_some_and(|reserved| reserved > 0) {
             let why = format!("it is subtracted from {CHILDREN}, which is not set");
-            self.warnings.push(format!("{RESERVED}: has no effect: {why}"));
+            self.warnings
+                .push(format!("{RESERVED}: has no effect: {why}"));
         }
         match (children, pool) {
             (Some(children), Some(pool)) => {
                 let per_node = i64::from(children).saturating_mul(i64::from(pool));
-                self.put("pool.connections_per_node_max", Value::Integer(per_node), POOL);
+                self.put(
+                    "pool.connections_per_node_max",
+                    Value::Integer(per_node),
+                    POOL,
+                );
             }
             (None, Some(_)) => {
                 let why = format!("it counts per child, and {CHILDREN} is not set");
@@ -272,12 +315,18 @@ impl Builder {
 
     fn list(&self, name: &str) -> Vec<String> {
         let text = self.given.get(name).map_or("", String::as_str);
-        text.split([',', ';']).map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+        text.split([',', ';'])
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     fn put_time(&mut self, key: &str, name: &str, text: &str, unit: &str, zero: &str) {
         let text = if text.trim() == "0" {
-            self.warnings.push(format!("{name}: 0 (off) is not possible here; {zero} is used"));
+            self.warnings.push(format!(
+                "{name}: 0 (off) is not possible here; {zero} is used"
+            ));
             zero.to_owned()
         } else {
             with_unit(text, unit)
@@ -287,8 +336,13 @@ impl Builder {
 
     fn put(&mut self, key: &str, value: Value, variable: &str) {
         self.origins.insert(key.to_owned(), variable.to_owned());
-        let Some((section, name)) = key.split_once('.') else { return };
-        let entry = self.table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        let Some((section, name)) = key.split_once('.') else {
+            return;
+        };
+        let entry = self
+            .table
+            .entry(section)
+            .or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(table) = entry {
             table.insert(name.to_owned(), value);
         }
@@ -337,5 +391,7 @@ fn switch(lower: &str) -> Option<bool> {
 fn near(name: &str) -> String {
     let close = |known: &&str| shape::distance(known, name) <= 3;
     let found = VARIABLES.iter().map(|(known, _)| *known).find(close);
-    found.map(|known| format!("; did you mean {known}?")).unwrap_or_default()
+    found
+        .map(|known| format!("; did you mean {known}?"))
+        .unwrap_or_default()
 }

@@ -87,7 +87,14 @@ const fn row(
     known_as: &'static [&'static str],
     meaning: &'static str,
 ) -> Setting {
-    Setting { key, kind, default, reload, known_as, meaning }
+    Setting {
+        key,
+        kind,
+        default,
+        reload,
+        known_as,
+        meaning,
+    }
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);

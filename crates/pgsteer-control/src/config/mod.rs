@@ -56,7 +56,12 @@ pub fn load(source: &Source) -> Result<Loaded, ConfigErrors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    load_with(source, variables, &|path| std::fs::read_to_string(path), cores)
+    load_with(
+        source,
+        variables,
+        &|path| std::fs::read_to_string(path),
+        cores,
+    )
 }
 
 /// [`load`] as a pure function of the variables, of what `read_file` returns, and of the number of
@@ -94,7 +99,9 @@ fn from_file(
         .find(|(name, value)| name == PLUGINS_DIR && !value.is_empty())
         .map(|(_, value)| value);
     if plugins_dir.is_some() {
-        origin.variables.insert("plugins.dir".to_owned(), PLUGINS_DIR.to_owned());
+        origin
+            .variables
+            .insert("plugins.dir".to_owned(), PLUGINS_DIR.to_owned());
     }
     let mut checker = Checker::new(&origin, read_file);
     let Some(mut raw) = shape::read(&text, &mut checker, &file) else {
@@ -113,7 +120,11 @@ fn finish(
     notes: Vec<String>,
 ) -> Result<Loaded, ConfigErrors> {
     if checker.errors.is_empty() {
-        return Ok(Loaded { settings, warnings: checker.warnings, notes });
+        return Ok(Loaded {
+            settings,
+            warnings: checker.warnings,
+            notes,
+        });
     }
     Err(ConfigErrors(checker.errors))
 }

@@ -21,7 +21,11 @@ pub(crate) fn read(text: &str, checker: &mut Checker<'_>, file: &str) -> Option<
     match table.try_into() {
         Ok(raw) => Some(raw),
         Err(error) => {
-            checker.error("file", error.message(), "compare with the reference in docs/settings.md");
+            checker.error(
+                "file",
+                error.message(),
+                "compare with the reference in docs/settings.md",
+            );
             None
         }
     }
@@ -32,8 +36,14 @@ pub(crate) fn syntax_error(text: &str, error: &toml::de::Error, file: &str) -> C
     let offset = error.span().map_or(0, |span| span.start).min(text.len());
     let before = text.as_bytes().get(..offset).unwrap_or_default();
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count() + 1;
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let column = String::from_utf8_lossy(before.get(start..).unwrap_or_default())
+        .chars()
+        .count()
+        + 1;
     ConfigError {
         file: Some(file.to_owned()),
         place: format!("line {line}, column {column}"),
@@ -49,10 +59,16 @@ fn keep_section(section: &str, value: &mut Value, checker: &mut Checker<'_>) -> 
     }
     let list_prefix = format!("{section}[].");
     let table_prefix = format!("{section}.");
-    if SETTINGS.iter().any(|setting| setting.key.starts_with(&list_prefix)) {
+    if SETTINGS
+        .iter()
+        .any(|setting| setting.key.starts_with(&list_prefix))
+    {
         return keep_list(section, value, checker);
     }
-    if SETTINGS.iter().any(|setting| setting.key.starts_with(&table_prefix)) {
+    if SETTINGS
+        .iter()
+        .any(|setting| setting.key.starts_with(&table_prefix))
+    {
         return is_table(section, value, checker) && {
             keep_known(&table_prefix, value, checker);
             true
@@ -64,7 +80,11 @@ fn keep_section(section: &str, value: &mut Value, checker: &mut Checker<'_>) -> 
 
 fn is_table(section: &str, value: &Value, checker: &mut Checker<'_>) -> bool {
     if !value.is_table() {
-        checker.error(section, "is not a section", format!("write [{section}] on a line of its own"));
+        checker.error(
+            section,
+            "is not a section",
+            format!("write [{section}] on a line of its own"),
+        );
     }
     value.is_table()
 }
@@ -80,7 +100,11 @@ fn keep_list(section: &str, value: &mut Value, checker: &mut Checker<'_>) -> boo
         if element.is_table() {
             keep_known(&format!("{key}."), element, checker);
         } else {
-            checker.error(&key, "is not a section", format!("write [[{section}]] before it"));
+            checker.error(
+                &key,
+                "is not a section",
+                format!("write [[{section}]] before it"),
+            );
             *element = Value::Table(Table::new());
         }
     }

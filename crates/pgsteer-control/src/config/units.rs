@@ -12,21 +12,29 @@ const DURATION_UNITS: &[(&str, u64)] = &[
     ("d", 86_400_000_000),
 ];
 
-const SIZE_UNITS: &[(&str, u64)] =
-    &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const SIZE_UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
 
 /// Reads a duration; the error says what a duration looks like.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     scaled(text, DURATION_UNITS)
         .map(Duration::from_micros)
-        .ok_or_else(|| "write a whole number with a unit: us, ms, s, m, h or d, as in \"30s\"".into())
+        .ok_or_else(|| {
+            "write a whole number with a unit: us, ms, s, m, h or d, as in \"30s\"".into()
+        })
 }
 
 /// Reads a size in bytes; the error says what a size looks like.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
     scaled(text, SIZE_UNITS)
         .and_then(|bytes| usize::try_from(bytes).ok())
-        .ok_or_else(|| "write a whole number with a unit: B, KiB, MiB or GiB, as in \"16MiB\"".into())
+        .ok_or_else(|| {
+            "write a whole number with a unit: B, KiB, MiB or GiB, as in \"16MiB\"".into()
+        })
 }
 
 /// Writes a duration with the largest unit that leaves a whole number.
@@ -49,7 +57,9 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn show(number: u64, units: &[(&str, u64)], smallest: &str) -> String {
-    let fitting = units.iter().filter(|(name, scale)| *name != "min" && number.is_multiple_of(*scale));
+    let fitting = units
+        .iter()
+        .filter(|(name, scale)| *name != "min" && number.is_multiple_of(*scale));
     match fitting.max_by_key(|(_, scale)| *scale) {
         Some((name, scale)) if number > 0 => format!("{}{name}", number / scale),
         _ => format!("{number}{smallest}"),
@@ -81,14 +91,23 @@ mod tests {
             ("1é", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(duration(text).ok(), expected.map(Duration::from_millis), "{text}");
+            assert_eq!(
+                duration(text).ok(),
+                expected.map(Duration::from_millis),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn sizes_need_a_unit() {
-        let cases =
-            [("16MiB", Some(16 << 20)), ("512 KiB", Some(512 << 10)), ("7B", Some(7)), ("16", None), ("16MB", None)];
+        let cases = [
+            ("16MiB", Some(16 << 20)),
+            ("512 KiB", Some(512 << 10)),
+            ("7B", Some(7)),
+            ("16", None),
+            ("16MB", None),
+        ];
         for (text, expected) in cases {
             assert_eq!(size(text).ok(), expected, "{text}");
         }

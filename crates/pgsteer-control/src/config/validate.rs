@@ -80,7 +80,11 @@ fn users(raw: Vec<raw::User>, checker: &mut Checker<'_>) -> HashMap<String, User
         let Some(name) = name else { continue };
         let password = Arc::from(password.unwrap_or_default());
         if users.insert(name.clone(), User { password }).is_some() {
-            checker.error(&format!("{prefix}name"), format!("repeats the user {name}"), "remove one");
+            checker.error(
+                &format!("{prefix}name"),
+                format!("repeats the user {name}"),
+                "remove one",
+            );
         }
     }
     users
@@ -88,7 +92,8 @@ fn users(raw: Vec<raw::User>, checker: &mut Checker<'_>) -> HashMap<String, User
 
 fn nodes(raw: Vec<raw::Node>, checker: &mut Checker<'_>) -> Vec<NodeSettings> {
     if raw.is_empty() {
-        let advice = "name at least one: [[nodes]] with a `host`, or PGPOOL_BACKEND_NODES=0:host:5432";
+        let advice =
+            "name at least one: [[nodes]] with a `host`, or PGPOOL_BACKEND_NODES=0:host:5432";
         checker.error("nodes", "there is no node", advice);
     }
     if raw.len() > NODES_MAX {
@@ -102,7 +107,11 @@ fn nodes(raw: Vec<raw::Node>, checker: &mut Checker<'_>) -> Vec<NodeSettings> {
         let port = checker.count(&key("port"), raw.port);
         let weight = checker.share(&key("weight"), raw.weight);
         if host.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            checker.error(&key("host"), format!("is {host:?}"), "write a host without spaces");
+            checker.error(
+                &key("host"),
+                format!("is {host:?}"),
+                "write a host without spaces",
+            );
         }
         // The table keeps ports below 65536.
         let port = u16::try_from(port).unwrap_or(u16::MAX);
@@ -111,23 +120,36 @@ fn nodes(raw: Vec<raw::Node>, checker: &mut Checker<'_>) -> Vec<NodeSettings> {
             let problem = format!("{host}:{port} is nodes[{first}] already");
             checker.error(&key("host"), problem, "name each node once");
         }
-        nodes.push(NodeSettings { host: Arc::from(host), port, weight });
+        nodes.push(NodeSettings {
+            host: Arc::from(host),
+            port,
+            weight,
+        });
     }
     if !nodes.is_empty() && nodes.iter().all(|node| node.weight == 0.0) {
-        checker.warning("nodes", "every weight is 0, so no node takes balanced reads");
+        checker.warning(
+            "nodes",
+            "every weight is 0, so no node takes balanced reads",
+        );
     }
     nodes
 }
 
 fn pool(raw: raw::Pool, checker: &mut Checker<'_>) -> PoolSettings {
-    let per_node = checker.count("pool.connections_per_node_max", raw.connections_per_node_max);
+    let per_node = checker.count(
+        "pool.connections_per_node_max",
+        raw.connections_per_node_max,
+    );
     PoolSettings {
         connections_per_node_max: u32::try_from(per_node).unwrap_or(u32::MAX),
         waiters_max: number(checker.count("pool.waiters_max", raw.waiters_max)),
         checkout_timeout: checker.duration("pool.checkout_timeout", raw.checkout_timeout),
         connect_timeout: checker.duration("pool.connect_timeout", raw.connect_timeout),
         idle_timeout: checker.duration("pool.idle_timeout", raw.idle_timeout),
-        reset_query: checker.text("pool.reset_query", raw.reset_query).unwrap_or_default().into(),
+        reset_query: checker
+            .text("pool.reset_query", raw.reset_query)
+            .unwrap_or_default()
+            .into(),
     }
 }
 
@@ -138,8 +160,9 @@ fn probe(
 ) -> ProbeSettings {
     let user = checker.text("probe.user", raw.user).unwrap_or_default();
     let given = raw.password.is_some() || raw.password_file.is_some();
-    let own: Option<Arc<str>> =
-        checker.secret("probe.", raw.password, raw.password_file).map(Arc::from);
+    let own: Option<Arc<str>> = checker
+        .secret("probe.", raw.password, raw.password_file)
+        .map(Arc::from);
     let password = own.or_else(|| users.get(&user).map(|user| Arc::clone(&user.password)));
     if password.is_none() && !given {
         checker.error(
@@ -152,7 +175,9 @@ fn probe(
     ProbeSettings {
         user,
         password: password.unwrap_or_else(|| Arc::from("")),
-        database: checker.text("probe.database", raw.database).unwrap_or_default(),
+        database: checker
+            .text("probe.database", raw.database)
+            .unwrap_or_default(),
         interval: checker.duration("probe.interval", raw.interval),
         timeout: checker.duration("probe.timeout", raw.timeout),
         failures_max: u32::try_from(failures_max).unwrap_or(u32::MAX),
@@ -202,7 +227,9 @@ pub(crate) fn json(value: Value) -> Result<serde_json::Value, String> {
         Value::Datetime(date) => date.to_string().into(),
         Value::Array(list) => list.into_iter().map(json).collect::<Result<_, _>>()?,
         Value::Table(table) => {
-            let pairs = table.into_iter().map(|(key, value)| Ok((key, json(value)?)));
+            let pairs = table
+                .into_iter()
+                .map(|(key, value)| Ok((key, json(value)?)));
             serde_json::Value::Object(pairs.collect::<Result<_, String>>()?)
         }
     })

@@ -25,7 +25,10 @@ pub(crate) enum Use {
 
 /// What this variable is used for; `None` if it is unknown.
 pub(crate) fn known(name: &str) -> Option<Use> {
-    VARIABLES.iter().find(|(known, _)| *known == name).map(|(_, use_of)| *use_of)
+    VARIABLES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, use_of)| *use_of)
 }
 
 const NO: &[&str] = &["no", "false", "off", "0"];
@@ -34,8 +37,7 @@ const YES: &[&str] = &["yes", "true", "on", "1"];
 const NO_CHILDREN: &str = "there are no child processes that would have to be replaced";
 const NO_PCP: &str =
     "noted; there is no PCP port here, so the user of PCP is not used (it is not a database user)";
-const NO_HBA: &str =
-    "there is no pool_hba.conf: PGPOOL_AUTHENTICATION_METHOD and the users decide";
+const NO_HBA: &str = "there is no pool_hba.conf: PGPOOL_AUTHENTICATION_METHOD and the users decide";
 const NO_FAILOVER: &str =
     "nodes are taken out and brought back by probes, not by errors of a session";
 const NO_LOG: &str = "logging is configured by RUST_LOG";

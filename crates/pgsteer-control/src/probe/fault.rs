@@ -15,7 +15,10 @@ pub(crate) enum Fault {
     Refused { sqlstate: String, message: String },
     /// The operating system said so.
     #[error("{message}")]
-    Io { kind: std::io::ErrorKind, message: String },
+    Io {
+        kind: std::io::ErrorKind,
+        message: String,
+    },
     /// Nobody said anything in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -36,9 +39,14 @@ impl Fault {
                 message: refusal.message().to_owned(),
             };
         }
-        let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+        let io = error
+            .source()
+            .and_then(|source| source.downcast_ref::<std::io::Error>());
         if let Some(io) = io {
-            return Self::Io { kind: io.kind(), message: io.to_string() };
+            return Self::Io {
+                kind: io.kind(),
+                message: io.to_string(),
+            };
         }
         if error.is_closed() {
             return Self::Io {
@@ -63,23 +71,32 @@ impl Fault {
         use std::io::ErrorKind;
         match self {
             Self::Refused { sqlstate, .. } => refused(sqlstate, settings),
-            Self::Io { kind: ErrorKind::ConnectionRefused, .. } if node.port != 5432 => format!(
+            Self::Io {
+                kind: ErrorKind::ConnectionRefused,
+                ..
+            } if node.port != 5432 => format!(
                 "is PostgreSQL running and listening on port {}? Inside a container network it \
                  listens on 5432, whatever port the host maps to it",
                 node.port
             ),
-            Self::Io { kind: ErrorKind::ConnectionRefused, .. } => {
+            Self::Io {
+                kind: ErrorKind::ConnectionRefused,
+                ..
+            } => {
                 "is PostgreSQL running, and does listen_addresses include this address?".to_owned()
             }
-            Self::Io { kind: ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof, .. } => {
-                "the server may have stopped; it is asked again".to_owned()
-            }
+            Self::Io {
+                kind: ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof,
+                ..
+            } => "the server may have stopped; it is asked again".to_owned(),
             Self::Io { .. } => "check that the host name is spelled as on this network".to_owned(),
             Self::Timeout(_) => {
                 "is the host up, and does a firewall drop packets? probe.timeout sets the limit"
                     .to_owned()
             }
-            Self::Other(_) => "check probe.user, its password and the node's pg_hba.conf".to_owned(),
+            Self::Other(_) => {
+                "check probe.user, its password and the node's pg_hba.conf".to_owned()
+            }
             Self::Nonsense => "is it PostgreSQL 12 or later that listens there?".to_owned(),
         }
     }
@@ -96,7 +113,10 @@ fn refused(sqlstate: &str, settings: &ProbeSettings) -> String {
         return format!("let user {user} in: the role must exist and pg_hba.conf must allow it");
     }
     if sqlstate == SqlState::INVALID_CATALOG_NAME.code() {
-        return format!("probe.database names {}, which is not there", settings.database);
+        return format!(
+            "probe.database names {}, which is not there",
+            settings.database
+        );
     }
     if sqlstate == SqlState::TOO_MANY_CONNECTIONS.code() {
         return "raise max_connections, or lower pool.connections_per_node_max".to_owned();
@@ -112,7 +132,11 @@ mod tests {
     use super::*;
 
     fn advice(fault: &Fault, port: u16) -> String {
-        let node = NodeSettings { host: "pg-1".into(), port, weight: 1.0 };
+        let node = NodeSettings {
+            host: "pg-1".into(),
+            port,
+            weight: 1.0,
+        };
         let settings = ProbeSettings {
             user: "watcher".to_owned(),
             password: "secret".into(),
@@ -132,17 +156,36 @@ mod tests {
             sqlstate: sqlstate.to_owned(),
             message: String::new(),
         };
-        let io = |kind| Fault::Io { kind, message: String::new() };
+        let io = |kind| Fault::Io {
+            kind,
+            message: String::new(),
+        };
         let cases = [
-            (refused("28P01"), 5432, "set probe.password for user watcher"),
+            (
+                refused("28P01"),
+                5432,
+                "set probe.password for user watcher",
+            ),
             (refused("28000"), 5432, "pg_hba.conf must allow it"),
             (refused("3D000"), 5432, "probe.database names nowhere"),
             (refused("53300"), 5432, "raise max_connections"),
             (refused("57P03"), 5432, "starting or stopping"),
             (refused("XX000"), 5432, "see the log"),
-            (io(std::io::ErrorKind::ConnectionRefused), 5433, "listens on 5432"),
-            (io(std::io::ErrorKind::ConnectionRefused), 5432, "is PostgreSQL running"),
-            (io(std::io::ErrorKind::ConnectionReset), 5432, "may have stopped"),
+            (
+                io(std::io::ErrorKind::ConnectionRefused),
+                5433,
+                "listens on 5432",
+            ),
+            (
+                io(std::io::ErrorKind::ConnectionRefused),
+                5432,
+                "is PostgreSQL running",
+            ),
+            (
+                io(std::io::ErrorKind::ConnectionReset),
+                5432,
+                "may have stopped",
+            ),
             (io(std::io::ErrorKind::Other), 5432, "host name"),
             (Fault::Timeout(Duration::from_secs(1)), 5432, "firewall"),
             (Fault::Other(String::new()), 5432, "check probe.user"),

@@ -15,9 +15,9 @@ use tokio_postgres::{Client, NoTls};
 use tracing::{debug, info, warn};
 
 pub(crate) use fault::Fault;
-pub(crate) use question::{Answer, Standby};
 #[cfg(test)]
 pub(crate) use question::Names;
+pub(crate) use question::{Answer, Standby};
 
 /// What came of one probe of one node.
 #[derive(Debug)]
@@ -34,14 +34,23 @@ pub(crate) async fn run(
     mut settings: watch::Receiver<Arc<Settings>>,
     observations: mpsc::Sender<Observation>,
 ) {
-    let mut probe = Probe { id, node, connection: None, known: Known::default() };
+    let mut probe = Probe {
+        id,
+        node,
+        connection: None,
+        known: Known::default(),
+    };
     let mut failures = 0;
     loop {
         let current = settings.borrow_and_update().probe.clone();
         let result = probe.once(&current).await;
         probe.log_change(&result, &current);
         failures = if result.is_ok() { 0 } else { failures + 1 };
-        if observations.send(Observation { node: id, result }).await.is_err() {
+        if observations
+            .send(Observation { node: id, result })
+            .await
+            .is_err()
+        {
             return;
         }
         tokio::select! {
@@ -128,9 +137,19 @@ impl Probe {
         let fault = match result {
             Ok(answer) => {
                 if !self.known.answers {
-                    info!(node, host, port, role = role_word(answer.role), "node answers");
+                    info!(
+                        node,
+                        host,
+                        port,
+                        role = role_word(answer.role),
+                        "node answers"
+                    );
                 }
-                self.known = Known { answers: true, answered_ever: true, faults: Vec::new() };
+                self.known = Known {
+                    answers: true,
+                    answered_ever: true,
+                    faults: Vec::new(),
+                };
                 return;
             }
             Err(fault) => fault,
@@ -171,15 +190,24 @@ async fn connect(node: &NodeSettings, settings: &ProbeSettings) -> Result<Connec
         .application_name("pgsteer probe")
         .options(format!("-c statement_timeout={statement_timeout}"))
         .connect_timeout(settings.timeout);
-    let (client, connection) =
-        config.connect(NoTls).await.map_err(|error| Fault::from_postgres(&error))?;
+    let (client, connection) = config
+        .connect(NoTls)
+        .await
+        .map_err(|error| Fault::from_postgres(&error))?;
     // Ends when the client is dropped, or is aborted with it. Its error reaches the client too.
     let driver = tokio::spawn(async move {
         let _ended = connection.await;
     });
-    let made_with =
-        (settings.user.clone(), Arc::clone(&settings.password), settings.database.clone());
-    Ok(Connection { client, made_with, driver })
+    let made_with = (
+        settings.user.clone(),
+        Arc::clone(&settings.password),
+        settings.database.clone(),
+    );
+    Ok(Connection {
+        client,
+        made_with,
+        driver,
+    })
 }
 
 /// The role in words of the log.

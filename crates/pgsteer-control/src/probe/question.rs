@@ -57,7 +57,9 @@ SELECT 'standby', s.slot_name, r.application_name, host(r.client_addr), r.state,
 pub(crate) fn read(messages: &[SimpleQueryMessage]) -> Result<Answer, Fault> {
     let mut answer: Option<Answer> = None;
     for message in messages {
-        let SimpleQueryMessage::Row(row) = message else { continue };
+        let SimpleQueryMessage::Row(row) = message else {
+            continue;
+        };
         match (column(row, 0).as_str(), &mut answer) {
             ("node", _) => answer = Some(node(row)?),
             ("receiver", Some(answer)) => answer.names.slot = column(row, 1),
@@ -84,12 +86,20 @@ fn node(row: &SimpleQueryRow) -> Result<Answer, Fault> {
         role,
         lsn: column(row, 2).parse().ok(),
         system_identifier: column(row, 3).parse().ok(),
-        names: Names { slot: String::new(), cluster_name: column(row, 4), address: column(row, 5) },
+        names: Names {
+            slot: String::new(),
+            cluster_name: column(row, 4),
+            address: column(row, 5),
+        },
         standbys: Vec::new(),
     })
 }
 
 /// Text of a column; a null is empty.
 fn column(row: &SimpleQueryRow, index: usize) -> String {
-    row.try_get(index).ok().flatten().unwrap_or_default().to_owned()
+    row.try_get(index)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+        .to_owned()
 }
