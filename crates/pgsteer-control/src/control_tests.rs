@@ -98,7 +98,7 @@ fn what_takes_a_restart_is_named_and_stays() {
         })
     };
     assert!(
-        keys.iter().all(|key| restart(&key)),
+        keys.iter().all(restart),
         "the reference says so too"
     );
     assert_eq!(merged.nodes, current.nodes);

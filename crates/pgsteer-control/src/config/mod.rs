@@ -3,7 +3,11 @@
 
 mod backend_nodes;
 pub(crate) mod check;
+#[cfg(test)]
+mod docs;
 mod environment;
+#[cfg(test)]
+mod environment_tests;
 mod error;
 mod keys;
 pub(crate) mod raw;

@@ -40,7 +40,7 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
 /// Writes a duration with the largest unit that leaves a whole number.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    show(micros, DURATION_UNITS, "us")
+    show(micros, DURATION_UNITS, if micros == 0 { "s" } else { "us" })
 }
 
 /// Writes a size with the largest unit that leaves a whole number.
@@ -118,7 +118,7 @@ mod tests {
         for text in ["30s", "500ms", "10m", "1d", "250us"] {
             assert_eq!(duration(text).map(show_duration), Ok(text.to_owned()));
         }
-        assert_eq!(show_duration(Duration::ZERO), "0us");
+        assert_eq!(show_duration(Duration::ZERO), "0s");
         assert_eq!(show_size(16 << 20), "16MiB");
     }
 }

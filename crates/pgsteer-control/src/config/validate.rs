@@ -73,7 +73,7 @@ fn users(raw: Vec<raw::User>, checker: &mut Checker<'_>) -> HashMap<String, User
         let name = checker.required(&format!("{prefix}name"), raw.name);
         let neither = raw.password.is_none() && raw.password_file.is_none();
         if neither {
-            let advice = "add `password` or `password_file`: the proxy logs in with it";
+            let advice = "give it, or the file it is in: the proxy logs in with it";
             checker.error(&format!("{prefix}password"), "is missing", advice);
         }
         let password = checker.secret(&prefix, raw.password, raw.password_file);
