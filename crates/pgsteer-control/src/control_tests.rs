@@ -97,10 +97,7 @@ fn what_takes_a_restart_is_named_and_stays() {
             setting.key.starts_with(*key) && setting.reload == crate::config::Reload::Restart
         })
     };
-    assert!(
-        keys.iter().all(restart),
-        "the reference says so too"
-    );
+    assert!(keys.iter().all(restart), "the reference says so too");
     assert_eq!(merged.nodes, current.nodes);
     assert_eq!(merged.login_timeout, Duration::from_secs(1));
 }

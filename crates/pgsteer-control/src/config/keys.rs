@@ -153,7 +153,7 @@ pub const SETTINGS: &[Setting] = &[
     row("probe.interval", Kind::Duration(Duration::from_millis(10), seconds(3600)), Some("1s"), Applies, &["sr_check_period", "health_check_period"],
         "Time between two probes of a node. After a failed one the next come faster, so that a node that refuses connections is judged within one interval."),
     row("probe.timeout", Kind::Duration(MILLISECOND, seconds(600)), Some("2s"), Applies, &["health_check_timeout"],
-        "How long one probe may take."),
+        "How long one probe may take. A node that hangs is down after `failures_max` probes that took this long."),
     row("probe.failures_max", Count(1, 1000), Some("3"), Applies, &["health_check_max_retries"],
         "Failed probes in a row after which a node is down. (Pgpool-II counts retries: one less.)"),
     row("plugins.dir", Path, None, Restart, &[],

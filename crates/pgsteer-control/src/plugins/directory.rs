@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -53,6 +54,10 @@ struct Seen {
 struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,
+    // Number of the file and time of the last change to its entry: they tell a file that was put in
+    // place with the size and time of the old one.
+    inode: u64,
+    changed: (i64, i64),
     is_file: bool,
 }
 
@@ -153,6 +158,8 @@ impl Stamp {
         Self {
             bytes: metadata.len(),
             modified: metadata.modified().ok(),
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
             is_file: metadata.is_file(),
         }
     }

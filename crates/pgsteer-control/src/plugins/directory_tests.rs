@@ -48,6 +48,30 @@ fn a_file_is_read_once_it_has_settled() {
 }
 
 #[test]
+fn a_file_of_the_same_size_and_time_is_noticed() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut directory = Directory::new(temporary.path().to_owned());
+    let component = temporary.path().join("10-a.wasm");
+    let put = |text: &str| {
+        let part = temporary.path().join("part");
+        std::fs::write(&part, text).expect("written");
+        let file = File::options().write(true).open(&part).expect("opened");
+        file.set_modified(SystemTime::UNIX_EPOCH).expect("set");
+        std::fs::rename(part, &component).expect("renamed");
+    };
+    put("one");
+    assert_eq!(
+        changed(&directory.scan(Instant::now(), Duration::ZERO, 4)),
+        ["10-a"]
+    );
+    put("two");
+    assert_eq!(
+        changed(&directory.scan(Instant::now(), Duration::ZERO, 4)),
+        ["10-a"]
+    );
+}
+
+#[test]
 fn names_decide_what_is_a_plugin() {
     let cases = [
         ("10-a", true),

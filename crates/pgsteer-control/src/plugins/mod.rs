@@ -89,7 +89,10 @@ impl Supervisor {
                 // Cancel safe: a timer.
                 () = tokio::time::sleep(pause) => {}
                 // Cancel safe: a hint stays until it is taken.
-                () = self.hints.next() => {}
+                () = self.hints.next() => {
+                    // More will follow: a copy writes many times.
+                    tokio::time::sleep(SETTLE_LOOK).await;
+                }
                 // Cancel safe: a change that nobody saw is reported again.
                 changed = self.settings.changed() => {
                     if changed.is_err() {

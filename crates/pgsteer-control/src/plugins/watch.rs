@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -31,7 +32,10 @@ impl Hints {
             return;
         }
         let sender = self.sender.clone();
-        let watcher = notify::recommended_watcher(move |_event| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| is_about_reading(&event.kind)) {
+                return;
+            }
             // Full means that a hint is waiting already.
             let _waiting = sender.try_send(());
         })
@@ -57,5 +61,32 @@ impl Hints {
     pub(crate) async fn next(&mut self) {
         // Never `None`: a sender is held here.
         let _hint = self.receiver.recv().await;
+    }
+}
+
+/// Looking at the directory is itself reported; it must not lead to another look.
+fn is_about_reading(kind: &EventKind) -> bool {
+    let written = AccessKind::Close(AccessMode::Write);
+    matches!(kind, EventKind::Access(access) if *access != written)
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, ModifyKind, RenameMode};
+
+    use super::*;
+
+    #[test]
+    fn only_changes_are_hints() {
+        let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        let read = EventKind::Access(AccessKind::Close(AccessMode::Read));
+        assert!(is_about_reading(&open) && is_about_reading(&read));
+        let changes = [
+            EventKind::Access(AccessKind::Close(AccessMode::Write)),
+            EventKind::Create(CreateKind::File),
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+            EventKind::Any,
+        ];
+        assert!(!changes.iter().any(is_about_reading));
     }
 }

@@ -66,15 +66,21 @@ impl Fault {
         }
     }
 
-    /// What an operator can do about it.
-    pub(crate) fn advice(&self, node: &NodeSettings, settings: &ProbeSettings) -> String {
+    /// What an operator can do about it. `answered` says whether the node ever answered: then its
+    /// address is right.
+    pub(crate) fn advice(
+        &self,
+        node: &NodeSettings,
+        settings: &ProbeSettings,
+        answered: bool,
+    ) -> String {
         use std::io::ErrorKind;
         match self {
             Self::Refused { sqlstate, .. } => refused(sqlstate, settings),
             Self::Io {
                 kind: ErrorKind::ConnectionRefused,
                 ..
-            } if node.port != 5432 => format!(
+            } if node.port != 5432 && !answered => format!(
                 "is PostgreSQL running and listening on port {}? Inside a container network it \
                  listens on 5432, whatever port the host maps to it",
                 node.port
@@ -131,7 +137,7 @@ fn refused(sqlstate: &str, settings: &ProbeSettings) -> String {
 mod tests {
     use super::*;
 
-    fn advice(fault: &Fault, port: u16) -> String {
+    fn advice(fault: &Fault, port: u16, answered: bool) -> String {
         let node = NodeSettings {
             host: "pg-1".into(),
             port,
@@ -145,7 +151,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             failures_max: 1,
         };
-        let advice = fault.advice(&node, &settings);
+        let advice = fault.advice(&node, &settings, answered);
         assert!(!advice.contains("secret"));
         advice
     }
@@ -192,8 +198,13 @@ mod tests {
             (Fault::Nonsense, 5432, "is it PostgreSQL"),
         ];
         for (fault, port, expected) in cases {
-            let advice = advice(&fault, port);
+            let advice = advice(&fault, port, false);
             assert!(advice.contains(expected), "{fault:?}: {advice}");
         }
+        let refused = io(std::io::ErrorKind::ConnectionRefused);
+        assert!(
+            !advice(&refused, 5433, true).contains("5432"),
+            "its port is right"
+        );
     }
 }

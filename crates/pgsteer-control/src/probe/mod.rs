@@ -56,6 +56,8 @@ pub(crate) async fn run(
         tokio::select! {
             // Cancel safe: a timer.
             () = tokio::time::sleep(pause(&current, failures)) => {}
+            // Cancel safe: an end that nobody saw is seen by the next probe.
+            () = lost(&mut probe.connection) => {}
             // Cancel safe: a change that nobody saw is reported again.
             changed = settings.changed() => {
                 if changed.is_err() {
@@ -72,6 +74,16 @@ fn pause(settings: &ProbeSettings, failures: u32) -> Duration {
         return settings.interval / settings.failures_max;
     }
     settings.interval
+}
+
+/// Waits until the server closes the kept connection: it may have died, so it is asked at once.
+async fn lost(connection: &mut Option<Connection>) {
+    if let Some(kept) = connection {
+        let _ended = (&mut kept.driver).await;
+        *connection = None;
+    } else {
+        std::future::pending().await
+    }
 }
 
 struct Probe {
@@ -159,7 +171,7 @@ impl Probe {
         let first = self.known.faults.is_empty();
         let news = !self.known.faults.contains(&text) && self.known.faults.len() < FAULTS_SAID_MAX;
         if news && (first || !self.known.answered_ever || !fault.is_passing()) {
-            let advice = fault.advice(&self.node, settings);
+            let advice = fault.advice(&self.node, settings, self.known.answered_ever);
             warn!(node, host, port, error = text, advice, "probe failed");
             self.known.faults.push(text);
         } else {
@@ -221,3 +233,6 @@ pub(crate) fn role_word(role: Role) -> &'static str {
 
 /// Different faults in a row that get a line of their own (ours).
 const FAULTS_SAID_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests;
