@@ -1,1 +1,17 @@
-//! The control plane: configuration, probes, topology, plugin files, publication.
+//! The control plane of pgsteer: configuration, probes, topology, plugin files, publication.
+//!
+//! [`config::load`] turns a file or environment variables into checked settings. [`Control::start`]
+//! loads the plugins, begins to probe the nodes and publishes what it finds as snapshots, to which
+//! the data plane subscribes. Nothing here touches a client connection.
+
+pub mod config;
+mod control;
+pub mod health;
+mod plugins;
+mod probe;
+#[cfg(test)]
+mod testing;
+mod topology;
+
+pub use control::{Control, StartError};
+pub use plugins::Embedded;

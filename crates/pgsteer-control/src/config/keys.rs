@@ -1,0 +1,173 @@
+//! The one table of all settings: names, units, defaults, limits, meaning.
+//!
+//! Validation takes defaults and limits from it, `docs/settings.md` is rendered from it, and a test
+//! holds it against what the file format accepts.
+
+use std::time::Duration;
+
+/// What a setting's value looks like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// Text that never appears in a message.
+    Secret,
+    /// A path; a relative one starts at the directory of the configuration file.
+    Path,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Text or a list of texts.
+    Texts,
+    /// A whole number within these limits.
+    Count(u64, u64),
+    /// A number that is not negative.
+    Share,
+    /// Text with a unit of time, within these limits.
+    Duration(Duration, Duration),
+    /// Text with a unit of bytes, within these limits.
+    Size(usize, usize),
+    /// Whatever the router understands.
+    Free,
+}
+
+/// Whether a reload applies a new value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// A reload applies it.
+    Applies,
+    /// It takes a restart.
+    Restart,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Key path in the file; `[]` stands for the position in a list.
+    pub key: &'static str,
+    /// What its value looks like.
+    pub kind: Kind,
+    /// The default as one would write it; `None` if there is none.
+    pub default: Option<&'static str>,
+    /// Whether a reload applies it.
+    pub reload: Reload,
+    /// Names of the same thing in PgBouncer and Pgpool-II, or empty.
+    pub known_as: &'static [&'static str],
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// The setting with this key path; positions in lists do not matter.
+pub(crate) fn setting(key: &str) -> Option<&'static Setting> {
+    let pattern = pattern(key);
+    SETTINGS.iter().find(|setting| setting.key == pattern)
+}
+
+/// `nodes[1].weight` becomes `nodes[].weight`.
+pub(crate) fn pattern(key: &str) -> String {
+    let mut inside = false;
+    let mut out = String::with_capacity(key.len());
+    for c in key.chars() {
+        inside = (inside || c == '[') && c != ']';
+        if !inside || c == '[' {
+            out.push(c);
+        }
+    }
+    out
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn row(
+    key: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    reload: Reload,
+    known_as: &'static [&'static str],
+    meaning: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        kind,
+        default,
+        reload,
+        known_as,
+        meaning,
+    }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const DAY: Duration = seconds(86_400);
+
+use Kind::{Choice, Count, Free, Path, Secret, Share, Size, Text, Texts};
+use Reload::{Applies, Restart};
+
+/// Every setting, in the order of `config/pgsteer.toml`.
+#[rustfmt::skip]
+pub const SETTINGS: &[Setting] = &[
+    row("listen.address", Texts, Some("0.0.0.0:9999"), Restart, &["listen_addr", "listen_addresses", "port"],
+        "Addresses clients connect to, each an IP address with a port."),
+    row("listen.workers", Count(0, 1024), Some("0"), Restart, &[],
+        "Threads that serve clients. 0 stands for one per processor core."),
+    row("listen.clients_max", Count(1, 1_000_000), Some("10000"), Restart, &["max_client_conn", "num_init_children"],
+        "Client connections at one time; one more is refused with SQLSTATE 53300."),
+    row("listen.login_timeout", Kind::Duration(MILLISECOND, seconds(600)), Some("1m"), Applies, &["client_login_timeout", "authentication_timeout"],
+        "How long a client may take from connecting to being logged in."),
+    row("listen.drain_timeout", Kind::Duration(Duration::ZERO, DAY), Some("30s"), Applies, &[],
+        "On a shutdown, how long transactions may go on before their sessions are closed."),
+    row("auth.method", Choice(&["scram-sha-256", "md5", "password", "trust"]), Some("scram-sha-256"), Applies, &["auth_type"],
+        "How clients prove who they are. `trust` asks nobody; `password` sends it in clear text; `md5` is for clients that know nothing better."),
+    row("users[].name", Text, None, Applies, &[],
+        "A role that may log in through the proxy, and as which the proxy logs in to the nodes."),
+    row("users[].password", Secret, None, Applies, &[],
+        "Its password. The proxy needs the password itself, not a hash of it, to log in to the nodes. Give this or `password_file`."),
+    row("users[].password_file", Path, None, Applies, &[],
+        "File with the password in its first line."),
+    row("nodes[].host", Text, None, Restart, &["backend_hostname"],
+        "Host name or address of a node, or the directory of its Unix socket (starts with `/`). Which node is the primary is found out by asking."),
+    row("nodes[].port", Count(1, 65_535), Some("5432"), Restart, &["backend_port"],
+        "Port of the node. Between containers of one network that is 5432, whatever port the host maps to it."),
+    row("nodes[].weight", Share, Some("1"), Applies, &["backend_weight"],
+        "Share of balanced reads, relative to the other nodes. 0 sends no balanced read there."),
+    row("pool.connections_per_node_max", Count(1, 100_000), Some("90"), Applies, &["max_db_connections"],
+        "Server connections of the whole proxy to one node; keep it below the node's `max_connections`, less what others use."),
+    row("pool.waiters_max", Count(0, 1_000_000), Some("10000"), Applies, &[],
+        "Sessions that may wait for a server connection, per worker; one more is refused with SQLSTATE 53300."),
+    row("pool.checkout_timeout", Kind::Duration(MILLISECOND, DAY), Some("30s"), Applies, &["query_wait_timeout"],
+        "How long a session waits for a server connection before its statement is refused."),
+    row("pool.connect_timeout", Kind::Duration(MILLISECOND, seconds(600)), Some("10s"), Applies, &["server_connect_timeout", "connect_timeout"],
+        "How long opening a server connection may take, authentication included."),
+    row("pool.idle_timeout", Kind::Duration(MILLISECOND, seconds(30 * 86_400)), Some("10m"), Applies, &["server_idle_timeout", "connection_life_time"],
+        "A server connection that was not used for this long is closed."),
+    row("pool.reset_query", Text, Some("DISCARD ALL"), Applies, &["server_reset_query", "reset_query_list"],
+        "Statement that makes a used server connection fit for the next session."),
+    row("probe.user", Text, Some("postgres"), Applies, &["sr_check_user", "health_check_user"],
+        "Role that asks the nodes how they are. It needs `pg_monitor` to see the state of replication."),
+    row("probe.password", Secret, None, Applies, &["sr_check_password", "health_check_password"],
+        "Its password. Without this and `password_file`: the password of the user of the same name."),
+    row("probe.password_file", Path, None, Applies, &[],
+        "File with the password in its first line."),
+    row("probe.database", Text, Some("postgres"), Applies, &["sr_check_database", "health_check_database"],
+        "Database it connects to."),
+    row("probe.interval", Kind::Duration(Duration::from_millis(10), seconds(3600)), Some("1s"), Applies, &["sr_check_period", "health_check_period"],
+        "Time between two probes of a node. After a failed one the next come faster, so that a node that refuses connections is judged within one interval."),
+    row("probe.timeout", Kind::Duration(MILLISECOND, seconds(600)), Some("2s"), Applies, &["health_check_timeout"],
+        "How long one probe may take. A node that hangs is down after `failures_max` probes that took this long."),
+    row("probe.failures_max", Count(1, 1000), Some("3"), Applies, &["health_check_max_retries"],
+        "Failed probes in a row after which a node is down. (Pgpool-II counts retries: one less.)"),
+    row("plugins.dir", Path, None, Restart, &[],
+        "Directory that is watched for `NN-name.wasm` components. The variable `PGSTEER_PLUGINS_DIR` overrides it. Without it only the built-in router decides."),
+    row("plugins.decision_timeout", Kind::Duration(MILLISECOND, seconds(10)), Some("50ms"), Applies, &[],
+        "Wall-clock limit of one question to a plugin. Generous, because a busy machine may suspend a thread for some milliseconds; answers usually take less than a microsecond."),
+    row("plugins.configure_timeout", Kind::Duration(MILLISECOND, seconds(600)), Some("1s"), Applies, &[],
+        "Wall-clock limit of a plugin's `configure` and `self-test`."),
+    row("plugins.memory_max", Size(64 << 10, 1 << 30), Some("16MiB"), Applies, &[],
+        "Memory one instance of a plugin may have; every worker has an instance."),
+    row("plugins.file_max", Size(1 << 10, 256 << 20), Some("4MiB"), Applies, &[],
+        "Size of a component file; a larger one is refused unread."),
+    row("plugins.on_failure", Choice(&["skip", "reject"]), Some("skip"), Applies, &[],
+        "What happens to a statement when a plugin fails: `skip` goes on as if it had abstained, `reject` refuses the statement with SQLSTATE 58000. Use `reject` for plugins that forbid things."),
+    row("router", Free, Some("{}"), Applies, &[],
+        "Settings of the built-in router under Pgpool-II's names, such as `load_balance_mode`, `statement_level_load_balance` and `disable_load_balance_on_write`. Handed to it as they are; it says what it does not know."),
+];

@@ -1,0 +1,95 @@
+//! The configuration as it is written. No rule is applied here: values are read as whatever they
+//! are, so that validation can report every mistake and not only the first.
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// A value as written, or its absence.
+pub(crate) type Given = Option<Value>;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Raw {
+    pub(crate) listen: Listen,
+    pub(crate) auth: Auth,
+    pub(crate) users: Vec<User>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) pool: Pool,
+    pub(crate) probe: Probe,
+    pub(crate) plugins: Plugins,
+    pub(crate) router: Table,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    pub(crate) address: Given,
+    pub(crate) workers: Given,
+    pub(crate) clients_max: Given,
+    pub(crate) login_timeout: Given,
+    pub(crate) drain_timeout: Given,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Auth {
+    pub(crate) method: Given,
+}
+
+/// `[[users]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct User {
+    pub(crate) name: Given,
+    pub(crate) password: Given,
+    pub(crate) password_file: Given,
+}
+
+/// `[[nodes]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Node {
+    pub(crate) host: Given,
+    pub(crate) port: Given,
+    pub(crate) weight: Given,
+}
+
+/// `[pool]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pool {
+    pub(crate) connections_per_node_max: Given,
+    pub(crate) waiters_max: Given,
+    pub(crate) checkout_timeout: Given,
+    pub(crate) connect_timeout: Given,
+    pub(crate) idle_timeout: Given,
+    pub(crate) reset_query: Given,
+}
+
+/// `[probe]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Probe {
+    pub(crate) user: Given,
+    pub(crate) password: Given,
+    pub(crate) password_file: Given,
+    pub(crate) database: Given,
+    pub(crate) interval: Given,
+    pub(crate) timeout: Given,
+    pub(crate) failures_max: Given,
+}
+
+/// `[plugins]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Plugins {
+    pub(crate) dir: Given,
+    pub(crate) decision_timeout: Given,
+    pub(crate) configure_timeout: Given,
+    pub(crate) memory_max: Given,
+    pub(crate) file_max: Given,
+    pub(crate) on_failure: Given,
+}

@@ -1,0 +1,244 @@
+//! From what is written to settings that cannot be wrong. One function per section; every rule that
+//! is broken is reported.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use pgsteer_core::settings::{
+    AuthMethod, NodeSettings, OnFailure, PluginLimits, PoolSettings, ProbeSettings, Settings, User,
+};
+use toml::{Table, Value};
+
+use super::check::Checker;
+use super::raw;
+
+/// Checks everything. The settings mean something only if the checker has no errors.
+pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
+    let users = users(raw.users, checker);
+    let listen_key = "listen.address";
+    Settings {
+        listen: addresses(listen_key, raw.listen.address, checker),
+        workers: match number(checker.count("listen.workers", raw.listen.workers)) {
+            0 => cores.max(1),
+            workers => workers,
+        },
+        clients_max: number(checker.count("listen.clients_max", raw.listen.clients_max)),
+        login_timeout: checker.duration("listen.login_timeout", raw.listen.login_timeout),
+        drain_timeout: checker.duration("listen.drain_timeout", raw.listen.drain_timeout),
+        auth_method: auth_method(raw.auth, checker),
+        pool: pool(raw.pool, checker),
+        probe: probe(raw.probe, &users, checker),
+        nodes: nodes(raw.nodes, checker),
+        plugins_dir: checker.path("plugins.dir", raw.plugins.dir.clone()),
+        plugin_limits: plugins(raw.plugins, checker),
+        router_config: router(raw.router, checker),
+        users,
+    }
+}
+
+fn addresses(key: &str, given: raw::Given, checker: &mut Checker<'_>) -> Vec<SocketAddr> {
+    let mut seen = HashSet::new();
+    let mut addresses = Vec::new();
+    for text in checker.texts(key, given) {
+        match text.parse::<SocketAddr>() {
+            Ok(address) if seen.insert(address) => addresses.push(address),
+            Ok(address) => checker.error(key, format!("names {address} twice"), "remove one"),
+            Err(_) => checker.error(
+                key,
+                format!("is \"{text}\""),
+                "write an IP address and a port, such as \"0.0.0.0:9999\" or \"[::]:9999\"",
+            ),
+        }
+    }
+    addresses
+}
+
+fn auth_method(raw: raw::Auth, checker: &mut Checker<'_>) -> AuthMethod {
+    match checker.choice("auth.method", raw.method) {
+        Some("trust") => {
+            checker.warning("auth.method", "trust lets everybody in as anybody");
+            AuthMethod::Trust
+        }
+        Some("password") => AuthMethod::Password,
+        Some("md5") => AuthMethod::Md5,
+        _ => AuthMethod::ScramSha256,
+    }
+}
+
+fn users(raw: Vec<raw::User>, checker: &mut Checker<'_>) -> HashMap<String, User> {
+    let mut users = HashMap::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let prefix = format!("users[{index}].");
+        let name = checker.required(&format!("{prefix}name"), raw.name);
+        let neither = raw.password.is_none() && raw.password_file.is_none();
+        if neither {
+            let advice = "give it, or the file it is in: the proxy logs in with it";
+            checker.error(&format!("{prefix}password"), "is missing", advice);
+        }
+        let password = checker.secret(&prefix, raw.password, raw.password_file);
+        let Some(name) = name else { continue };
+        let password = Arc::from(password.unwrap_or_default());
+        if users.insert(name.clone(), User { password }).is_some() {
+            checker.error(
+                &format!("{prefix}name"),
+                format!("repeats the user {name}"),
+                "remove one",
+            );
+        }
+    }
+    users
+}
+
+fn nodes(raw: Vec<raw::Node>, checker: &mut Checker<'_>) -> Vec<NodeSettings> {
+    if raw.is_empty() {
+        let advice =
+            "name at least one: [[nodes]] with a `host`, or PGPOOL_BACKEND_NODES=0:host:5432";
+        checker.error("nodes", "there is no node", advice);
+    }
+    if raw.len() > NODES_MAX {
+        let problem = format!("there are {} nodes", raw.len());
+        checker.error("nodes", problem, format!("use at most {NODES_MAX}"));
+    }
+    let mut nodes: Vec<NodeSettings> = Vec::with_capacity(raw.len());
+    for (index, raw) in raw.into_iter().enumerate() {
+        let key = |name: &str| format!("nodes[{index}].{name}");
+        let host = checker.required(&key("host"), raw.host).unwrap_or_default();
+        let port = checker.count(&key("port"), raw.port);
+        let weight = checker.share(&key("weight"), raw.weight);
+        if host.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            checker.error(
+                &key("host"),
+                format!("is {host:?}"),
+                "write a host without spaces",
+            );
+        }
+        // The table keeps ports below 65536.
+        let port = u16::try_from(port).unwrap_or(u16::MAX);
+        let same = |node: &NodeSettings| *node.host == *host && node.port == port;
+        if let Some(first) = nodes.iter().position(same).filter(|_| !host.is_empty()) {
+            let problem = format!("{host}:{port} is nodes[{first}] already");
+            checker.error(&key("host"), problem, "name each node once");
+        }
+        nodes.push(NodeSettings {
+            host: Arc::from(host),
+            port,
+            weight,
+        });
+    }
+    if !nodes.is_empty() && nodes.iter().all(|node| node.weight == 0.0) {
+        checker.warning(
+            "nodes",
+            "every weight is 0, so no node takes balanced reads",
+        );
+    }
+    nodes
+}
+
+fn pool(raw: raw::Pool, checker: &mut Checker<'_>) -> PoolSettings {
+    let per_node = checker.count(
+        "pool.connections_per_node_max",
+        raw.connections_per_node_max,
+    );
+    PoolSettings {
+        connections_per_node_max: u32::try_from(per_node).unwrap_or(u32::MAX),
+        waiters_max: number(checker.count("pool.waiters_max", raw.waiters_max)),
+        checkout_timeout: checker.duration("pool.checkout_timeout", raw.checkout_timeout),
+        connect_timeout: checker.duration("pool.connect_timeout", raw.connect_timeout),
+        idle_timeout: checker.duration("pool.idle_timeout", raw.idle_timeout),
+        reset_query: checker
+            .text("pool.reset_query", raw.reset_query)
+            .unwrap_or_default()
+            .into(),
+    }
+}
+
+fn probe(
+    raw: raw::Probe,
+    users: &HashMap<String, User>,
+    checker: &mut Checker<'_>,
+) -> ProbeSettings {
+    let user = checker.text("probe.user", raw.user).unwrap_or_default();
+    let given = raw.password.is_some() || raw.password_file.is_some();
+    let own: Option<Arc<str>> = checker
+        .secret("probe.", raw.password, raw.password_file)
+        .map(Arc::from);
+    let password = own.or_else(|| users.get(&user).map(|user| Arc::clone(&user.password)));
+    if password.is_none() && !given {
+        checker.error(
+            "probe.password",
+            format!("is missing, and there is no user {user} whose password could be used"),
+            "add `password` or `password_file`",
+        );
+    }
+    let failures_max = checker.count("probe.failures_max", raw.failures_max);
+    ProbeSettings {
+        user,
+        password: password.unwrap_or_else(|| Arc::from("")),
+        database: checker
+            .text("probe.database", raw.database)
+            .unwrap_or_default(),
+        interval: checker.duration("probe.interval", raw.interval),
+        timeout: checker.duration("probe.timeout", raw.timeout),
+        failures_max: u32::try_from(failures_max).unwrap_or(u32::MAX),
+    }
+}
+
+fn plugins(raw: raw::Plugins, checker: &mut Checker<'_>) -> PluginLimits {
+    PluginLimits {
+        decision_timeout: checker.duration("plugins.decision_timeout", raw.decision_timeout),
+        configure_timeout: checker.duration("plugins.configure_timeout", raw.configure_timeout),
+        memory_bytes_max: checker.size("plugins.memory_max", raw.memory_max),
+        file_bytes_max: checker.size("plugins.file_max", raw.file_max),
+        on_failure: on_failure("plugins.on_failure", raw.on_failure, checker),
+    }
+}
+
+/// What happens when a plugin fails; shared with the files beside plugins.
+pub(crate) fn on_failure(key: &str, given: raw::Given, checker: &mut Checker<'_>) -> OnFailure {
+    match checker.choice(key, given) {
+        Some("reject") => OnFailure::Reject,
+        _ => OnFailure::Skip,
+    }
+}
+
+fn router(table: Table, checker: &mut Checker<'_>) -> String {
+    json(Value::Table(table)).map_or_else(
+        |problem| {
+            checker.error("router", problem, "write a finite number");
+            "{}".to_owned()
+        },
+        |json| json.to_string(),
+    )
+}
+
+/// The value as JSON; dates become text.
+///
+/// # Errors
+/// A number is not finite: JSON has no word for it.
+pub(crate) fn json(value: Value) -> Result<serde_json::Value, String> {
+    Ok(match value {
+        Value::String(text) => text.into(),
+        Value::Integer(number) => number.into(),
+        Value::Float(number) => serde_json::Number::from_f64(number)
+            .ok_or_else(|| format!("holds the number {number}"))?
+            .into(),
+        Value::Boolean(value) => value.into(),
+        Value::Datetime(date) => date.to_string().into(),
+        Value::Array(list) => list.into_iter().map(json).collect::<Result<_, _>>()?,
+        Value::Table(table) => {
+            let pairs = table
+                .into_iter()
+                .map(|(key, value)| Ok((key, json(value)?)));
+            serde_json::Value::Object(pairs.collect::<Result<_, String>>()?)
+        }
+    })
+}
+
+/// The limits in the table of settings fit any `usize` this runs on.
+fn number(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// As many as Pgpool-II takes (`MAX_NUM_BACKENDS`).
+const NODES_MAX: usize = 128;

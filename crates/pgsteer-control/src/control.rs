@@ -1,0 +1,201 @@
+//! Starts the tasks of the control plane, hands out its snapshots, applies new settings.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pgsteer_core::policy::{PluginLoader, PolicySet};
+use pgsteer_core::{Generation, NodeId, Publisher, Settings, Snapshot, Subscription};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::plugins::{Embedded, Supervisor};
+use crate::topology::Nodes;
+use crate::{probe, topology};
+
+/// Why the control plane did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The plugin that is part of the program does not load; often its configuration is wrong.
+    #[error("the built-in plugin {name} was {reason}")]
+    Embedded {
+        /// Its name.
+        name: String,
+        /// Stage and reason.
+        reason: String,
+    },
+}
+
+/// The running control plane. Dropping it ends its tasks; readers keep the last snapshot.
+#[derive(Debug)]
+pub struct Control {
+    publisher: Arc<Publisher>,
+    settings: watch::Sender<Arc<Settings>>,
+    ready: watch::Receiver<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Control {
+    /// Loads the plugins, then begins to probe and to watch. Every snapshot handed out afterwards
+    /// holds the plugins; the nodes are unknown until [`Control::wait_ready`]. Must be called on
+    /// the tokio runtime its tasks shall run on; a current-thread one is enough. `workers` is the
+    /// number of instances each plugin gets.
+    ///
+    /// # Errors
+    /// The embedded plugin was refused.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing goes on.
+    pub async fn start(
+        settings: Settings,
+        embedded: Embedded,
+        loader: Arc<dyn PluginLoader>,
+        workers: usize,
+    ) -> Result<Self, StartError> {
+        let nodes = Nodes::new(&settings.nodes, SystemTime::now());
+        let settings = Arc::new(settings);
+        let publisher = Arc::new(Publisher::new(Snapshot {
+            generation: Generation::default(),
+            settings: Arc::clone(&settings),
+            topology: Arc::new(nodes.topology(0)),
+            policies: Arc::new(PolicySet::default()),
+            plugin_reports: Arc::default(),
+            draining: false,
+        }));
+        let (sender, receiver) = watch::channel(settings);
+        let name = embedded.name.clone();
+        let mut supervisor =
+            Supervisor::new(embedded, loader, workers, receiver, Arc::clone(&publisher));
+        let refused = |reason| StartError::Embedded { name, reason };
+        supervisor.first_round().await.map_err(refused)?;
+
+        let (ready_sender, ready) = watch::channel(false);
+        let mut control = Self {
+            publisher,
+            settings: sender,
+            ready,
+            tasks: JoinSet::new(),
+        };
+        control.tasks.spawn(supervisor.run());
+        control.spawn_probes(nodes, ready_sender);
+        Ok(control)
+    }
+
+    fn spawn_probes(&mut self, nodes: Nodes, ready: watch::Sender<bool>) {
+        let settings = Arc::clone(&self.settings.borrow());
+        // Two probes of each node may wait; a probe waits for room.
+        let (sender, receiver) = mpsc::channel(settings.nodes.len().max(1) * 2);
+        let publisher = Arc::clone(&self.publisher);
+        let own = self.settings.subscribe();
+        self.tasks
+            .spawn(topology::run(nodes, receiver, own, publisher, ready));
+        for (index, node) in (0..).zip(&settings.nodes) {
+            let own = self.settings.subscribe();
+            self.tasks
+                .spawn(probe::run(NodeId(index), node.clone(), own, sender.clone()));
+        }
+    }
+
+    /// A new reading end for a worker.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.publisher.subscribe()
+    }
+
+    /// The latest snapshot.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.publisher.current()
+    }
+
+    /// Waits until every node was asked once; `false` if that takes longer than `deadline`. Nodes
+    /// that do not answer count as asked.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn wait_ready(&self, deadline: Duration) -> bool {
+        let mut ready = self.ready.clone();
+        let asked = ready.wait_for(|ready| *ready);
+        matches!(tokio::time::timeout(deadline, asked).await, Ok(Ok(_)))
+    }
+
+    /// Applies new settings as far as a running proxy can. Returns the keys of those that wait for
+    /// a restart; for them the old values stay. The same is logged.
+    ///
+    /// Plugins whose limits or configuration changed are loaded anew in the background; if one is
+    /// refused, it stays as it was.
+    pub fn reload(&self, settings: Settings) -> Vec<&'static str> {
+        let current = Arc::clone(&self.settings.borrow());
+        let (settings, waiting) = merge(&current, settings);
+        for setting in &waiting {
+            warn!(setting, "setting takes a restart, the old value stays");
+        }
+        let settings = Arc::new(settings);
+        let published = Arc::clone(&settings);
+        let generation = self
+            .publisher
+            .publish(|snapshot| snapshot.settings = published);
+        self.settings.send_replace(settings);
+        info!(generation = generation.0, "settings reloaded");
+        waiting
+    }
+
+    /// Publishes that the proxy shuts down: sessions end after their transaction.
+    pub fn drain(&self) {
+        self.publisher.publish(|snapshot| snapshot.draining = true);
+    }
+
+    /// Waits for the end of a task that should not end. A proxy whose control plane has failed
+    /// should stop, because it would serve from a state that ages.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn failed(&mut self) {
+        let _ended = self.tasks.join_next().await;
+    }
+
+    /// Ends all tasks and closes the connections of the probes. Readers keep the last snapshot.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// The new settings with the old values where a restart is needed, and the keys of those.
+fn merge(current: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>) {
+    let mut waiting = Vec::new();
+    let mut keep = |key, same: bool| {
+        if !same {
+            waiting.push(key);
+        }
+        !same
+    };
+    if keep("listen.address", new.listen == current.listen) {
+        new.listen.clone_from(&current.listen);
+    }
+    if keep("listen.workers", new.workers == current.workers) {
+        new.workers = current.workers;
+    }
+    if keep("listen.clients_max", new.clients_max == current.clients_max) {
+        new.clients_max = current.clients_max;
+    }
+    if keep("plugins.dir", new.plugins_dir == current.plugins_dir) {
+        new.plugins_dir.clone_from(&current.plugins_dir);
+    }
+    let places = |settings: &Settings| -> Vec<(Arc<str>, u16)> {
+        settings
+            .nodes
+            .iter()
+            .map(|node| (Arc::clone(&node.host), node.port))
+            .collect()
+    };
+    if keep("nodes", places(&new) == places(current)) {
+        new.nodes.clone_from(&current.nodes);
+    }
+    (new, waiting)
+}
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

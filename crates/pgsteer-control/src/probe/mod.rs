@@ -1,0 +1,238 @@
+//! Asks every node, on its own schedule, what it is and how far it is. One task per node; what it
+//! finds goes to the topology task through a bounded channel.
+
+mod fault;
+mod question;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgsteer_core::settings::{NodeSettings, ProbeSettings};
+use pgsteer_core::{NodeId, Role, Settings};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, NoTls};
+use tracing::{debug, info, warn};
+
+pub(crate) use fault::Fault;
+#[cfg(test)]
+pub(crate) use question::Names;
+pub(crate) use question::{Answer, Standby};
+
+/// What came of one probe of one node.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    pub(crate) node: NodeId,
+    pub(crate) result: Result<Answer, Fault>,
+}
+
+/// Probes one node until the receiver of observations is gone. New settings apply from the next
+/// probe on.
+pub(crate) async fn run(
+    id: NodeId,
+    node: NodeSettings,
+    mut settings: watch::Receiver<Arc<Settings>>,
+    observations: mpsc::Sender<Observation>,
+) {
+    let mut probe = Probe {
+        id,
+        node,
+        connection: None,
+        known: Known::default(),
+    };
+    let mut failures = 0;
+    loop {
+        let current = settings.borrow_and_update().probe.clone();
+        let result = probe.once(&current).await;
+        probe.log_change(&result, &current);
+        failures = if result.is_ok() { 0 } else { failures + 1 };
+        if observations
+            .send(Observation { node: id, result })
+            .await
+            .is_err()
+        {
+            return;
+        }
+        tokio::select! {
+            // Cancel safe: a timer.
+            () = tokio::time::sleep(pause(&current, failures)) => {}
+            // Cancel safe: an end that nobody saw is seen by the next probe.
+            () = lost(&mut probe.connection) => {}
+            // Cancel safe: a change that nobody saw is reported again.
+            changed = settings.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// While a node is being judged, probes come faster, so that the judgement takes one interval.
+fn pause(settings: &ProbeSettings, failures: u32) -> Duration {
+    if failures > 0 && failures < settings.failures_max {
+        return settings.interval / settings.failures_max;
+    }
+    settings.interval
+}
+
+/// Waits until the server closes the kept connection: it may have died, so it is asked at once.
+async fn lost(connection: &mut Option<Connection>) {
+    if let Some(kept) = connection {
+        let _ended = (&mut kept.driver).await;
+        *connection = None;
+    } else {
+        std::future::pending().await
+    }
+}
+
+struct Probe {
+    id: NodeId,
+    node: NodeSettings,
+    connection: Option<Connection>,
+    known: Known,
+}
+
+/// What the log has said about a node, so that it says it once.
+#[derive(Debug, Default)]
+struct Known {
+    answers: bool,
+    answered_ever: bool,
+    // What was said since the node answered last; a few at most.
+    faults: Vec<String>,
+}
+
+struct Connection {
+    client: Client,
+    // Made with these; others take a new connection.
+    made_with: (String, Arc<str>, String),
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Probe {
+    /// One probe, bounded by the timeout. A connection that failed is not used again.
+    async fn once(&mut self, settings: &ProbeSettings) -> Result<Answer, Fault> {
+        // Taken out while in use: whatever ends this early also closes the connection.
+        let kept = self.connection.take().filter(|kept| kept.fits(settings));
+        let work = async {
+            let connection = match kept {
+                Some(connection) => connection,
+                None => connect(&self.node, settings).await?,
+            };
+            let messages = connection
+                .client
+                .simple_query(question::SQL)
+                .await
+                .map_err(|error| Fault::from_postgres(&error))?;
+            Ok((question::read(&messages)?, connection))
+        };
+        match tokio::time::timeout(settings.timeout, work).await {
+            Ok(Ok((answer, connection))) => {
+                self.connection = Some(connection);
+                Ok(answer)
+            }
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(Fault::Timeout(settings.timeout)),
+        }
+    }
+
+    /// One line when a node begins to answer and one when it stops. A node that never answered gets
+    /// a line for every kind of trouble, because the last kind is often the one to mend.
+    fn log_change(&mut self, result: &Result<Answer, Fault>, settings: &ProbeSettings) {
+        let (node, host, port) = (self.id.0, &*self.node.host, self.node.port);
+        let fault = match result {
+            Ok(answer) => {
+                if !self.known.answers {
+                    info!(
+                        node,
+                        host,
+                        port,
+                        role = role_word(answer.role),
+                        "node answers"
+                    );
+                }
+                self.known = Known {
+                    answers: true,
+                    answered_ever: true,
+                    faults: Vec::new(),
+                };
+                return;
+            }
+            Err(fault) => fault,
+        };
+        self.known.answers = false;
+        let text = fault.to_string();
+        let first = self.known.faults.is_empty();
+        let news = !self.known.faults.contains(&text) && self.known.faults.len() < FAULTS_SAID_MAX;
+        if news && (first || !self.known.answered_ever || !fault.is_passing()) {
+            let advice = fault.advice(&self.node, settings, self.known.answered_ever);
+            warn!(node, host, port, error = text, advice, "probe failed");
+            self.known.faults.push(text);
+        } else {
+            debug!(node, host, port, error = text, "probe still fails");
+        }
+    }
+}
+
+impl Connection {
+    fn fits(&self, settings: &ProbeSettings) -> bool {
+        let (user, password, database) = &self.made_with;
+        !self.client.is_closed()
+            && *user == settings.user
+            && *password == settings.password
+            && *database == settings.database
+    }
+}
+
+async fn connect(node: &NodeSettings, settings: &ProbeSettings) -> Result<Connection, Fault> {
+    let mut config = tokio_postgres::Config::new();
+    let statement_timeout = settings.timeout.as_millis().max(1);
+    config
+        .host(&*node.host)
+        .port(node.port)
+        .user(&settings.user)
+        .password(settings.password.as_bytes())
+        .dbname(&settings.database)
+        .application_name("pgsteer probe")
+        .options(format!("-c statement_timeout={statement_timeout}"))
+        .connect_timeout(settings.timeout);
+    let (client, connection) = config
+        .connect(NoTls)
+        .await
+        .map_err(|error| Fault::from_postgres(&error))?;
+    // Ends when the client is dropped, or is aborted with it. Its error reaches the client too.
+    let driver = tokio::spawn(async move {
+        let _ended = connection.await;
+    });
+    let made_with = (
+        settings.user.clone(),
+        Arc::clone(&settings.password),
+        settings.database.clone(),
+    );
+    Ok(Connection {
+        client,
+        made_with,
+        driver,
+    })
+}
+
+/// The role in words of the log.
+pub(crate) fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Unknown => "unknown",
+        Role::Primary => "primary",
+        Role::Replica => "replica",
+    }
+}
+
+/// Different faults in a row that get a line of their own (ours).
+const FAULTS_SAID_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! What a node is asked, all in one round trip, and how its answer is read.
+
+use pgsteer_core::Role;
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
+
+use super::Fault;
+
+/// What a node said about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) role: Role,
+    /// Primary: end of the WAL that was inserted; replica: end of the WAL that was replayed.
+    pub(crate) lsn: Option<u64>,
+    /// Equal on all nodes of a cluster.
+    pub(crate) system_identifier: Option<u64>,
+    /// How a primary may know this node, if it is a replica.
+    pub(crate) names: Names,
+    /// The replicas this node feeds.
+    pub(crate) standbys: Vec<Standby>,
+}
+
+/// How a replica appears in its primary's `pg_stat_replication`; empty where not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) slot: String,
+    pub(crate) cluster_name: String,
+    pub(crate) address: String,
+}
+
+/// A row of `pg_stat_replication` with the slot it uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standby {
+    pub(crate) slot: String,
+    pub(crate) application_name: String,
+    pub(crate) address: String,
+    pub(crate) state: String,
+    pub(crate) sync_state: String,
+}
+
+/// Three statements in one message: the node itself, its WAL receiver, its standbys. The simple
+/// protocol answers them in one round trip. `CASE` keeps the functions apart that fail on the wrong
+/// kind of node.
+pub(crate) const SQL: &str = "\
+SELECT 'node', pg_is_in_recovery()::text, \
+  (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+        ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::text, \
+  (SELECT system_identifier::text FROM pg_control_system()), \
+  current_setting('cluster_name'), host(inet_server_addr());\
+SELECT 'receiver', slot_name FROM pg_stat_wal_receiver;\
+SELECT 'standby', s.slot_name, r.application_name, host(r.client_addr), r.state, r.sync_state \
+  FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid";
+
+/// Reads the answer to [`SQL`].
+///
+/// # Errors
+/// [`Fault::Nonsense`] if the rows are not those that were asked for.
+pub(crate) fn read(messages: &[SimpleQueryMessage]) -> Result<Answer, Fault> {
+    let mut answer: Option<Answer> = None;
+    for message in messages {
+        let SimpleQueryMessage::Row(row) = message else {
+            continue;
+        };
+        match (column(row, 0).as_str(), &mut answer) {
+            ("node", _) => answer = Some(node(row)?),
+            ("receiver", Some(answer)) => answer.names.slot = column(row, 1),
+            ("standby", Some(answer)) => answer.standbys.push(Standby {
+                slot: column(row, 1),
+                application_name: column(row, 2),
+                address: column(row, 3),
+                state: column(row, 4),
+                sync_state: column(row, 5),
+            }),
+            _ => return Err(Fault::Nonsense),
+        }
+    }
+    answer.ok_or(Fault::Nonsense)
+}
+
+fn node(row: &SimpleQueryRow) -> Result<Answer, Fault> {
+    let role = match column(row, 1).as_str() {
+        "true" => Role::Replica,
+        "false" => Role::Primary,
+        _ => return Err(Fault::Nonsense),
+    };
+    Ok(Answer {
+        role,
+        lsn: column(row, 2).parse().ok(),
+        system_identifier: column(row, 3).parse().ok(),
+        names: Names {
+            slot: String::new(),
+            cluster_name: column(row, 4),
+            address: column(row, 5),
+        },
+        standbys: Vec::new(),
+    })
+}
+
+/// Text of a column; a null is empty.
+fn column(row: &SimpleQueryRow, index: usize) -> String {
+    row.try_get(index)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+        .to_owned()
+}
