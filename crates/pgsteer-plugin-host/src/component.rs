@@ -54,7 +54,8 @@ pub(crate) fn check_resources(
             required.num_memories
         ));
     }
-    let initial = required.max_initial_memory_size.unwrap_or_default();
+    let pages = required.max_initial_memory_size.unwrap_or_default();
+    let initial = pages.saturating_mul(PAGE_BYTES);
     if initial > limits.memory_bytes_max as u64 {
         let max = limits.memory_bytes_max;
         return refused(format!(
@@ -104,3 +105,6 @@ pub(crate) fn link(
         topology_listener,
     })
 }
+
+/// Size of a page of linear memory; other sizes are switched off.
+const PAGE_BYTES: u64 = 64 * 1024;

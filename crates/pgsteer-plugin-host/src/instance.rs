@@ -11,6 +11,7 @@ use crate::component::Linked;
 use crate::engine::ticks;
 use crate::error::classify;
 use crate::imports::HostState;
+use crate::inspect;
 use crate::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX};
 
 /// The functions of an instance.
@@ -81,13 +82,20 @@ impl Instance {
 
 fn instantiate(linked: &Linked, store: &mut Store<HostState>) -> wasmtime::Result<Guests> {
     let instance = linked.pre.instantiate(&mut *store)?;
-    let topology_listener = match &linked.topology_listener {
-        Some(indices) => Some(indices.load(&mut *store, &instance)?),
-        None => None,
-    };
+    let lifecycle = linked.lifecycle.load(&mut *store, &instance);
+    let router = linked.router.load(&mut *store, &instance);
+    let topology_listener = linked.topology_listener.as_ref();
+    let topology_listener = topology_listener.map(|indices| indices.load(&mut *store, &instance));
     Ok(Guests {
-        lifecycle: linked.lifecycle.load(&mut *store, &instance)?,
-        router: linked.router.load(&mut *store, &instance)?,
-        topology_listener,
+        lifecycle: lifecycle.map_err(|error| wrong_type(inspect::LIFECYCLE, &error))?,
+        router: router.map_err(|error| wrong_type(inspect::ROUTER, &error))?,
+        topology_listener: topology_listener
+            .transpose()
+            .map_err(|error| wrong_type(inspect::TOPOLOGY_LISTENER, &error))?,
     })
+}
+
+fn wrong_type(hook: &str, error: &wasmtime::Error) -> wasmtime::Error {
+    let cause = error.root_cause();
+    wasmtime::Error::msg(format!("hook {hook} has the wrong type: {cause}"))
 }
