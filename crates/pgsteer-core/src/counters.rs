@@ -12,10 +12,7 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds to it. Only the owning worker may call this: concurrent calls lose counts.
     pub fn add(&self, n: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(n),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// The count now.
@@ -60,9 +57,7 @@ impl Counters {
             nodes: (0..nodes).map(|_| NodeCounters::default()).collect(),
             ..WorkerCounters::default()
         };
-        Self {
-            workers: (0..workers).map(|_| worker()).collect(),
-        }
+        Self { workers: (0..workers).map(|_| worker()).collect() }
     }
 
     /// The cells of one worker, which alone may write them.

@@ -61,11 +61,7 @@ impl Publisher {
     /// Publishes what `change` made of a copy of the latest snapshot, with the next generation.
     pub fn publish(&self, change: impl FnOnce(&mut Snapshot)) -> Generation {
         let generation = {
-            let mut current = self
-                .shared
-                .current
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.shared.current.write().unwrap_or_else(PoisonError::into_inner);
             let mut next = Snapshot::clone(&current);
             change(&mut next);
             next.generation = Generation(current.generation.0 + 1);
@@ -73,9 +69,7 @@ impl Publisher {
             *current = Arc::new(next);
             generation
         };
-        self.shared
-            .generation
-            .store(generation.0, Ordering::Release);
+        self.shared.generation.store(generation.0, Ordering::Release);
         self.shared.changed.send_replace(generation);
         generation
     }
@@ -84,11 +78,7 @@ impl Publisher {
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
         let changed = self.shared.changed.subscribe();
-        Subscription {
-            held: self.shared.load(),
-            shared: Arc::clone(&self.shared),
-            changed,
-        }
+        Subscription { held: self.shared.load(), shared: Arc::clone(&self.shared), changed }
     }
 }
 

@@ -78,10 +78,7 @@ impl Topology {
     /// better to refuse writes than to send them to the wrong one.
     #[must_use]
     pub fn primary(&self) -> Option<&Node> {
-        let mut primaries = self
-            .nodes
-            .iter()
-            .filter(|n| n.is_usable() && n.role == Role::Primary);
+        let mut primaries = self.nodes.iter().filter(|n| n.is_usable() && n.role == Role::Primary);
         match (primaries.next(), primaries.next()) {
             (Some(node), None) => Some(node),
             _ => None,

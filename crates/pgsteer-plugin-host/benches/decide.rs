@@ -9,9 +9,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use pgsteer_core::policy::{
-    PluginLoader as _, PluginSource, Router, SessionFacts, StatementFacts, traits,
-};
+use pgsteer_core::policy::{PluginLoader as _, PluginSource, SessionFacts, StatementFacts, traits};
 use pgsteer_core::settings::{OnFailure, PluginLimits};
 use pgsteer_core::topology::Health;
 use pgsteer_core::{Node, NodeId, Role, Topology};

@@ -45,23 +45,15 @@ fn check_refused(guest: &Guest, stage: &str, word: &str) {
 
 #[track_caller]
 fn check_refused_bytes(bytes: Vec<u8>, stage: &str, word: &str) {
-    match load(bytes) {
-        Ok(_) => panic!("loaded, expected a refusal at stage {stage}"),
-        Err(error) => {
-            assert_eq!(error.stage, stage, "{error}");
-            assert!(
-                error.reason.contains(word),
-                "{error} does not contain {word:?}"
-            );
-        }
-    }
+    let error = load(bytes).err().expect("it must be refused");
+    assert_eq!(error.stage, stage, "{error}");
+    assert!(error.reason.contains(word), "{error}: no {word:?}");
 }
 
 #[test]
 fn well_behaved_guest_loads() {
-    let mut loaded = loader()
-        .load(&source(Guest::default().build()), 3, &topology())
-        .unwrap_or_else(|error| panic!("{error}"));
+    let loaded = loader().load(&source(Guest::default().build()), 3, &topology());
+    let mut loaded = loaded.expect("a good guest");
     assert_eq!(
         (&*loaded.name, &*loaded.version, loaded.instances.len()),
         ("hostile", "1", 3)
@@ -406,7 +398,7 @@ fn topology_listener_is_optional() {
         }
         .build(),
     );
-    let loaded = loaded.unwrap_or_else(|error| panic!("{error}"));
+    let loaded = loaded.expect("a good guest");
     assert_eq!(loaded.hooks, ["lifecycle", "router"]);
 }
 
@@ -432,13 +424,10 @@ fn what_is_not_a_component_is_refused() {
 #[test]
 fn damaged_files_are_refused_or_harmless() {
     let whole = Guest::default().build();
-    for length in 0..whole.len() {
-        assert!(
-            load(&whole[..length]).is_err(),
-            "{length} of {} bytes",
-            whole.len()
-        );
-    }
+    // Only what is for debugging, at the end, may be missing.
+    let survivors: Vec<_> = (0..whole.len()).filter(|&length| load(&whole[..length]).is_ok()).collect();
+    assert!(survivors.iter().all(|&length| length > whole.len() / 2), "{survivors:?}");
+    assert!(survivors.len() < 8, "{survivors:?} of {}", whole.len());
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for _ in 0..200 {
         let mut damaged = whole.clone();
@@ -515,23 +504,15 @@ fn configuration_errors_are_passed_on() {
 #[test]
 fn text_is_passed_only_if_asked_for() {
     // Traps if there is a text, or if the bit says that it was withheld.
-    let decide = "local.get 9 local.get 2 i64.const 19 i64.shr_u i32.wrap_i64 i32.const 1 i32.and
-        i32.or (if (then unreachable)) i32.const 256";
-    let numbers = Guest {
-        decide: decide.to_owned(),
-        ..Guest::default()
-    };
-    let needs = "i32.const 80 i64.const 1 i64.store i32.const 64".to_owned();
-    let mut silent = numbers.clone();
-    // The golden set has one question with every bit set.
-    silent.decide =
-        format!("local.get 0 i64.const {BAD} i64.ne (if (then i32.const 256 return)) {decide}");
-    assert!(ask_text(&silent, "SELECT 1").is_ok());
-    assert!(ask_text(&silent, &"x".repeat(100_000)).is_ok());
-    silent.describe = needs;
-    assert!(ask_text(&silent, "SELECT 1").is_err(), "the text is there");
+    let misbehave = "local.get 9 local.get 2 i64.const 19 i64.shr_u i32.wrap_i64 i32.const 1
+        i32.and i32.or (if (then unreachable))";
+    let mut guest = Guest::bad_decide(misbehave);
+    assert!(ask_text(&guest, "SELECT 1").is_ok());
+    assert!(ask_text(&guest, &"x".repeat(100_000)).is_ok());
+    "i32.const 80 i64.const 1 i64.store i32.const 64".clone_into(&mut guest.describe);
+    assert!(ask_text(&guest, "SELECT 1").is_err(), "the text is there");
     assert!(
-        ask_text(&silent, &"x".repeat(100_000)).is_err(),
+        ask_text(&guest, &"x".repeat(100_000)).is_err(),
         "the bit is there"
     );
 }

@@ -145,7 +145,7 @@ fn print(rustc: &Path, what: &[&str]) -> Option<String> {
 fn disturbs(variable: &str) -> bool {
     let kept = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_"];
     let dropped = ["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "CLIPPY_", "__CARGO", "DEP_"];
-    let exact = ["RUSTUP_TOOLCHAIN", "MAKEFLAGS", "LD_LIBRARY_PATH", "OUT_DIR", "TARGET", "HOST"];
+    let exact = ["MAKEFLAGS", "LD_LIBRARY_PATH", "OUT_DIR", "TARGET", "HOST"];
     exact.contains(&variable)
         || (dropped.iter().any(|prefix| variable.starts_with(prefix))
             && !kept.iter().any(|prefix| variable.starts_with(prefix)))

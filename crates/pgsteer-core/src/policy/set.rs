@@ -58,11 +58,7 @@ impl Plugin {
     /// Puts a loaded plugin in force.
     #[must_use]
     pub fn new(source: &PluginSource, loaded: LoadedPlugin, generation: Generation) -> Self {
-        let counters = loaded
-            .instances
-            .iter()
-            .map(|_| PluginCounters::default())
-            .collect();
+        let counters = loaded.instances.iter().map(|_| PluginCounters::default()).collect();
         let mailbox = |router| Mailbox(Mutex::new(Some(router)));
         Self {
             file_name: source.name.clone(),
@@ -89,11 +85,7 @@ impl Plugin {
             class: FailureClass::Invalid,
             reason: format!("no instance for worker {worker}"),
         })?;
-        let ready = mailbox
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let ready = mailbox.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         ready.map_or_else(|| self.factory.instantiate(), Ok)
     }
 

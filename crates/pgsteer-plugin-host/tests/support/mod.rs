@@ -138,7 +138,7 @@ fn encode(mut module: Vec<u8>, wit: &str, world: &str) -> Vec<u8> {
     let mut encoder = ComponentEncoder::default()
         .validate(false)
         .module(&module)
-        .unwrap_or_else(|error| panic!("the module fits the interface: {error:?}"));
+        .expect("the module fits the interface");
     encoder.encode().expect("the module can be wrapped")
 }
 
