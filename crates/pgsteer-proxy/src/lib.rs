@@ -1,1 +1,3 @@
 //! The program: command line, wiring, signals.
+
+pub mod embedded;

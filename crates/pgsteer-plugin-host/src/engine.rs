@@ -1,0 +1,131 @@
+//! The compiler and its settings: what a guest may use, and what keeps it interruptible.
+//!
+//! Concurrency, garbage collection and threads stay off: most advisories of the engine are there,
+//! and a call costs 2.4 times as much with concurrency merely switched on.
+
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+use wasmparser::WasmFeatures;
+use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, Strategy};
+
+use crate::HostError;
+
+/// A new engine with a thread that advances its epoch; the thread ends with the engine.
+pub(crate) fn new_engine() -> Result<Engine, HostError> {
+    let engine = Engine::new(&config()).map_err(HostError::engine)?;
+    let engine = if can_reserve(&engine) {
+        engine
+    } else {
+        tracing::warn!("address space is limited, plugins run with explicit bounds checks");
+        Engine::new(&small(config())).map_err(HostError::engine)?
+    };
+    start_ticker(&engine)?;
+    Ok(engine)
+}
+
+/// How many ticks of the epoch give a guest at least this long.
+pub(crate) fn ticks(limit: Duration) -> u64 {
+    let whole = limit.as_nanos().div_ceil(TICK.as_nanos());
+    // The current tick is partly over.
+    u64::try_from(whole)
+        .unwrap_or(u64::MAX / 2)
+        .saturating_add(1)
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_nan_canonicalization(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK_BYTES)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
+        .wasm_features(FEATURES.complement(), false);
+    config
+}
+
+fn small(mut config: Config) -> Config {
+    config
+        .memory_reservation(SMALL_RESERVATION_BYTES)
+        .memory_guard_size(0);
+    config
+}
+
+/// Whether one memory with the default reservation (4 GiB and guards) can be had. It cannot under
+/// `RLIMIT_AS` or a strict overcommit policy.
+fn can_reserve(engine: &Engine) -> bool {
+    let probe = || {
+        let module = Module::from_binary(engine, MODULE_WITH_A_MEMORY)?;
+        let mut store = Store::new(engine, ());
+        store.set_epoch_deadline(ticks(Duration::from_secs(1)));
+        Instance::new(&mut store, &module, &[])
+    };
+    probe().is_ok()
+}
+
+fn start_ticker(engine: &Engine) -> Result<(), HostError> {
+    let engine = engine.weak();
+    let tick = move || {
+        loop {
+            thread::park_timeout(TICK);
+            match engine.upgrade() {
+                Some(engine) => engine.increment_epoch(),
+                None => return,
+            }
+        }
+    };
+    let builder = thread::Builder::new().name("plugin-epoch".to_owned());
+    builder.spawn(tick).map(drop).map_err(HostError::Ticker)
+}
+
+/// What a guest may use: what compilers emit today, and nothing that is not needed.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::CALL_INDIRECT_OVERLONG)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::BULK_MEMORY_OPT)
+    .union(WasmFeatures::SIMD)
+    .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::COMPONENT_MODEL);
+
+/// Length of a tick. Ours: a loop ends within 2 ms of its limit, at 1000 wake-ups a second.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Recursion of a guest traps here instead of eating the worker's stack of at least 2 MiB.
+const GUEST_STACK_BYTES: usize = 256 * 1024;
+
+const BACKTRACE_FRAMES_MAX: usize = 16;
+
+const SMALL_RESERVATION_BYTES: u64 = 16 * 1024 * 1024;
+
+/// `(module (memory 1))`
+const MODULE_WITH_A_MEMORY: &[u8] = b"\0asm\x01\0\0\0\x05\x03\x01\x00\x01";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{can_reserve, config, new_engine, small, ticks};
+
+    #[test]
+    fn settings_are_accepted() {
+        assert!(new_engine().is_ok());
+        let engine = wasmtime::Engine::new(&small(config())).expect("small settings are valid");
+        assert!(can_reserve(&engine));
+    }
+
+    #[test]
+    fn ticks_cover_the_limit() {
+        assert_eq!(ticks(Duration::from_millis(3)), 4);
+        assert_eq!(ticks(Duration::from_micros(3001)), 5);
+        assert_eq!(ticks(Duration::ZERO), 1);
+    }
+}

@@ -1,0 +1,156 @@
+//! The stages a plugin file goes through, in order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pgsteer_core::Topology;
+use pgsteer_core::policy::{LoadError, LoadedPlugin, PluginLoader, PluginSource, Router};
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use crate::bindings::exports::pgsteer::plugin::lifecycle::Manifest;
+use crate::cache::ComponentCache;
+use crate::component::{Linked, check_resources, compile, link};
+use crate::error::{HostError, failed, printable, refused};
+use crate::imports::{self, HostState};
+use crate::inspect::inspect;
+use crate::instance::{Instance, Limit};
+use crate::router::{Code, Factory, configure};
+use crate::{canary, engine};
+
+/// Loads WebAssembly components. One per process: it owns the compiler and the thread that
+/// interrupts guests.
+pub struct WasmLoader {
+    engine: Engine,
+    linker: Linker<HostState>,
+    compiled: Mutex<ComponentCache>,
+}
+
+impl std::fmt::Debug for WasmLoader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WasmLoader")
+    }
+}
+
+impl WasmLoader {
+    /// Sets up the engine.
+    ///
+    /// # Errors
+    /// The engine cannot be set up on this machine, or a thread cannot be started.
+    pub fn new() -> Result<Self, HostError> {
+        let engine = engine::new_engine()?;
+        let mut linker = Linker::new(&engine);
+        imports::add_to_linker(&mut linker).map_err(HostError::engine)?;
+        Ok(Self {
+            engine,
+            linker,
+            compiled: Mutex::default(),
+        })
+    }
+
+    fn compiled(&self, source: &PluginSource) -> Result<Component, LoadError> {
+        let cache = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = cache().get(source) {
+            return Ok(component);
+        }
+        let component = compile(&self.engine, &source.bytes)?;
+        cache().put(source, component.clone());
+        Ok(component)
+    }
+}
+
+impl PluginLoader for WasmLoader {
+    fn load(
+        &self,
+        source: &PluginSource,
+        workers: usize,
+        topology: &Topology,
+    ) -> Result<LoadedPlugin, LoadError> {
+        let limits = &source.limits;
+        let inspected =
+            inspect(&source.bytes, limits).map_err(|reason| refused("inspect", reason))?;
+        let component = self.compiled(source)?;
+        check_resources(&component, limits)?;
+        let linked = link(&self.linker, &component, &inspected)?;
+
+        let plugin: Arc<str> = source.name.as_str().into();
+        let manifest = describe(&linked, &plugin, source)?;
+        let reads_sql = manifest.needs & NEEDS_SQL != 0;
+        let (limits, config) = (limits.clone(), source.config.clone());
+        let code = Code {
+            linked,
+            plugin,
+            limits,
+            config,
+            reads_sql,
+        };
+        let factory = Factory::new(code, topology.clone());
+        try_out(&factory)?;
+
+        let build = |_| match factory.build() {
+            Ok(router) => Ok(Box::new(router) as Box<dyn Router>),
+            Err(error) => Err(failed("canary", &error)),
+        };
+        let instances = (0..workers).map(build).collect::<Result<_, _>>()?;
+        Ok(LoadedPlugin {
+            name: manifest.name,
+            version: manifest.version,
+            hooks: inspected.hooks(),
+            deterministic: manifest.deterministic,
+            reads_sql,
+            factory: Arc::new(factory),
+            instances,
+        })
+    }
+}
+
+/// Asks a first instance who it is and hands it the configuration.
+fn describe(
+    linked: &Linked,
+    plugin: &Arc<str>,
+    source: &PluginSource,
+) -> Result<Manifest, LoadError> {
+    let instance = Instance::new(linked, plugin, &source.limits);
+    let mut instance = instance.map_err(|error| failed("link", &error))?;
+    let manifest = instance
+        .ask(Limit::Configure, |store, guests| {
+            guests.lifecycle.call_describe(store)
+        })
+        .map_err(|error| failed("describe", &error))?;
+    for (what, text) in [("name", &manifest.name), ("version", &manifest.version)] {
+        let clean = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if text.is_empty() || text.len() > MANIFEST_TEXT_BYTES_MAX || !clean {
+            return Err(refused(
+                "describe",
+                format!(
+                    "its {what} must be 1 to {MANIFEST_TEXT_BYTES_MAX} visible ASCII characters"
+                ),
+            ));
+        }
+    }
+    if manifest.needs & !NEEDS_SQL != 0 {
+        let needs = manifest.needs;
+        return Err(refused(
+            "describe",
+            format!("it needs something this proxy does not have (bits {needs:#x})"),
+        ));
+    }
+    configure(&mut instance, &source.config)
+        .map_err(|error| failed("configure", &error))?
+        .map_err(|reason| refused("configure", printable(&reason)))?;
+    Ok(manifest)
+}
+
+/// Asks a second, configured instance everything a worker might ask.
+fn try_out(factory: &Factory) -> Result<(), LoadError> {
+    let mut router = factory.build().map_err(|error| failed("canary", &error))?;
+    router
+        .self_test()
+        .map_err(|error| failed("self-test", &error))?
+        .map_err(|reason| refused("self-test", printable(&reason)))?;
+    canary::ask_golden_set(&mut router).map_err(|error| failed("canary", &error))
+}
+
+/// Bit 0 of `manifest.needs` in `wit/plugin.wit`.
+const NEEDS_SQL: u64 = 1 << 0;
+
+const MANIFEST_TEXT_BYTES_MAX: usize = 64;

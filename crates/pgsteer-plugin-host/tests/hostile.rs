@@ -1,0 +1,552 @@
+//! Guests that do what they must not. Each is refused, or answered with an error of the right
+//! class within its limit.
+
+use std::time::{Duration, Instant};
+
+use pgsteer_core::NodeId;
+use pgsteer_core::policy::{
+    Decision, FailureClass, PluginLoader as _, PolicyError, Rejection, Route, Router,
+};
+
+use support::{BAD, Guest, WIT, dummy, limits, load, loader, session, source, statement, topology};
+
+mod support;
+
+fn router(guest: &Guest) -> Box<dyn Router> {
+    let mut loaded = load(guest.build()).expect("the guest behaves during loading");
+    loaded.instances.pop().expect("one instance was asked for")
+}
+
+fn ask(guest: &Guest) -> Result<Decision, PolicyError> {
+    router(guest).decide(&statement(BAD, ""))
+}
+
+#[track_caller]
+fn check_decide(body: &str, class: FailureClass) -> String {
+    let mut router = router(&Guest::bad_decide(body));
+    assert!(
+        router.decide(&statement(1, "")).is_ok(),
+        "{body}: behaves as a rule"
+    );
+    let error = router.decide(&statement(BAD, "")).expect_err("misbehaves");
+    assert_eq!(error.class, class, "{body}: {error}");
+    let again = router.decide(&statement(1, ""));
+    assert!(
+        again.is_err(),
+        "{body}: the instance must not be used again"
+    );
+    error.reason
+}
+
+#[track_caller]
+fn check_refused(guest: &Guest, stage: &str, word: &str) {
+    check_refused_bytes(guest.build(), stage, word);
+}
+
+#[track_caller]
+fn check_refused_bytes(bytes: Vec<u8>, stage: &str, word: &str) {
+    let error = load(bytes).err().expect("it must be refused");
+    assert_eq!(error.stage, stage, "{error}");
+    assert!(error.reason.contains(word), "{error}: no {word:?}");
+}
+
+#[test]
+fn well_behaved_guest_loads() {
+    let loaded = loader().load(&source(Guest::default().build()), 3, &topology());
+    let mut loaded = loaded.expect("a good guest");
+    assert_eq!(
+        (&*loaded.name, &*loaded.version, loaded.instances.len()),
+        ("hostile", "1", 3)
+    );
+    assert_eq!(loaded.hooks, ["lifecycle", "router", "topology-listener"]);
+    let router = &mut loaded.instances[0];
+    assert!(router.open(&session()).is_ok());
+    let decision = router
+        .decide(&statement(BAD, "SELECT 1"))
+        .expect("an answer");
+    assert_eq!(decision.route, Route::Primary);
+    let mut further = loaded.factory.instantiate().expect("a further instance");
+    assert!(further.decide(&statement(BAD, "SELECT 1")).is_ok());
+}
+
+#[test]
+fn endless_loop_in_decide_is_stopped_in_time() {
+    let mut router = router(&Guest::bad_decide(LOOP));
+    let start = Instant::now();
+    let error = router
+        .decide(&statement(BAD, ""))
+        .expect_err("it never ends");
+    let taken = start.elapsed();
+    assert_eq!(error.class, FailureClass::Deadline, "{error}");
+    // 3 ms are the limit, a tick is 1 ms; the rest is for a machine that is busy with other tests.
+    assert!(
+        taken >= limits().decision_timeout && taken < Duration::from_millis(60),
+        "{taken:?}"
+    );
+}
+
+#[test]
+fn endless_loops_elsewhere_are_refused() {
+    let ok = Guest::default;
+    check_refused(
+        &Guest {
+            configure: endless("i32"),
+            ..ok()
+        },
+        "configure",
+        "too slow",
+    );
+    check_refused(
+        &Guest {
+            describe: endless("i32"),
+            ..ok()
+        },
+        "describe",
+        "too slow",
+    );
+    check_refused(
+        &Guest {
+            self_test: endless("i32"),
+            ..ok()
+        },
+        "self-test",
+        "too slow",
+    );
+    check_refused(
+        &Guest {
+            open: endless("i32"),
+            ..ok()
+        },
+        "canary",
+        "too slow",
+    );
+    check_refused(
+        &Guest {
+            decide: endless("i32"),
+            ..ok()
+        },
+        "canary",
+        "too slow",
+    );
+    check_refused(
+        &Guest {
+            changed: LOOP.to_owned(),
+            ..ok()
+        },
+        "canary",
+        "too slow",
+    );
+    check_refused(
+        &Guest {
+            realloc: endless("i32"),
+            ..ok()
+        },
+        "configure",
+        "too slow",
+    );
+    let fields = format!("(func $main {LOOP}) (start $main)");
+    check_refused(&Guest { fields, ..ok() }, "link", "too slow");
+}
+
+#[test]
+fn traps_are_reported_with_the_place() {
+    let reason = check_decide("unreachable", FailureClass::Trap);
+    assert!(reason.contains("unreachable"), "{reason}");
+    assert!(reason.contains("decide"), "the frame is named: {reason}");
+    check_decide("i32.const 1 i32.const 0 i32.div_u drop", FailureClass::Trap);
+    check_decide("i32.const -4 i32.load drop", FailureClass::Trap);
+    // Recursion without end meets the stack's limit before the time limit.
+    let reason = check_decide(RECURSION, FailureClass::Trap);
+    assert!(reason.contains("call stack exhausted"), "{reason}");
+}
+
+#[test]
+fn traps_while_loading_are_refused() {
+    let (ok, trap) = (Guest::default, || "unreachable".to_owned());
+    check_refused(
+        &Guest {
+            describe: trap(),
+            ..ok()
+        },
+        "describe",
+        "trapped",
+    );
+    check_refused(
+        &Guest {
+            configure: trap(),
+            ..ok()
+        },
+        "configure",
+        "trapped",
+    );
+    check_refused(
+        &Guest {
+            self_test: trap(),
+            ..ok()
+        },
+        "self-test",
+        "trapped",
+    );
+    check_refused(
+        &Guest {
+            changed: trap(),
+            ..ok()
+        },
+        "canary",
+        "trapped",
+    );
+    check_refused(
+        &Guest {
+            open: trap(),
+            ..ok()
+        },
+        "canary",
+        "trapped",
+    );
+    check_refused(
+        &Guest {
+            decide: trap(),
+            ..ok()
+        },
+        "canary",
+        "class 0",
+    );
+    check_refused(
+        &Guest {
+            realloc: trap(),
+            ..ok()
+        },
+        "configure",
+        "trapped",
+    );
+    let fields = "(func $main unreachable) (start $main)".to_owned();
+    check_refused(&Guest { fields, ..ok() }, "link", "trapped");
+}
+
+#[test]
+fn growth_without_bound_is_stopped() {
+    // It copes with the refusal: memory.grow answers -1.
+    assert!(ask(&Guest::bad_decide("i32.const 60000 memory.grow drop")).is_ok());
+    let until_refused = "(loop i32.const 16 memory.grow i32.const -1 i32.ne br_if 0)";
+    assert!(ask(&Guest::bad_decide(until_refused)).is_ok());
+    // It does not cope.
+    check_decide(
+        &format!("{until_refused} unreachable"),
+        FailureClass::Memory,
+    );
+}
+
+#[test]
+fn values_that_do_not_fit_are_errors() {
+    let long_message = "i32.const 256 i32.const 5 i32.store8
+        i32.const 264 i32.const 0 i32.store
+        i32.const 268 i32.const 0 i32.store
+        i32.const 272 i32.const 1048577 i32.store";
+    let rows = [
+        ("pointer out of range", "i32.const 0x7ffffff0 return"),
+        ("pointer not aligned", "i32.const 257 return"),
+        ("unknown route", "i32.const 256 i32.const 17 i32.store8"),
+        ("unknown reuse", "i32.const 288 i32.const 9 i32.store8"),
+        (
+            "invalid UTF-8",
+            "i32.const 256 i32.const 5 i32.store8
+            i32.const 20 i32.const 0xff i32.store8
+            i32.const 260 i32.const 20 i32.store i32.const 264 i32.const 1 i32.store",
+        ),
+        (
+            "length 2^32-1",
+            "i32.const 256 i32.const 5 i32.store8
+            i32.const 264 i32.const -1 i32.store",
+        ),
+        ("more than the host takes", long_message),
+    ];
+    for (name, body) in rows {
+        let reason = check_decide(body, FailureClass::Abi);
+        assert!(!reason.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn answers_that_break_a_rule_are_errors() {
+    let node_7 = "i32.const 256 i32.const 3 i32.store8 i32.const 260 i32.const 7 i32.store";
+    let reason = check_decide(node_7, FailureClass::Invalid);
+    assert!(reason.contains("node 7 of 2"), "{reason}");
+    let node_1 = "i32.const 256 i32.const 3 i32.store8 i32.const 260 i32.const 1 i32.store";
+    assert_eq!(
+        ask(&Guest::bad_decide(node_1)).map(|d| d.route).ok(),
+        Some(Route::Node(NodeId(1)))
+    );
+
+    // One candidate at 320: node 0 with a weight of -1, NaN, or of node 9.
+    for (node, weight) in [(0, "-1"), (0, "nan"), (0, "inf"), (9, "1")] {
+        let open = format!(
+            "i32.const 196 i32.const 320 i32.store i32.const 200 i32.const 1 i32.store
+             i32.const 320 i32.const {node} i32.store
+             i32.const 328 f64.const {weight} f64.store i32.const 192"
+        );
+        check_refused(
+            &Guest {
+                open,
+                ..Guest::default()
+            },
+            "canary",
+            "breaks a rule",
+        );
+    }
+    let many = "i32.const 200 i32.const 50 i32.store i32.const 192".to_owned();
+    check_refused(
+        &Guest {
+            open: many,
+            ..Guest::default()
+        },
+        "canary",
+        "50 candidates",
+    );
+}
+
+#[test]
+fn rejections_are_cleaned() {
+    let reject = r"i32.const 256 i32.const 5 i32.store8
+        i32.const 260 i32.const 400 i32.store i32.const 264 i32.const 5 i32.store
+        i32.const 268 i32.const 408 i32.store i32.const 272 i32.const 4000 i32.store";
+    let fields = r#"(data (i32.const 400) "40001") (data (i32.const 408) "no\00\0aentry")"#;
+    let mut guest = Guest::bad_decide(reject);
+    fields.clone_into(&mut guest.fields);
+    let decision = ask(&guest).expect("a rejection is an answer");
+    let message = "noentry".to_owned();
+    let expected = Rejection {
+        sqlstate: "58000".to_owned(),
+        message,
+        hint: None,
+    };
+    assert_eq!(decision.route, Route::Reject(expected));
+}
+
+#[test]
+fn log_flood_does_not_stall() {
+    let imports = r#"(import "pgsteer:plugin/log@0.1.0" "write"
+        (func $log (param i32 i32 i32)))"#;
+    let flood = "(local $i i32) (loop
+        i32.const 2 i32.const 0 i32.const 65536 call $log
+        local.get $i i32.const 1 i32.add local.tee $i i32.const 1000 i32.lt_u br_if 0)
+        i32.const 128";
+    let (imports, self_test) = (imports.to_owned(), flood.to_owned());
+    let guest = Guest {
+        imports,
+        self_test,
+        ..Guest::default()
+    };
+    if let Err(error) = load(guest.build()) {
+        assert!(error.reason.contains("too slow"), "{error}");
+    }
+}
+
+#[test]
+fn imports_that_are_not_granted_are_refused() {
+    let with = |interface: &str, import: &str| {
+        WIT.replace(
+            "world host-api {",
+            &format!("{interface} world host-api {{ import {import};"),
+        )
+    };
+    let kv = with("interface kv { get: func() -> u32; }", "kv");
+    check_refused_bytes(
+        dummy(&kv, "router-plugin"),
+        "inspect",
+        "kv@0.1.0, which is not granted",
+    );
+    let more = WIT.replace("interface log {", "interface log { flush: func();");
+    check_refused_bytes(dummy(&more, "router-plugin"), "link", "flush");
+}
+
+#[test]
+fn other_versions_of_the_interface_are_refused() {
+    let major = WIT.replace("pgsteer:plugin@0.1.0", "pgsteer:plugin@0.2.0");
+    check_refused_bytes(dummy(&major, "router-plugin"), "inspect", "interface 0.2.0");
+    let minor = WIT.replace("pgsteer:plugin@0.1.0", "pgsteer:plugin@0.1.9");
+    check_refused_bytes(dummy(&minor, "router-plugin"), "describe", "trapped");
+    let wrong = WIT.replace("{ never, statement }", "{ never, statement, forever }");
+    check_refused_bytes(
+        dummy(&wrong, "router-plugin"),
+        "link",
+        "hook router has the wrong type",
+    );
+    let wrong = WIT.replace("epoch: u64", "epoch: u32");
+    check_refused_bytes(
+        dummy(&wrong, "router-plugin"),
+        "link",
+        "hook topology-listener",
+    );
+    let neither = WIT.replace(
+        "world host-api {",
+        "world bare { export lifecycle; } world host-api {",
+    );
+    check_refused_bytes(
+        dummy(&neither, "bare"),
+        "inspect",
+        "does not export pgsteer:plugin/router",
+    );
+}
+
+#[test]
+fn topology_listener_is_optional() {
+    let wit = WIT.replace("  export topology-listener;\n", "");
+    let loaded = load(
+        Guest {
+            wit,
+            ..Guest::default()
+        }
+        .build(),
+    );
+    let loaded = loaded.expect("a good guest");
+    assert_eq!(loaded.hooks, ["lifecycle", "router"]);
+}
+
+#[test]
+fn what_is_not_a_component_is_refused() {
+    let module = wat::parse_str("(module)").expect("valid");
+    check_refused_bytes(module, "inspect", "core module");
+    check_refused_bytes(Vec::new(), "inspect", "not a WebAssembly component");
+    check_refused_bytes(
+        b"#!/bin/sh\n".to_vec(),
+        "inspect",
+        "not a WebAssembly component",
+    );
+    let mut limited = source(Guest::default().build());
+    limited.limits.file_bytes_max = 100;
+    let error = loader()
+        .load(&limited, 1, &topology())
+        .err()
+        .expect("it is larger");
+    assert!(error.reason.contains("allowed are 100"), "{error}");
+}
+
+#[test]
+fn damaged_files_are_refused_or_harmless() {
+    // Without its last hook, which is optional, a truncated component could be whole.
+    let wit = WIT.replace("  export topology-listener;\n", "");
+    let whole = Guest {
+        wit,
+        ..Guest::default()
+    }
+    .build();
+    let survivors = (0..whole.len())
+        .filter(|&length| load(&whole[..length]).is_ok())
+        .count();
+    assert!(
+        survivors <= 3,
+        "only debugging sections may be missing: {survivors}"
+    );
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..200 {
+        let mut damaged = whole.clone();
+        for _ in 0..=random.below(4) {
+            let position = random.below(damaged.len());
+            damaged[position] ^= 1 << random.below(8);
+        }
+        // Refused or not, it returns.
+        drop(load(damaged));
+    }
+    for _ in 0..200 {
+        let mut noise = b"\0asm\x0d\0\x01\0".to_vec();
+        noise.extend((0..random.below(300)).map(|_| random.below(256) as u8));
+        drop(load(noise));
+    }
+}
+
+#[test]
+fn too_much_from_the_start_is_refused() {
+    let with = |memory: &str| Guest {
+        memory: memory.to_owned(),
+        ..Guest::default()
+    };
+    check_refused(
+        &with(r#"(memory (export "memory") 65536)"#),
+        "inspect",
+        "bytes of memory",
+    );
+    check_refused(
+        &with(r#"(memory (export "memory") 32) (memory 1)"#),
+        "inspect",
+        "memories",
+    );
+    let table = r#"(memory (export "memory") 32) (table 10001 funcref)"#;
+    check_refused(&with(table), "inspect", "tables");
+    let threads = r#"(memory (export "memory") 32 64 shared)"#;
+    check_refused(&with(threads), "inspect", "threads");
+}
+
+#[test]
+fn manifests_are_checked() {
+    let with = |describe: &str| Guest {
+        describe: format!("{describe} i32.const 64"),
+        ..Guest::default()
+    };
+    check_refused(
+        &with("i32.const 68 i32.const 0 i32.store"),
+        "describe",
+        "name",
+    );
+    check_refused(
+        &with("i32.const 80 i64.const 6 i64.store"),
+        "describe",
+        "bits 0x6",
+    );
+    check_refused(
+        &with("i32.const 16 i32.const 10 i32.store8"),
+        "describe",
+        "name",
+    );
+}
+
+#[test]
+fn configuration_errors_are_passed_on() {
+    let configure = "i32.const 128 i32.const 1 i32.store8
+        i32.const 132 i32.const 16 i32.store i32.const 136 i32.const 7 i32.store i32.const 128";
+    let guest = Guest {
+        configure: configure.to_owned(),
+        ..Guest::default()
+    };
+    check_refused(&guest, "configure", "hostile");
+}
+
+#[test]
+fn text_is_passed_only_if_asked_for() {
+    // Traps if there is a text, or if the bit says that it was withheld.
+    let misbehave = "local.get 9 local.get 2 i64.const 19 i64.shr_u i32.wrap_i64 i32.const 1
+        i32.and i32.or (if (then unreachable))";
+    let mut guest = Guest::bad_decide(misbehave);
+    assert!(ask_text(&guest, "SELECT 1").is_ok());
+    assert!(ask_text(&guest, &"x".repeat(100_000)).is_ok());
+    "i32.const 80 i64.const 1 i64.store i32.const 64".clone_into(&mut guest.describe);
+    assert!(ask_text(&guest, "SELECT 1").is_err(), "the text is there");
+    assert!(
+        ask_text(&guest, &"x".repeat(100_000)).is_err(),
+        "the bit is there"
+    );
+}
+
+fn ask_text(guest: &Guest, sql: &str) -> Result<Decision, PolicyError> {
+    router(guest).decide(&statement(BAD, sql))
+}
+
+fn endless(result: &str) -> String {
+    format!("(loop (result {result}) br 0)")
+}
+
+/// Xorshift: the same bytes in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+const LOOP: &str = "(loop br 0)";
+
+const RECURSION: &str = "local.get 0 local.get 1 local.get 2 local.get 3 local.get 4 local.get 5
+    local.get 6 local.get 7 local.get 8 local.get 9 local.get 10 local.get 11 call $decide drop";

@@ -1,0 +1,67 @@
+//! Builds the plugins in `plugins/` as WebAssembly components and embeds the default router.
+
+#![expect(clippy::print_stdout, reason = "a build script talks to cargo on standard output")]
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+#[path = "build/guest.rs"]
+mod guest;
+
+fn main() {
+    if let Err(reason) = run() {
+        for line in reason.lines() {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let crate_dir = path_from("CARGO_MANIFEST_DIR")?;
+    let out_dir = path_from("OUT_DIR")?;
+    let root = crate_dir.ancestors().nth(2).ok_or("the crate lies in crates/")?;
+    // <target>/<profile>/build/<package>/out
+    let target = out_dir.ancestors().nth(4).ok_or("OUT_DIR lies in the target directory")?;
+
+    let plugins = root.join("plugins");
+    let names = guest::names(&plugins)?;
+    watch(root, &crate_dir, &names);
+    guest::compile(&plugins, &target.join("guests"))?;
+    for name in &names {
+        let component = guest::wrap(&target.join("guests"), name)?;
+        guest::write(&target.join("plugins").join(format!("{name}.wasm")), &component)?;
+        if name == DEFAULT_ROUTER {
+            guest::write(&out_dir.join(format!("{name}.wasm")), &component)?;
+        }
+    }
+    let embedded = out_dir.join(format!("{DEFAULT_ROUTER}.wasm"));
+    if !embedded.exists() {
+        return Err(format!("plugins/{DEFAULT_ROUTER} is missing"));
+    }
+    println!("cargo::rustc-env=PGSTEER_DEFAULT_ROUTER={}", embedded.display());
+    Ok(())
+}
+
+/// Not the whole of `plugins/`: somebody may build there by hand, in `plugins/target`.
+fn watch(root: &Path, crate_dir: &Path, names: &[String]) {
+    let fixed = [
+        crate_dir.join("build.rs"),
+        crate_dir.join("build"),
+        root.join("wit"),
+        root.join("crates/pgsteer-plugin-sdk"),
+        root.join("plugins/Cargo.toml"),
+        root.join("plugins/Cargo.lock"),
+    ];
+    let plugins = names.iter().map(|name| root.join("plugins").join(name));
+    for path in fixed.into_iter().chain(plugins) {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+}
+
+fn path_from(variable: &str) -> Result<PathBuf, String> {
+    let path = env::var_os(variable).ok_or_else(|| format!("cargo sets {variable}"))?;
+    fs::canonicalize(&path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The plugin that decides where no other does.
+const DEFAULT_ROUTER: &str = "pgpool-router";
