@@ -1,3 +1,11 @@
-//! The program: command line, wiring, signals.
+//! The program: command line, wiring, signals. No logic of its own: [`run`] puts the parts
+//! together, in the order in which `ARCHITECTURE.md` tells them.
 
+pub mod cli;
 pub mod embedded;
+mod lab;
+mod logging;
+mod run;
+mod signals;
+
+pub use run::{Proxy, run};

@@ -1,0 +1,145 @@
+//! The command line. Exit codes: 0 clean, 1 failure while running, 2 bad usage or configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pgsteer_control::config::{self, ConfigErrors, Loaded, Source};
+
+use crate::{lab, logging, run};
+
+/// The programmable proxy for PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "pgsteer", version, about, max_term_width = 100)]
+struct Cli {
+    /// How log lines look on standard error. What is logged is chosen by PGSTEER_LOG, for
+    /// instance `PGSTEER_LOG=debug`.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy until SIGINT or SIGTERM; SIGHUP reloads the configuration.
+    Serve(ConfigArgs),
+    /// Check the configuration, say everything that is wrong with it, and do nothing else.
+    Check(ConfigArgs),
+    /// Start a real primary with two streaming replicas and the proxy in front, for trying things
+    /// out. Ctrl-C stops everything.
+    Lab(LabArgs),
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Args)]
+struct ConfigArgs {
+    /// Configuration file. Without it the PGPOOL_* variables of the environment configure the
+    /// proxy.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What the lab looks like.
+#[derive(Clone, Debug, Args)]
+pub struct LabArgs {
+    /// Port of the proxy.
+    #[arg(long, default_value_t = 9999)]
+    pub port: u16,
+    /// Directory for the configuration and the plugins.
+    #[arg(long, value_name = "DIR", default_value = "lab")]
+    pub dir: PathBuf,
+    /// Keep the servers' data in this directory, to go on with it the next time. Without it the
+    /// data goes to a temporary directory and is deleted at the end.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Shares of balanced reads of the primary and the two replicas.
+    #[arg(long, value_name = "W,W,W", default_value = "1,1,1")]
+    pub weights: String,
+}
+
+impl ConfigArgs {
+    fn source(&self) -> Source {
+        self.config.clone().map_or(Source::Environment, Source::File)
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::init(cli.log_format);
+    match cli.command {
+        Command::Check(args) => match config::load(&args.source()) {
+            Ok(loaded) => {
+                report(&loaded);
+                say("configuration is fine");
+                ExitCode::SUCCESS
+            }
+            Err(errors) => refuse(&errors),
+        },
+        Command::Serve(args) => match config::load(&args.source()) {
+            Ok(loaded) => {
+                report(&loaded);
+                let reload = move || config::load(&args.source());
+                exit_code(run::run(loaded.settings, reload, |_| Ok(())))
+            }
+            Err(errors) => refuse(&errors),
+        },
+        Command::Lab(args) => exit_code(lab::run(&args)),
+    }
+}
+
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("pgsteer: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(loaded: &Loaded) {
+    for note in &loaded.notes {
+        tracing::info!("{note}");
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn refuse(errors: &ConfigErrors) -> ExitCode {
+    complain(&errors.to_string());
+    ExitCode::from(2)
+}
+
+/// A line for the person at the terminal.
+#[expect(clippy::print_stdout, reason = "the command line talks on standard output")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "the command line complains on standard error")]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

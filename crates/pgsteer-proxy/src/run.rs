@@ -1,0 +1,169 @@
+//! Puts the parts together and takes them apart again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use pgsteer_control::config::{ConfigErrors, Loaded};
+use pgsteer_control::{Control, Embedded};
+use pgsteer_core::counters::Counters;
+use pgsteer_core::{Role, Settings, Subscription};
+use pgsteer_plugin_host::WasmLoader;
+use pgsteer_session::{DataPlane, Shared, bind};
+use tracing::{error, info, warn};
+
+use crate::embedded::DEFAULT_ROUTER;
+use crate::signals::{Request, Signals};
+
+/// Name under which the embedded router stands in the chain of plugins.
+const ROUTER_NAME: &str = "90-pgpool-router";
+
+/// How long start-up waits until every node was asked once. After that it goes on without those
+/// that do not answer.
+const FIRST_PROBES: Duration = Duration::from_secs(10);
+
+/// A running proxy.
+pub struct Proxy {
+    control: Control,
+    data_plane: DataPlane,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Proxy {
+    /// Starts control plane and data plane. The control plane runs on the runtime this is called
+    /// on, the data plane on threads of its own.
+    ///
+    /// # Errors
+    /// An address cannot be listened on, or the embedded router does not load.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        let mut listeners = Vec::new();
+        for address in &settings.listen {
+            let what = || format!("cannot listen on {address}; is another proxy running there?");
+            listeners.push(bind(*address).with_context(what)?);
+        }
+        let addresses = listeners.iter().map(std::net::TcpListener::local_addr);
+        let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+        let (workers, nodes) = (settings.workers, settings.nodes.len());
+        let embedded = Embedded { name: ROUTER_NAME.to_owned(), bytes: DEFAULT_ROUTER.into() };
+        let loader = Arc::new(WasmLoader::new().context("cannot start the plugin engine")?);
+        let control = Control::start(settings, embedded, loader, workers).await?;
+        if !control.wait_ready(FIRST_PROBES).await {
+            warn!("some nodes were not asked yet, starting without waiting for them");
+        }
+        let shared = Arc::new(Shared::new(Arc::new(Counters::new(workers, nodes)), nodes));
+        let data_plane =
+            DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
+        Ok(Self { control, data_plane, addresses })
+    }
+
+    /// Addresses clients can connect to.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What is true now.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.control.subscribe()
+    }
+
+    /// Applies new settings as far as a running proxy can.
+    pub fn reload(&self, settings: Settings) {
+        self.control.reload(settings);
+    }
+
+    /// Lets sessions finish their transactions, for as long as the settings allow, and stops.
+    pub async fn stop(self) {
+        let limit = self.control.current().settings.drain_timeout;
+        self.control.drain();
+        let data_plane = self.data_plane;
+        let joined = tokio::task::spawn_blocking(move || data_plane.join());
+        if tokio::time::timeout(limit, joined).await.is_err() {
+            warn!("some sessions did not finish in time and are closed");
+        }
+        self.control.shutdown().await;
+    }
+}
+
+/// Runs a proxy until a signal stops it. `reload` is asked for new settings on SIGHUP, `ready` is
+/// told when clients can connect.
+///
+/// # Errors
+/// It cannot start, or its control plane failed.
+pub fn run(
+    settings: Settings,
+    reload: impl Fn() -> Result<Loaded, ConfigErrors>,
+    ready: impl FnOnce(&Proxy) -> Result<()>,
+) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(settings, reload, ready));
+    // Threads that wait for sessions that never end must not keep the process.
+    runtime.shutdown_background();
+    ended
+}
+
+pub(crate) async fn serve(
+    settings: Settings,
+    reload: impl Fn() -> Result<Loaded, ConfigErrors>,
+    ready: impl FnOnce(&Proxy) -> Result<()>,
+) -> Result<()> {
+    let mut signals = Signals::new()?;
+    // A signal during start-up stops it: nobody should have to wait for it to finish.
+    let started = tokio::select! {
+        started = Proxy::start(settings) => started?,
+        Request::Stop = signals.next() => return Ok(()),
+    };
+    let mut proxy = started;
+    announce(&proxy);
+    ready(&proxy)?;
+    loop {
+        tokio::select! {
+            request = signals.next() => match request {
+                Request::Stop => break,
+                Request::Reload => apply(&proxy, reload()),
+            },
+            () = proxy.control.failed() => bail!("a task of the control plane ended by itself"),
+        }
+    }
+    info!("stopping: sessions may finish their transactions; a second signal stops at once");
+    tokio::select! {
+        () = proxy.stop() => {}
+        Request::Stop = signals.next() => warn!("stopped at once"),
+    }
+    Ok(())
+}
+
+fn apply(proxy: &Proxy, loaded: Result<Loaded, ConfigErrors>) {
+    match loaded {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                warn!("{warning}");
+            }
+            proxy.reload(loaded.settings);
+        }
+        Err(errors) => {
+            error!("configuration was not reloaded, the old one stays");
+            for line in errors.to_string().lines() {
+                error!("{line}");
+            }
+        }
+    }
+}
+
+fn announce(proxy: &Proxy) {
+    let snapshot = proxy.control.current();
+    for node in &snapshot.topology.nodes {
+        let role = match node.role {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+            Role::Unknown => "unknown",
+        };
+        let (host, port, usable) = (&node.host, node.port, node.is_usable());
+        info!(node = node.id.0, %host, port, role, usable, "node");
+    }
+    for address in proxy.addresses() {
+        info!(%address, workers = snapshot.settings.workers, "accepting clients");
+    }
+}
