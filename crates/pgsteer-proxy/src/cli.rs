@@ -69,7 +69,9 @@ pub struct LabArgs {
 
 impl ConfigArgs {
     fn source(&self) -> Source {
-        self.config.clone().map_or(Source::Environment, Source::File)
+        self.config
+            .clone()
+            .map_or(Source::Environment, Source::File)
     }
 }
 
@@ -91,7 +93,7 @@ pub fn main() -> ExitCode {
             Ok(loaded) => {
                 report(&loaded);
                 let reload = move || config::load(&args.source());
-                exit_code(run::run(loaded.settings, reload, |_| Ok(())))
+                exit_code(run(loaded.settings, reload, |_| Ok(())))
             }
             Err(errors) => refuse(&errors),
         },
@@ -124,12 +126,18 @@ fn refuse(errors: &ConfigErrors) -> ExitCode {
 }
 
 /// A line for the person at the terminal.
-#[expect(clippy::print_stdout, reason = "the command line talks on standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the command line talks on standard output"
+)]
 pub(crate) fn say(text: &str) {
     println!("{text}");
 }
 
-#[expect(clippy::print_stderr, reason = "the command line complains on standard error")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the command line complains on standard error"
+)]
 fn complain(text: &str) {
     eprintln!("{text}");
 }

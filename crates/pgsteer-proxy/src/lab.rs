@@ -16,7 +16,9 @@ const PORTS: [u16; 3] = [5432, 5433, 5434];
 
 /// Starts everything, waits for Ctrl-C, stops everything.
 pub(crate) fn run(args: &LabArgs) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(lab(args));
     runtime.shutdown_background();
     ended
@@ -43,7 +45,10 @@ async fn lab(args: &LabArgs) -> Result<()> {
     let served = match configure(args, &cluster) {
         Ok((file, loaded)) => {
             let again = || config::load(&Source::File(file.clone()));
-            serve(loaded.settings, again, |proxy| welcome(args, &cluster, proxy)).await
+            serve(loaded.settings, again, |proxy| {
+                welcome(args, &cluster, proxy)
+            })
+            .await
         }
         Err(error) => Err(error),
     };
@@ -67,7 +72,10 @@ fn configure(args: &LabArgs, cluster: &Cluster) -> Result<(std::path::PathBuf, L
 fn configuration(args: &LabArgs, cluster: &Cluster) -> Result<String> {
     let weights: Vec<&str> = args.weights.split(',').map(str::trim).collect();
     if weights.len() != cluster.nodes().len() {
-        bail!("--weights takes {} numbers, such as 0,1,1", cluster.nodes().len());
+        bail!(
+            "--weights takes {} numbers, such as 0,1,1",
+            cluster.nodes().len()
+        );
     }
     let mut text = format!(
         "# Written by `pgsteer lab` at every start; config/pgsteer.toml explains every setting.\n\
@@ -85,14 +93,29 @@ fn configuration(args: &LabArgs, cluster: &Cluster) -> Result<String> {
 }
 
 fn welcome(args: &LabArgs, cluster: &Cluster, proxy: &Proxy) -> Result<()> {
-    let port = proxy.addresses().first().context("the proxy listens nowhere")?.port();
-    let nodes: Vec<String> =
-        cluster.nodes().iter().map(|n| format!("{} on port {}", n.name(), n.port())).collect();
+    let port = proxy
+        .addresses()
+        .first()
+        .context("the proxy listens nowhere")?
+        .port();
+    let nodes: Vec<String> = cluster
+        .nodes()
+        .iter()
+        .map(|n| format!("{} on port {}", n.name(), n.port()))
+        .collect();
     say(&format!("\nservers: {}", nodes.join(", ")));
-    say(&format!("plugins: drop NN-name.wasm into {}", shown(&args.dir.join("plugins"))));
-    say(&format!("configuration: {}", shown(&args.dir.join("pgsteer.toml"))));
+    say(&format!(
+        "plugins: drop NN-name.wasm into {}",
+        shown(&args.dir.join("plugins"))
+    ));
+    say(&format!(
+        "configuration: {}",
+        shown(&args.dir.join("pgsteer.toml"))
+    ));
     say("Ctrl-C stops everything. Connect with:\n");
-    say(&format!("  PGPASSWORD={DEFAULT_PASSWORD} psql -h localhost -p {port} -U postgres\n"));
+    say(&format!(
+        "  PGPASSWORD={DEFAULT_PASSWORD} psql -h localhost -p {port} -U postgres\n"
+    ));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Log lines on standard error: constant text with fields.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
@@ -7,8 +9,10 @@ use crate::cli::LogFormat;
 /// Starts logging. A second call does nothing.
 pub(crate) fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_env("PGSTEER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // An error means that a logger is there already, which is what was wanted.
     let _ = match format {
         LogFormat::Text => builder.with_target(false).try_init(),

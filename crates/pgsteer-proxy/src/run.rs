@@ -45,16 +45,22 @@ impl Proxy {
         let addresses = listeners.iter().map(std::net::TcpListener::local_addr);
         let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
         let (workers, nodes) = (settings.workers, settings.nodes.len());
-        let embedded = Embedded { name: ROUTER_NAME.to_owned(), bytes: DEFAULT_ROUTER.into() };
+        let embedded = Embedded {
+            name: ROUTER_NAME.to_owned(),
+            bytes: DEFAULT_ROUTER.into(),
+        };
         let loader = Arc::new(WasmLoader::new().context("cannot start the plugin engine")?);
         let control = Control::start(settings, embedded, loader, workers).await?;
         if !control.wait_ready(FIRST_PROBES).await {
             warn!("some nodes were not asked yet, starting without waiting for them");
         }
         let shared = Arc::new(Shared::new(Arc::new(Counters::new(workers, nodes)), nodes));
-        let data_plane =
-            DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
-        Ok(Self { control, data_plane, addresses })
+        let data_plane = DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
+        Ok(Self {
+            control,
+            data_plane,
+            addresses,
+        })
     }
 
     /// Addresses clients can connect to.
@@ -97,7 +103,9 @@ pub fn run(
     reload: impl Fn() -> Result<Loaded, ConfigErrors>,
     ready: impl FnOnce(&Proxy) -> Result<()>,
 ) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(serve(settings, reload, ready));
     // Threads that wait for sessions that never end must not keep the process.
     runtime.shutdown_background();

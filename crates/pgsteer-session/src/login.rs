@@ -124,7 +124,10 @@ async fn check(
     let fatal = |state, text: String| Err(End::Fatal(ErrorReply::fatal(state, text)));
     let snapshot = worker.snapshot();
     if snapshot.draining {
-        return fatal(SqlState::CANNOT_CONNECT_NOW, "the proxy is shutting down".into());
+        return fatal(
+            SqlState::CANNOT_CONNECT_NOW,
+            "the proxy is shutting down".into(),
+        );
     }
     let clients = usize::try_from(worker.shared.counters.clients()).unwrap_or(usize::MAX);
     if clients > snapshot.settings.clients_max {

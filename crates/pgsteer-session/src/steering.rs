@@ -184,7 +184,9 @@ impl Steering {
         if verdict.route == Route::Everywhere || stays_in_session {
             return self.any_held(open, legs, primary, avoid);
         }
-        let replica_can = (analysis.is_proven_read() || analysis.class == Class::Empty)
+        // What PREPARE leaves behind is looked for on the primary, where EXECUTE goes.
+        let replica_can = analysis.is_proven_read()
+            && analysis.class != Class::Prepare
             && !self.is_temporary(analysis);
         if !replica_can {
             return primary;
