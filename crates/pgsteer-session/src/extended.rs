@@ -379,7 +379,11 @@ impl Session {
                     let table = crate::console::table(command, &self.steering);
                     crate::console::put_rows(&mut self.client.output, &table);
                 }
-                None => self.control_transaction(&analysis),
+                None => {
+                    if let Err(reply) = self.control_transaction(&analysis).await {
+                        return self.fail(batch, &reply).await;
+                    }
+                }
             }
             return Ok(());
         }
@@ -607,6 +611,7 @@ impl Session {
             return Ok(());
         }
         (batch.failed, batch.abort) = (true, true);
+        self.refuse_transaction();
         encode::error(&mut self.client.output, reply);
         Ok(())
     }

@@ -124,6 +124,11 @@ impl Journal {
         }
     }
 
+    /// Whether there is a savepoint of this name.
+    pub(crate) fn knows(&self, savepoint: &str) -> bool {
+        self.find(savepoint).is_some()
+    }
+
     fn find(&self, savepoint: &str) -> Option<usize> {
         let named = |n: &Note| matches!(n, Note::Savepoint(name) if &**name == savepoint);
         self.notes.iter().rposition(named)

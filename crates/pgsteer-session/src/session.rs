@@ -289,6 +289,9 @@ impl Session {
         text: Option<&[u8]>,
         avoid: &[NodeId],
     ) -> Result<Placement, ErrorReply> {
+        if self.transaction.is_refused() {
+            return Err(transaction_failed());
+        }
         let wait = self.steering.snapshot.settings.pool.checkout_timeout;
         let deadline = Instant::now() + wait;
         loop {
@@ -387,11 +390,8 @@ impl Session {
 
     /// Transaction status as the client is to see it.
     pub(crate) fn status(&self) -> TransactionStatus {
-        if self
-            .legs
-            .iter()
-            .any(|leg| leg.status() == TransactionStatus::Failed)
-        {
+        let failed = |leg: &Leg| leg.status() == TransactionStatus::Failed;
+        if self.transaction.is_refused() || self.legs.iter().any(failed) {
             TransactionStatus::Failed
         } else if self.transaction.is_none() {
             TransactionStatus::Idle
@@ -408,6 +408,12 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) fn query_text(input: &[u8]) -> &[u8] {
     let body = input.get(HEADER_LEN..).unwrap_or_default();
     body.split(|&b| b == 0).next().unwrap_or_default()
+}
+
+/// PostgreSQL's words for it.
+pub(crate) fn transaction_failed() -> ErrorReply {
+    let text = "current transaction is aborted, commands ignored until end of transaction block";
+    ErrorReply::error(SqlState::IN_FAILED_SQL_TRANSACTION, text)
 }
 
 fn no_node() -> ErrorReply {

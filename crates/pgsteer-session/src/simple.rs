@@ -35,7 +35,7 @@ impl Session {
         } else {
             Rc::new(Analysis::opaque(0))
         };
-        if whole && self.answer_locally(&analysis) {
+        if whole && self.answer_locally(&analysis).await {
             self.client.input.consume(header.frame_len());
             let status = self.status();
             encode::ready(&mut self.client.output, status);
@@ -168,6 +168,7 @@ impl Session {
 
     async fn refuse_simple(&mut self, header: Header, reply: ErrorReply) -> Result<(), End> {
         encode::error(&mut self.client.output, &reply);
+        self.refuse_transaction();
         self.end_simple(header).await
     }
 
