@@ -436,6 +436,7 @@ impl Session {
                 Stop::Ready
             }
         };
+        self.busy = stop != Stop::Ready;
         if stop == Stop::Ready && !batch.failed {
             for placement in std::mem::take(&mut batch.placements) {
                 self.apply_marks(&placement);
@@ -580,6 +581,7 @@ impl Session {
                 return Ok(false);
             }
             batch.active = Some(node);
+            self.busy = true;
             if !batch.touched.contains(&node) {
                 batch.touched.push(node);
             }

@@ -107,6 +107,7 @@ async fn start(
         next_parse: 0,
         cancel,
         control: Rc::new(Control::default()),
+        busy: false,
     };
     match session.greet().await {
         Ok(()) => Ok(session),

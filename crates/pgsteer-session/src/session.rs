@@ -59,6 +59,9 @@ pub(crate) struct Session {
     pub(crate) next_parse: u64,
     pub(crate) cancel: Registered,
     pub(crate) control: Rc<Control>,
+    /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
+    /// now, nobody may use its servers any more.
+    pub(crate) busy: bool,
 }
 
 /// What woke an idle session.
@@ -95,7 +98,11 @@ impl Session {
         // A client that does not read its last words is not waited for.
         let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.flush()).await;
         for leg in std::mem::take(&mut self.legs) {
-            self.let_go(leg);
+            if self.busy {
+                self.cancel.slot.remove(leg.node);
+            } else {
+                self.let_go(leg);
+            }
         }
     }
 

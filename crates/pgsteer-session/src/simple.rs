@@ -78,6 +78,7 @@ impl Session {
                     if retry && !self.flow.answered =>
                 {
                     self.drop_leg(node);
+                    self.busy = false;
                     avoid.push(node);
                 }
                 Err(error) => return Err(self.end_of(error)),
@@ -141,12 +142,14 @@ impl Session {
         if !keep_request {
             self.client.input.consume(len);
         }
+        self.busy = true;
         self.cancel.slot.start(node);
         let ran = self.relay(node, Until::Ready).await;
         self.cancel.slot.stop();
         if keep_request && ran.is_ok() {
             self.client.input.consume(len);
         }
+        self.busy = ran.is_err();
         ran.map(|_| ())
     }
 
