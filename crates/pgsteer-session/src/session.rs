@@ -352,7 +352,6 @@ impl Session {
     pub(crate) fn drop_leg(&mut self, node: NodeId) {
         self.legs.retain(|leg| leg.node != node);
         self.cancel.slot.remove(node);
-        self.flow.abandon();
     }
 
     async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {

@@ -78,6 +78,7 @@ impl Session {
                     if retry && !self.flow.answered =>
                 {
                     self.drop_leg(node);
+                    self.flow.abandon();
                     self.busy = false;
                     avoid.push(node);
                 }
