@@ -1,7 +1,5 @@
 //! Builds the plugins in `plugins/` as WebAssembly components and embeds the default router.
 
-#![expect(clippy::print_stdout, reason = "a build script talks to cargo on standard output")]
-
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -19,9 +17,15 @@ fn main() {
 fn run() -> Result<(), String> {
     let crate_dir = path_from("CARGO_MANIFEST_DIR")?;
     let out_dir = path_from("OUT_DIR")?;
-    let root = crate_dir.ancestors().nth(2).ok_or("the crate lies in crates/")?;
+    let root = crate_dir
+        .ancestors()
+        .nth(2)
+        .ok_or("the crate lies in crates/")?;
     // <target>/<profile>/build/<package>/out
-    let target = out_dir.ancestors().nth(4).ok_or("OUT_DIR lies in the target directory")?;
+    let target = out_dir
+        .ancestors()
+        .nth(4)
+        .ok_or("OUT_DIR lies in the target directory")?;
 
     let plugins = root.join("plugins");
     let names = guest::names(&plugins)?;
@@ -29,7 +33,10 @@ fn run() -> Result<(), String> {
     guest::compile(&plugins, &target.join("guests"))?;
     for name in &names {
         let component = guest::wrap(&target.join("guests"), name)?;
-        guest::write(&target.join("plugins").join(format!("{name}.wasm")), &component)?;
+        guest::write(
+            &target.join("plugins").join(format!("{name}.wasm")),
+            &component,
+        )?;
         if name == DEFAULT_ROUTER {
             guest::write(&out_dir.join(format!("{name}.wasm")), &component)?;
         }
@@ -38,7 +45,10 @@ fn run() -> Result<(), String> {
     if !embedded.exists() {
         return Err(format!("plugins/{DEFAULT_ROUTER} is missing"));
     }
-    println!("cargo::rustc-env=PGSTEER_DEFAULT_ROUTER={}", embedded.display());
+    println!(
+        "cargo::rustc-env=PGSTEER_DEFAULT_ROUTER={}",
+        embedded.display()
+    );
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::{env, fs};
 use wit_component::ComponentEncoder;
 
 /// The plugins of a workspace: its directories that are packages.
-pub fn names(plugins: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn names(plugins: &Path) -> Result<Vec<String>, String> {
     let entries = fs::read_dir(plugins).map_err(|error| at(plugins, &error))?;
     let mut names = Vec::new();
     for entry in entries {
@@ -23,7 +23,7 @@ pub fn names(plugins: &Path) -> Result<Vec<String>, String> {
 }
 
 /// Compiles all plugins of a workspace.
-pub fn compile(plugins: &Path, target: &Path) -> Result<(), String> {
+pub(crate) fn compile(plugins: &Path, target: &Path) -> Result<(), String> {
     let toolchain = Toolchain::find()?;
     let mut command = Command::new(&toolchain.cargo);
     for (variable, _) in env::vars_os() {
@@ -38,21 +38,28 @@ pub fn compile(plugins: &Path, target: &Path) -> Result<(), String> {
         .env("RUSTC", &toolchain.rustc);
     if toolchain.builds_std {
         // The sources are those of this very compiler; cargo calls that unstable all the same.
-        command.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
+        command
+            .args(["-Z", "build-std=std,panic_abort"])
+            .env("RUSTC_BOOTSTRAP", "1");
     }
     if let Some(linker) = &toolchain.linker {
         command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
     }
-    let output = command.output().map_err(|error| at(&toolchain.cargo, &error))?;
+    let output = command
+        .output()
+        .map_err(|error| at(&toolchain.cargo, &error))?;
     if output.status.success() {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!("the plugins cannot be compiled ({}):\n{stderr}", toolchain.rustc.display()))
+    Err(format!(
+        "the plugins cannot be compiled ({}):\n{stderr}",
+        toolchain.rustc.display()
+    ))
 }
 
 /// The component of a compiled plugin.
-pub fn wrap(target: &Path, name: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn wrap(target: &Path, name: &str) -> Result<Vec<u8>, String> {
     let file = format!("{}.wasm", name.replace('-', "_"));
     let path = target.join(TARGET).join("release").join(file);
     let module = fs::read(&path).map_err(|error| at(&path, &error))?;
@@ -64,7 +71,7 @@ pub fn wrap(target: &Path, name: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Writes a file whole or not at all, and leaves it alone if nothing changed.
-pub fn write(path: &Path, content: &[u8]) -> Result<(), String> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), String> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(());
     }
@@ -91,15 +98,33 @@ impl Toolchain {
         let cargo = PathBuf::from(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         let rustc = PathBuf::from(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         if has_std(&rustc) {
-            return Ok(Self { cargo, rustc, builds_std: false, linker: None });
+            return Ok(Self {
+                cargo,
+                rustc,
+                builds_std: false,
+                linker: None,
+            });
         }
         let linker = find_linker(&rustc);
-        let (cargo, rustc) = (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc"));
+        let (cargo, rustc) = (
+            PathBuf::from("/usr/bin/cargo"),
+            PathBuf::from("/usr/bin/rustc"),
+        );
         if has_std(&rustc) && cargo.exists() {
-            return Ok(Self { cargo, rustc, builds_std: false, linker });
+            return Ok(Self {
+                cargo,
+                rustc,
+                builds_std: false,
+                linker,
+            });
         }
         if cargo.exists() && has_sources(&rustc) {
-            return Ok(Self { cargo, rustc, builds_std: true, linker });
+            return Ok(Self {
+                cargo,
+                rustc,
+                builds_std: true,
+                linker,
+            });
         }
         Err(NO_TOOLCHAIN.to_owned())
     }
@@ -109,13 +134,19 @@ fn has_std(rustc: &Path) -> bool {
     let Some(directory) = print(rustc, &["target-libdir", "--target", TARGET]) else {
         return false;
     };
-    let Ok(entries) = fs::read_dir(directory) else { return false };
-    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+    let Ok(entries) = fs::read_dir(directory) else {
+        return false;
+    };
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
 }
 
 fn has_sources(rustc: &Path) -> bool {
     print(rustc, &["sysroot"]).is_some_and(|sysroot| {
-        Path::new(&sysroot).join("lib/rustlib/src/rust/library/std/Cargo.toml").is_file()
+        Path::new(&sysroot)
+            .join("lib/rustlib/src/rust/library/std/Cargo.toml")
+            .is_file()
     })
 }
 
@@ -127,7 +158,9 @@ fn find_linker(rustc: &Path) -> Option<PathBuf> {
         Some(sysroot.join("lib/rustlib").join(&host).join("bin/rust-lld"))
     };
     let debian = ["/usr/lib/llvm-22/bin/wasm-ld", "/usr/bin/wasm-ld"].map(PathBuf::from);
-    let candidates = [of(Path::new("/usr/bin/rustc")), of(rustc)].into_iter().flatten();
+    let candidates = [of(Path::new("/usr/bin/rustc")), of(rustc)]
+        .into_iter()
+        .flatten();
     candidates.chain(debian).find(|path| path.exists())
 }
 
@@ -137,14 +170,31 @@ fn print(rustc: &Path, what: &[&str]) -> Option<String> {
     if rustc == Path::new("/usr/bin/rustc") {
         command.env_remove("LD_LIBRARY_PATH");
     }
-    let output = command.output().ok().filter(|output| output.status.success())?;
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
 /// What the outer cargo, or clippy, sets for itself. How to reach registries stays.
 fn disturbs(variable: &str) -> bool {
-    let kept = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_"];
-    let dropped = ["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "CLIPPY_", "__CARGO", "DEP_"];
+    let kept = [
+        "CARGO_HOME",
+        "CARGO_HTTP_",
+        "CARGO_NET_",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE_",
+    ];
+    let dropped = [
+        "CARGO",
+        "RUSTC",
+        "RUSTDOC",
+        "RUSTFLAGS",
+        "CLIPPY_",
+        "__CARGO",
+        "DEP_",
+    ];
     let exact = ["MAKEFLAGS", "LD_LIBRARY_PATH", "OUT_DIR", "TARGET", "HOST"];
     exact.contains(&variable)
         || (dropped.iter().any(|prefix| variable.starts_with(prefix))
