@@ -61,8 +61,12 @@ pub(crate) fn columns(command: Console) -> &'static [&'static str] {
 pub(crate) fn table(command: Console, steering: &Steering) -> Table {
     let rows = match command {
         Console::PoolNodes => {
-            let nodes = &steering.snapshot.topology.nodes;
-            nodes.iter().map(|node| node_row(node, steering)).collect()
+            let snapshot = steering.worker.snapshot();
+            let nodes = &snapshot.topology.nodes;
+            nodes
+                .iter()
+                .map(|node| node_row(node, nodes, steering))
+                .collect()
         }
         Console::PoolPlugins => steering
             .worker
@@ -79,9 +83,8 @@ pub(crate) fn table(command: Console, steering: &Steering) -> Table {
     }
 }
 
-fn node_row(node: &Node, steering: &Steering) -> Vec<String> {
-    let topology = &steering.snapshot.topology;
-    let total: f64 = topology.nodes.iter().map(|n| n.weight).sum();
+fn node_row(node: &Node, nodes: &[Node], steering: &Steering) -> Vec<String> {
+    let total: f64 = nodes.iter().map(|n| n.weight).sum();
     let weight = if total > 0.0 {
         node.weight / total
     } else {

@@ -54,6 +54,11 @@ impl Session {
         let mut batch = Batch::default();
         self.flow.begin();
         loop {
+            if self.flow.up_left > 0 {
+                // The rest of a long message goes before anything else is looked at.
+                self.await_client(&mut batch).await?;
+                continue;
+            }
             let Some(header) = self.client_frame()? else {
                 self.await_client(&mut batch).await?;
                 continue;
@@ -66,7 +71,8 @@ impl Session {
 
     /// Passes answers on until the client sends more.
     async fn await_client(&mut self, batch: &mut Batch) -> Result<(), End> {
-        if let Some(node) = batch.active.filter(|_| !self.flow.is_drained()) {
+        let busy = !self.flow.is_drained() || self.flow.up_left > 0;
+        if let Some(node) = batch.active.filter(|_| busy) {
             let stop = self.relay(node, Until::ClientInput).await;
             stop.map_err(|e| self.end_of(e))?;
             self.note_progress(batch, node);
@@ -89,8 +95,8 @@ impl Session {
     /// Takes over what the answers said.
     fn note_progress(&mut self, batch: &mut Batch, node: NodeId) {
         batch.failed |= self.flow.error;
-        for analysis in std::mem::take(&mut self.flow.succeeded) {
-            self.apply(&analysis, node);
+        for (analysis, rolled_back) in std::mem::take(&mut self.flow.succeeded) {
+            self.apply(&analysis, node, rolled_back);
         }
         if self.flow.error {
             self.forget_lost(node);
@@ -130,6 +136,11 @@ impl Session {
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => self.skip(header).await?,
             // A simple query without Sync before it ends the batch by itself.
             tag::QUERY | tag::FUNCTION_CALL => {
+                self.drain(batch).await?;
+                if batch.failed {
+                    self.skip(header).await?;
+                    return Ok(Progress::More);
+                }
                 self.end_batch(batch, true).await?;
                 return Ok(Progress::Over);
             }
@@ -240,12 +251,9 @@ impl Session {
         let Some(node) = self.choose_prepared(batch, prepared.as_deref()).await? else {
             return self.skip(header).await;
         };
-        if let Some(prepared) = &prepared {
-            if prepared.analysis.is_transaction_control() {
-                self.drain(batch).await?;
-                self.end_elsewhere(&prepared.analysis, node).await;
-            }
-            self.put_preparation(node, &name, prepared);
+        match &prepared {
+            Some(prepared) => self.put_preparation(node, &name, prepared),
+            None => self.put_stale(node),
         }
         self.portals.insert(
             portal.into(),
@@ -312,8 +320,9 @@ impl Session {
         let Some(node) = self.choose_prepared(batch, prepared.as_deref()).await? else {
             return self.skip(header).await;
         };
-        if let Some(prepared) = &prepared {
-            self.put_preparation(node, name, prepared);
+        match &prepared {
+            Some(prepared) => self.put_preparation(node, name, prepared),
+            None => self.put_stale(node),
         }
         self.pass_on(header, node, Request::Describe);
         Ok(())
@@ -392,6 +401,13 @@ impl Session {
         };
         let analysis = portal.and_then(|p| p.analysis);
         if let Some(analysis) = &analysis {
+            if analysis.is_transaction_control() {
+                self.drain(batch).await?;
+                if batch.failed {
+                    return self.skip(header).await;
+                }
+                self.end_elsewhere(analysis, node).await;
+            }
             self.count(node, analysis);
         }
         let effects = analysis.filter(|a| !a.effects.is_empty());
@@ -529,6 +545,7 @@ impl Session {
                 Err(LegError::NodeFailed(reply) | LegError::Reply(reply)) => {
                     return self.fail(batch, &reply).await.map(|()| None);
                 }
+                Err(LegError::Ended(reply)) => return Err(End::Fatal(reply)),
                 Err(LegError::Refused(body)) => {
                     self.drain(batch).await?;
                     encode::frame(&mut self.client.output, b'E', &body);

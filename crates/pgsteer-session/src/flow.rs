@@ -85,8 +85,8 @@ pub(crate) struct Flow {
     pub(crate) error: bool,
     /// Bytes were forwarded since the exchange began.
     pub(crate) answered: bool,
-    /// Executed statements that succeeded and have effects.
-    pub(crate) succeeded: Vec<Rc<Analysis>>,
+    /// Executed statements that succeeded and have effects, and whether the tag was ROLLBACK.
+    pub(crate) succeeded: Vec<(Rc<Analysis>, bool)>,
     /// Parse requests that an error swept away.
     pub(crate) lost: Vec<LostParse>,
     tag: [u8; TAG_LEN],
@@ -276,7 +276,9 @@ impl Flow {
                 ..
             }) = self.expected.pop_front()
         {
-            self.succeeded.extend(analysis);
+            let rolled_back = self.command_tag() == b"ROLLBACK";
+            self.succeeded
+                .extend(analysis.map(|analysis| (analysis, rolled_back)));
         }
     }
 

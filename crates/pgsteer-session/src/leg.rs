@@ -19,7 +19,7 @@ pub(crate) struct Leg {
     pub(crate) node: NodeId,
     lease: Lease,
     settings_seen: u64,
-    journal_seen: usize,
+    journal_seen: u64,
     /// Prepared statements this server has.
     pub(crate) prepared: Names,
     /// Prepared statements the session closed and this server still has.
@@ -109,17 +109,22 @@ impl Leg {
     /// The server itself ran the statement that changed settings or journal.
     pub(crate) fn note_up_to_date(&mut self, settings: &Settings, transaction: &Transaction) {
         self.settings_seen = settings.latest();
-        self.journal_seen = transaction.open().map_or(0, |open| open.journal.len());
+        self.journal_seen = transaction.open().map_or(0, |open| open.journal.latest());
     }
 
     /// Whether the server was told everything.
     pub(crate) fn is_up_to_date(&self, settings: &Settings, transaction: &Transaction) -> bool {
         match transaction {
             Transaction::Open(open) => {
-                self.in_transaction() && self.journal_seen == open.journal.len()
+                self.in_transaction() && open.journal.is_known(self.journal_seen)
             }
             _ => self.in_transaction() || self.settings_seen == settings.latest(),
         }
+    }
+
+    /// Whether the server knows the savepoint with this number.
+    pub(crate) fn knows_savepoint(&self, number: u64) -> bool {
+        self.in_transaction() && self.journal_seen >= number
     }
 
     /// Gives the server back.

@@ -25,6 +25,11 @@ impl Session {
             Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }) => {
                 no_leg && !self.transaction.is_none()
             }
+            // A statement prepared by the protocol may be on any node.
+            Some(Effect::Deallocate(name)) => {
+                let known = self.prepared.contains_key(name.as_bytes());
+                known && self.status() != TransactionStatus::Failed
+            }
             _ => false,
         }
     }
@@ -63,7 +68,9 @@ impl Session {
                 self.portals.clear();
                 "ROLLBACK".to_owned()
             }
-            (Some(effect @ Effect::RollbackTo(name)), Some(open)) if open.journal.knows(name) => {
+            (Some(effect @ Effect::RollbackTo(name)), Some(open))
+                if open.journal.savepoint(name).is_some() =>
+            {
                 open.journal.note(effect);
                 open.refused = false;
                 format!("ROLLBACK TO {}", quote_identifier(name))
@@ -92,6 +99,11 @@ impl Session {
         if self.transaction.is_refused() {
             return self.end_refused(analysis).await;
         }
+        if let Some(Effect::Deallocate(name)) = analysis.sole_effect() {
+            self.forget_prepared(name.as_bytes(), None);
+            encode::command_complete(&mut self.client.output, "DEALLOCATE");
+            return Ok(());
+        }
         let out = &mut self.client.output;
         match analysis.sole_effect() {
             Some(Effect::Begin { .. }) if !self.transaction.is_none() => {
@@ -107,13 +119,16 @@ impl Session {
                 encode::command_complete(out, "BEGIN");
             }
             Some(Effect::Begin { mode, text }) => {
-                encode::command_complete(out, "BEGIN");
+                let start = text
+                    .get(..5)
+                    .is_some_and(|verb| verb.eq_ignore_ascii_case("start"));
+                encode::command_complete(out, if start { "START TRANSACTION" } else { "BEGIN" });
                 self.transaction = Transaction::Open(Open::new(text, *mode));
             }
             Some(Effect::Commit { .. }) => {
                 encode::command_complete(out, "COMMIT");
                 if let Transaction::Open(open) = std::mem::take(&mut self.transaction) {
-                    open.journal.commit(&mut self.settings);
+                    open.journal.commit(&mut self.settings, &self.startup);
                 }
                 self.steering.policies.clear_transaction_marks();
             }

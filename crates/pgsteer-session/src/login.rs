@@ -35,6 +35,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: String) {
         .controls
         .borrow_mut()
         .insert(id, Rc::clone(&session.control));
+    // Published while the client logged in: nobody told this session.
+    session.control.drain.set(worker.snapshot().draining);
     session.run().await;
     worker.controls.borrow_mut().remove(&id);
 }
@@ -95,6 +97,7 @@ async fn start(
             policies: SessionPolicies::default(),
             balance_node: None,
             temporary: HashSet::new(),
+            tied_to_primary: false,
         },
         legs: Vec::new(),
         flow: Flow::default(),
@@ -258,7 +261,7 @@ impl Session {
                     return Ok(welcome);
                 }
                 Err(LegError::NodeFailed(_)) => avoid.push(node),
-                Err(LegError::Reply(reply)) => {
+                Err(LegError::Reply(reply) | LegError::Ended(reply)) => {
                     return Err(End::Fatal(ErrorReply {
                         severity: Severity::Fatal,
                         ..reply

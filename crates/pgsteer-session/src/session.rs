@@ -10,7 +10,7 @@ use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Ta
 use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::frontend::tag;
-use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode, frame};
+use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::{Registered, ServerTarget};
@@ -77,6 +77,8 @@ pub(crate) enum LegError {
     Reply(ErrorReply),
     /// The server's own words, as body of an ErrorResponse.
     Refused(Vec<u8>),
+    /// The session cannot go on.
+    Ended(ErrorReply),
     /// The node does not answer; another one may.
     NodeFailed(ErrorReply),
 }
@@ -301,7 +303,10 @@ impl Session {
         }
         let wait = self.steering.snapshot.settings.pool.checkout_timeout;
         let deadline = Instant::now() + wait;
+        let mut subscription = self.steering.worker.subscription.borrow().clone();
         loop {
+            // Before the look, so that what is published meanwhile is noticed.
+            subscription.mark_seen();
             let extended = text.is_some();
             let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
             let statement = Statement {
@@ -317,7 +322,6 @@ impl Session {
                 Err(Unplaced::Refused(reply)) => return Err(reply),
                 Err(Unplaced::NoNode) => {}
             }
-            let mut subscription = self.steering.worker.subscription.borrow().clone();
             let changed = timeout_at(deadline, subscription.changed()).await;
             if !matches!(changed, Ok(true)) || !self.transaction.is_none() {
                 return Err(no_node());
@@ -335,10 +339,15 @@ impl Session {
         let Some(leg) = leg.filter(|leg| !leg.is_up_to_date(settings, transaction)) else {
             return Ok(());
         };
+        let took_part = leg.in_transaction();
         let Err(error) = leg.bring_up_to_date(settings, transaction).await else {
             return Ok(());
         };
         self.drop_leg(node);
+        if took_part {
+            // What the transaction did there is gone: it must not go on as if nothing had been.
+            return Err(LegError::Ended(server_lost()));
+        }
         Err(match error {
             PrologueError::Refused(body) => LegError::Refused(body),
             PrologueError::Lost(lost) => LegError::NodeFailed(ErrorReply::error(
@@ -431,7 +440,10 @@ fn no_node() -> ErrorReply {
 fn checkout_failed(error: CheckoutError) -> LegError {
     match error {
         CheckoutError::Connect(ConnectError::Refused(body)) => LegError::Refused(body),
-        CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(reply),
+        CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(ErrorReply {
+            severity: Severity::Error,
+            ..reply
+        }),
         CheckoutError::Connect(failed) => LegError::NodeFailed(ErrorReply::error(
             SqlState::CANNOT_CONNECT,
             failed.to_string(),

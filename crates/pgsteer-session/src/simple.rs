@@ -64,6 +64,7 @@ impl Session {
                 Err(LegError::NodeFailed(reply) | LegError::Reply(reply)) => {
                     return self.refuse_simple(header, reply).await;
                 }
+                Err(LegError::Ended(reply)) => return Err(End::Fatal(reply)),
                 Err(LegError::Refused(body)) => {
                     encode::frame(&mut self.client.output, b'E', &body);
                     return self.end_simple(header).await;
@@ -100,20 +101,25 @@ impl Session {
             Some(Effect::Commit { .. } | Effect::PrepareTransaction) => "COMMIT",
             Some(Effect::Rollback { .. }) => "ROLLBACK",
             Some(Effect::RollbackTo(name)) => {
-                let name = crate::journal::quote_identifier(name);
-                return self.roll_back_others(node, &name).await;
+                return self.tell_others(node, name, "ROLLBACK TO").await;
             }
+            Some(Effect::Release(name)) => return self.tell_others(node, name, "RELEASE").await,
             _ => return,
         };
         self.finish_others(node, sql).await;
     }
 
-    /// ROLLBACK TO concerns every leg that knows the savepoint. One that does not yet has done
-    /// nothing since.
-    async fn roll_back_others(&mut self, node: NodeId, savepoint: &str) {
-        let sql = format!("ROLLBACK TO {savepoint}");
+    /// ROLLBACK TO and RELEASE concern every leg that knows the savepoint. One that does not has
+    /// done nothing since.
+    pub(crate) async fn tell_others(&mut self, node: NodeId, savepoint: &str, verb: &str) {
+        let number = self
+            .transaction
+            .open()
+            .and_then(|open| open.journal.savepoint(savepoint));
+        let Some(number) = number else { return };
+        let sql = format!("{verb} {}", crate::journal::quote_identifier(savepoint));
         for leg in &mut self.legs {
-            if leg.node != node && leg.in_transaction() {
+            if leg.node != node && leg.knows_savepoint(number) {
                 // An error makes the leg a failed one, which the client sees at its next use.
                 let _ = leg.connection().run(&[&sql]).await;
             }
@@ -163,7 +169,8 @@ impl Session {
         if !self.flow.error {
             self.apply_marks(placement);
             if !analysis.effects.is_empty() {
-                self.apply(analysis, node);
+                let rolled_back = self.flow.command_tag() == b"ROLLBACK";
+                self.apply(analysis, node, rolled_back);
             }
         }
         self.reconcile(node).await;

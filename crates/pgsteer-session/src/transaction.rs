@@ -30,6 +30,8 @@ pub(crate) struct Open {
     pub(crate) pinned: Option<NodeId>,
     /// The proxy itself refused a statement of it: as after any error, only its end is accepted.
     pub(crate) refused: bool,
+    /// It called `set_config`: only the primary knows what it set.
+    pub(crate) tied_to_primary: bool,
 }
 
 impl Open {
@@ -42,6 +44,7 @@ impl Open {
             wrote: false,
             pinned: None,
             refused: false,
+            tied_to_primary: false,
         }
     }
 

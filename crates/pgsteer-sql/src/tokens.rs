@@ -17,6 +17,8 @@ pub(crate) struct Findings {
     pub(crate) names: Vec<Box<str>>,
     /// Calls a function that takes an advisory lock for the session.
     pub(crate) session_lock: bool,
+    /// Calls `set_config`; `Some(true)` if every call says that it is for the transaction only.
+    pub(crate) set_config: Option<bool>,
     /// Highest `$n`.
     pub(crate) parameter_count: u16,
 }
@@ -89,6 +91,23 @@ impl<'a> Scan<'a> {
         false
     }
 
+    /// Whether the last argument of the call whose parenthesis opens at `index` is `true`.
+    fn last_argument_is_true(&self, index: usize) -> bool {
+        let mut depth = 0_usize;
+        for at in index..self.tokens.len() {
+            match self.kind(at) {
+                Some(Token::Ascii40) => depth += 1,
+                Some(Token::Ascii41) => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 {
+                return self.before(at) == Some(Token::TrueP)
+                    && self.before(at.saturating_sub(1)) == Some(Token::Ascii44);
+            }
+        }
+        false
+    }
+
     fn call(&self, index: usize, found: &mut Findings) {
         let name = self.name(index);
         let after_type_or_alias = matches!(
@@ -103,6 +122,10 @@ impl<'a> Scan<'a> {
         }
         let qualified = self.before(index) == Some(Token::Ascii46) && index >= 2;
         let schema = qualified.then(|| self.name(index - 2));
+        if name == "set_config" {
+            let local = self.last_argument_is_true(index + 1);
+            found.set_config = Some(found.set_config.unwrap_or(true) && local);
+        }
         found.session_lock |= functions::takes_session_lock(&name);
         found.traits |= match functions::volatility(schema.as_deref(), &name) {
             Volatility::Stable => 0,
@@ -144,6 +167,11 @@ impl<'a> Scan<'a> {
                 found.parameter_count = found.parameter_count.max(number);
             }
             _ => {}
+        }
+        // After a dot every word is a name: app.check(1).
+        let qualified = self.before(index) == Some(Token::Ascii46);
+        if qualified && reserved && self.kind(index + 1) == Some(Token::Ascii40) {
+            self.call(index, found);
         }
         if is_name && !reserved {
             let name = self.name(index);
