@@ -5,4 +5,5 @@
 
 mod support;
 
+mod protocol;
 mod routing;

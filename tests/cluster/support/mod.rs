@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) use databases::{database, log_of, marked_nodes};
 pub(crate) use proxy::{Options, Running};
 pub(crate) use site::{cluster, runtime};
-pub(crate) use wire::{Frame, Login, Wire, msg};
+pub(crate) use wire::{Frame, Login, Wire, msg, shown};
 
 /// How long a test waits for something that must happen. Generous: it is spent only by a test that
 /// fails.

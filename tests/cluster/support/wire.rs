@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use pgsteer_testkit::DEFAULT_PASSWORD;
 use pgsteer_wire::md5;
 use pgsteer_wire::scram::{ClientExchange, MECHANISM, SaltedPassword};
 
-use super::DEADLINE;
 
 /// A message from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Wire {
     /// Opens a connection and says nothing yet.
     pub(crate) fn open(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
         Self {
             stream: BufReader::new(stream),
@@ -227,6 +227,14 @@ impl Wire {
 
     /// Everything up to and including a message of this kind, or up to the end of the stream.
     pub(crate) fn until(&mut self, tag: u8) -> Vec<Frame> {
+        let (frames, complete) = self.read_until(tag);
+        let wanted = char::from(tag);
+        assert!(complete, "no {wanted:?} came after:\n{}", shown(&frames));
+        frames
+    }
+
+    /// The same; false if nothing more came for a long time.
+    pub(crate) fn read_until(&mut self, tag: u8) -> (Vec<Frame>, bool) {
         let mut frames = Vec::new();
         loop {
             match self.read() {
@@ -234,14 +242,10 @@ impl Wire {
                     let last = frame.tag == tag;
                     frames.push(frame);
                     if last {
-                        return frames;
+                        return (frames, true);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let seen: Vec<_> = frames.iter().map(Frame::shown).collect();
-                    panic!("no {:?} came after {seen:#?}", char::from(tag));
-                }
-                Err(_) => return frames,
+                Err(error) => return (frames, error.kind() != io::ErrorKind::WouldBlock),
             }
         }
     }
@@ -272,8 +276,7 @@ impl Wire {
         let frames = self.query(sql);
         let row = frames.iter().find(|frame| frame.tag == b'D');
         let Some(row) = row else {
-            let seen: Vec<_> = frames.iter().map(Frame::shown).collect();
-            panic!("no row of {sql}: {seen:#?}");
+            panic!("no row of {sql}:\n{}", shown(&frames));
         };
         row.values().swap_remove(0).unwrap_or_default()
     }
@@ -286,6 +289,9 @@ pub(crate) fn shown(frames: &[Frame]) -> String {
         text
     })
 }
+
+/// How long the other side may be silent.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Messages a client sends.
 pub(crate) mod msg {
