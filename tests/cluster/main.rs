@@ -5,5 +5,10 @@
 
 mod support;
 
+mod auth;
+mod cancel;
+mod isolation;
+mod load;
 mod protocol;
 mod routing;
+mod show;
