@@ -118,7 +118,8 @@ const EDGES: [(&str, &[&str]); 7] = [
             "testkit",
         ],
     ),
-    ("tests", &["testkit", "proxy", "wire"]),
+    // `control` reads the configurations of the tests, `core` shows what the proxy knows.
+    ("tests", &["testkit", "proxy", "control", "core", "wire"]),
 ];
 
 /// Crates whose own tests may start servers.

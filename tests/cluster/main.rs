@@ -1,0 +1,14 @@
+//! Tests of the whole proxy on real PostgreSQL servers.
+//!
+//! Most tests share one cluster and have a database of their own in it; tests that stop servers
+//! have a cluster of their own.
+
+mod support;
+
+mod auth;
+mod cancel;
+mod isolation;
+mod load;
+mod protocol;
+mod routing;
+mod show;

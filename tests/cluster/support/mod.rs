@@ -1,0 +1,17 @@
+//! What the tests have in common: servers, proxies in front of them, and clients.
+
+mod databases;
+mod proxy;
+mod site;
+mod wire;
+
+use std::time::Duration;
+
+pub(crate) use databases::{database, log_of, marked_nodes};
+pub(crate) use proxy::{Options, Running};
+pub(crate) use site::{cluster, runtime};
+pub(crate) use wire::{Frame, Login, Wire, msg, shown};
+
+/// How long a test waits for something that must happen. Generous: it is spent only by a test that
+/// fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

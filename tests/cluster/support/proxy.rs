@@ -1,0 +1,198 @@
+//! A proxy inside the test process.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use pgsteer_control::config::{self, Source};
+use pgsteer_core::Subscription;
+use pgsteer_proxy::Proxy;
+use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD};
+use tokio::sync::oneshot;
+use tokio_postgres::{Client, NoTls};
+
+use super::cluster;
+
+/// What a test wants to be different from the default: everybody trusted, all nodes equal.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) weights: [u32; 3],
+    pub(crate) method: &'static str,
+    /// Lines of the sections `[listen]`, `[pool]`, `[plugins]` and `[router]`.
+    pub(crate) listen: &'static str,
+    pub(crate) pool: &'static str,
+    pub(crate) plugins: &'static str,
+    pub(crate) router: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            weights: [1, 1, 1],
+            method: "trust",
+            listen: "",
+            pool: "connections_per_node_max = 60",
+            plugins: "",
+            router: "",
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn weights(weights: [u32; 3]) -> Self {
+        Self {
+            weights,
+            ..Self::default()
+        }
+    }
+
+    fn configuration(&self, cluster: &Cluster) -> String {
+        let Self {
+            weights,
+            method,
+            listen,
+            pool,
+            plugins,
+            router,
+        } = self;
+        let mut text = format!(
+            "[listen]\naddress = \"127.0.0.1:0\"\ndrain_timeout = \"1s\"\n{listen}\n\
+             [auth]\nmethod = \"{method}\"\n[probe]\ninterval = \"200ms\"\n\
+             [pool]\n{pool}\n[plugins]\ndir = \"plugins\"\n{plugins}\n[router]\n{router}\n"
+        );
+        for (name, password) in USERS {
+            let _ = writeln!(
+                text,
+                "[[users]]\nname = \"{name}\"\npassword = \"{password}\""
+            );
+        }
+        for (node, weight) in cluster.nodes().iter().zip(weights) {
+            let (host, port) = (node.host(), node.port());
+            let _ = writeln!(
+                text,
+                "[[nodes]]\nhost = \"{host}\"\nport = {port}\nweight = {weight}"
+            );
+        }
+        text
+    }
+
+    /// Starts a proxy in front of the shared cluster.
+    pub(crate) fn start(&self) -> Running {
+        self.start_for(cluster())
+    }
+
+    /// Starts a proxy in front of another cluster.
+    pub(crate) fn start_for(&self, cluster: &Cluster) -> Running {
+        Running::start(self, cluster).expect("the proxy starts")
+    }
+}
+
+/// A proxy that serves clients on a port of its own until it is dropped.
+pub(crate) struct Running {
+    port: u16,
+    plugins: PathBuf,
+    subscription: Subscription,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(options: &Options, cluster: &Cluster) -> Result<Self> {
+        // Below the data of the cluster, and removed with it.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = cluster.root().join(format!("proxy{number}"));
+        let plugins = dir.join("plugins");
+        std::fs::create_dir_all(&plugins)?;
+        let file = dir.join("pgsteer.toml");
+        std::fs::write(&file, options.configuration(cluster))?;
+        let settings = config::load(&Source::File(file))?.settings;
+
+        let (ready, started) = sync_channel(1);
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                match Proxy::start(settings).await {
+                    Ok(proxy) => {
+                        let told = ready.send(Ok((proxy.addresses().to_vec(), proxy.subscribe())));
+                        told.expect("the test waits");
+                        let _ = stopped.await;
+                        proxy.stop().await;
+                    }
+                    Err(error) => ready.send(Err(error)).expect("the test waits"),
+                }
+            });
+            runtime.shutdown_background();
+        });
+        let (addresses, subscription) = started.recv()??;
+        Ok(Self {
+            port: addresses.first().context("an address")?.port(),
+            plugins,
+            subscription,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The directory it watches for plugins.
+    pub(crate) fn plugins(&self) -> &Path {
+        &self.plugins
+    }
+
+    /// What it believes to be true.
+    pub(crate) fn subscription(&self) -> Subscription {
+        self.subscription.clone()
+    }
+
+    /// For libpq, as `postgres`.
+    pub(crate) fn conninfo(&self, database: &str) -> String {
+        pgsteer_testkit::conninfo(self.port, database)
+    }
+
+    /// Connects as `postgres`.
+    pub(crate) async fn connect(&self, database: &str) -> Client {
+        let text = format!("{} password={DEFAULT_PASSWORD}", self.conninfo(database));
+        connect(&text).await.expect("the proxy lets us in")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(
+                ended.is_ok() || std::thread::panicking(),
+                "the proxy panicked"
+            );
+        }
+    }
+}
+
+/// Connects with a connection string of tokio-postgres.
+pub(crate) async fn connect(conninfo: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(conninfo, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Roles of the clusters with the passwords the proxy knows.
+const USERS: [(&str, &str); 5] = [
+    ("postgres", DEFAULT_PASSWORD),
+    ("alice", "alice's secret"),
+    ("old", "old secret"),
+    ("plain", "plain secret"),
+    ("nobody", "is no role of the servers"),
+];

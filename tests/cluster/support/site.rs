@@ -1,0 +1,77 @@
+//! The cluster that tests share.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use pgsteer_testkit::Cluster;
+use tokio::runtime::Runtime;
+
+/// Runs what a test awaits.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("threads can be started")
+}
+
+/// A primary and two replicas, started by the first test that asks and kept until this process
+/// ends. Nobody may stop one of its servers or change a setting of all databases.
+pub(crate) fn cluster() -> &'static Cluster {
+    &SITE
+        .get_or_init(|| {
+            // On a thread of its own: the test that comes first may already be inside a runtime.
+            let started = std::thread::spawn(|| runtime().block_on(start())).join();
+            started
+                .expect("no panic at the start")
+                .expect("PostgreSQL can be started")
+        })
+        .cluster
+}
+
+struct Site {
+    cluster: Cluster,
+    _remover: Child,
+}
+
+static SITE: OnceLock<Site> = OnceLock::new();
+
+async fn start() -> Result<Site> {
+    let cluster = Cluster::builder()
+        .fast(true)
+        .hba_line("host all trusted 127.0.0.1/32 trust")
+        .hba_line("host all plain 127.0.0.1/32 password")
+        .hba_line("host all old 127.0.0.1/32 md5")
+        // Commits wait for the replicas where a database asks for `remote_apply`.
+        .conf_line("synchronous_standby_names = '2 (node1, node2)'")
+        .conf_line("synchronous_commit = local")
+        .conf_line("max_prepared_transactions = 10")
+        .start()
+        .await?;
+    let roles = "SET password_encryption = 'md5';
+                 CREATE ROLE old LOGIN PASSWORD 'old secret';
+                 SET password_encryption = 'scram-sha-256';
+                 CREATE ROLE plain LOGIN PASSWORD 'plain secret';
+                 CREATE ROLE alice LOGIN PASSWORD 'alice''s secret';
+                 CREATE ROLE trusted LOGIN";
+    cluster.primary().sql(roles).await?;
+    let _remover = remove_at_the_end(&cluster)?;
+    Ok(Site { cluster, _remover })
+}
+
+/// Statics are never dropped, so the data would stay behind: another process waits for the end of
+/// this one and removes it. The servers end by themselves.
+fn remove_at_the_end(cluster: &Cluster) -> Result<Child> {
+    let script = "cat; until rm -rf -- \"$@\"; do :; done 2>/dev/null";
+    Command::new("sh")
+        .args(["-c", script, "sh"])
+        .args([cluster.root(), cluster.socket_dir()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("cannot run sh")
+}
