@@ -163,6 +163,7 @@ impl Connector {
             key,
             parameters: Rc::new(parameters),
             status: TransactionStatus::Idle,
+            asides: Vec::new(),
             slot: None,
         })
     }

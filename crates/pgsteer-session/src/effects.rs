@@ -9,6 +9,13 @@ use crate::session::Session;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
 
+/// Parameters that make every further transaction one that routing knows too little about.
+pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
+    "default_transaction_isolation",
+    "session characteristics",
+    "transaction_isolation",
+];
+
 impl Session {
     /// A statement was sent to a leg.
     pub(crate) fn count(&mut self, node: NodeId, analysis: &Analysis) {
@@ -63,6 +70,10 @@ impl Session {
                     None if *local => {}
                     None => self.settings.set(name, text),
                 }
+                if ISOLATION_DEFAULTS.contains(&&**name) {
+                    // Two nodes have no common snapshot, and a standby refuses serializable.
+                    self.steering.tied_to_primary = true;
+                }
                 self.told(node);
                 if text
                     .get(..5)
@@ -114,7 +125,17 @@ impl Session {
             Effect::Commit { chain: false }
             | Effect::Rollback { chain: false }
             | Effect::PrepareTransaction => self.end_transaction(node, rolled_back),
-            Effect::Begin { .. } => {}
+            Effect::Begin { mode, .. } => {
+                // It was sent to a server, as part of a batch that had begun there.
+                if self.transaction.is_none() {
+                    let open = Open {
+                        mode: *mode,
+                        ..Open::on_server(node)
+                    };
+                    self.transaction = Transaction::Open(open);
+                    self.told(node);
+                }
+            }
         }
     }
 
@@ -173,6 +194,7 @@ impl Session {
         let Transaction::Open(open) = std::mem::take(&mut self.transaction) else {
             return;
         };
+        self.ended_with = Some(if rolled_back { "ROLLBACK" } else { "COMMIT" });
         if !rolled_back {
             open.journal.commit(&mut self.settings, &self.startup);
         }
@@ -184,19 +206,23 @@ impl Session {
     /// Compares the session's books with what the server says after an exchange.
     pub(crate) async fn reconcile(&mut self, node: NodeId) {
         let Some(leg) = self.held(node) else { return };
-        let status = leg.status();
+        let (status, took_part) = (leg.status(), leg.took_part);
+        leg.took_part = leg.in_transaction();
         match (&self.transaction, status) {
             (Transaction::None, TransactionStatus::Idle) => {}
             (Transaction::None, _) => {
                 self.transaction = Transaction::Open(Open::on_server(node));
                 self.told(node);
             }
-            (Transaction::Open(_), TransactionStatus::Idle) => {
-                let rolled_back = self.flow.command_tag() == b"ROLLBACK";
+            // A leg that BEGIN has not reached yet has nothing to say about the transaction.
+            (Transaction::Open(_), TransactionStatus::Idle) if took_part => {
+                let rolled_back = self.flow.error || self.flow.command_tag() == b"ROLLBACK";
                 self.end_transaction(node, rolled_back);
-                self.finish_others(node, "COMMIT").await;
             }
             (Transaction::Open(_), _) => {}
+        }
+        if let Some(sql) = self.ended_with.take() {
+            self.finish_others(node, sql).await;
         }
     }
 

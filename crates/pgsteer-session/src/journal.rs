@@ -62,8 +62,9 @@ impl Settings {
 
 fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     texts.fold(String::new(), |mut all, text| {
+        // On a line of its own: a text may end in a comment.
         if !all.is_empty() {
-            all.push_str("; ");
+            all.push_str("\n;");
         }
         all.push_str(text);
         all
@@ -231,7 +232,10 @@ mod tests {
         journal.note(&Effect::Savepoint("s".into()));
         journal.note(&set("b", false));
         journal.note(&set("c", true));
-        assert_eq!(journal.missing(0), "SET a; SAVEPOINT \"s\"; SET b; SET c");
+        assert_eq!(
+            journal.missing(0),
+            "SET a\n;SAVEPOINT \"s\"\n;SET b\n;SET c"
+        );
         let seen_all = journal.latest();
         journal.note(&Effect::RollbackTo("s".into()));
         assert_eq!(journal.missing(1), "SAVEPOINT \"s\"");
@@ -242,7 +246,7 @@ mod tests {
         journal.note(&Effect::Release("s".into()));
         let mut settings = Settings::default();
         journal.commit(&mut settings, &[]);
-        assert_eq!(settings.missing(0), "SET a; SET d");
+        assert_eq!(settings.missing(0), "SET a\n;SET d");
     }
 
     #[test]
@@ -252,10 +256,10 @@ mod tests {
         let seen = settings.latest();
         settings.set("b", "SET b = 1");
         settings.set("a", "SET a = 2");
-        assert_eq!(settings.missing(0), "SET b = 1; SET a = 2");
-        assert_eq!(settings.missing(seen), "SET b = 1; SET a = 2");
+        assert_eq!(settings.missing(0), "SET b = 1\n;SET a = 2");
+        assert_eq!(settings.missing(seen), "SET b = 1\n;SET a = 2");
         settings.reset(&[("c".into(), "SET c".into())]);
-        assert_eq!(settings.missing(seen), "RESET ALL; SET c");
+        assert_eq!(settings.missing(seen), "RESET ALL\n;SET c");
     }
 
     #[test]

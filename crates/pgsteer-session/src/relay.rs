@@ -148,7 +148,12 @@ impl Relay<'_> {
                 Poll::Pending => return Ok(Turn::Blocked),
             }
         }
-        if std::mem::take(&mut forward.ready) {
+        if forward.ready {
+            // The rest of a frame the client is sending must not be taken for frames of its own.
+            if self.flow.up_left > 0 {
+                return Ok(Turn::Blocked);
+            }
+            forward.ready = false;
             return Ok(Turn::Done(Stop::Ready));
         }
         let flow = &self.flow;
@@ -239,6 +244,7 @@ impl Relay<'_> {
                 // The server ignores these while it copies; so that it cannot see them later,
                 // they are not passed on.
                 tag::SYNC | tag::FLUSH => {
+                    self.flow.held_syncs |= header.tag == tag::SYNC;
                     self.client.input.consume(HEADER_LEN);
                     continue;
                 }

@@ -9,6 +9,7 @@ use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Target};
 use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
+use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
@@ -62,12 +63,15 @@ pub(crate) struct Session {
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
     /// now, nobody may use its servers any more.
     pub(crate) busy: bool,
+    /// The transaction ended on one leg, and this ends it on the others.
+    pub(crate) ended_with: Option<&'static str>,
 }
 
 /// What woke an idle session.
 enum Woken {
-    Client,
+    Client(std::io::Result<usize>),
     Leg(usize),
+    LegGone(usize),
     Drain,
 }
 
@@ -170,12 +174,11 @@ impl Session {
 
     /// Waits while nothing is going on; holds no buffer.
     async fn wait(&mut self) -> Result<(), End> {
-        match self.woken().await? {
-            Woken::Client => match self.client.fill().await? {
-                0 => Err(End::ClientGone),
-                _ => Ok(()),
-            },
-            Woken::Leg(leg) => self.idle_message(leg).await,
+        match self.woken().await {
+            Woken::Client(Ok(len)) if len > 0 => Ok(()),
+            Woken::Client(_) => Err(End::ClientGone),
+            Woken::Leg(leg) => self.idle_message(leg),
+            Woken::LegGone(leg) => self.leg_is_gone(leg, None),
             Woken::Drain => {
                 let text = "terminating connection due to administrator command";
                 Err(End::Fatal(ErrorReply::fatal(
@@ -186,19 +189,29 @@ impl Session {
         }
     }
 
-    async fn woken(&mut self) -> Result<Woken, End> {
+    /// Polls the client and all servers at once: to wait for one of them alone would be to be deaf
+    /// to the others.
+    async fn woken(&mut self) -> Woken {
         let idle = self.transaction.is_none();
         poll_fn(|cx| {
             if self.control.drain.get() && idle {
-                return Poll::Ready(Ok(Woken::Drain));
+                return Poll::Ready(Woken::Drain);
             }
-            if let Poll::Ready(ready) = self.client.poll_readable(cx) {
-                return Poll::Ready(ready.map(|()| Woken::Client).map_err(End::from));
+            if let Poll::Ready(filled) = self.client.poll_fill(cx) {
+                return Poll::Ready(Woken::Client(filled));
             }
-            for (index, leg) in self.legs.iter().enumerate() {
-                let channel = &leg.peek().channel;
-                if !channel.input.is_empty() || channel.poll_readable(cx).is_ready() {
-                    return Poll::Ready(Ok(Woken::Leg(index)));
+            for (index, leg) in self.legs.iter_mut().enumerate() {
+                let channel = &mut leg.connection().channel;
+                let bytes = channel.input.bytes();
+                let header = frame::header(bytes);
+                let whole = |h: Option<Header>| h.is_some_and(|h| bytes.len() >= h.frame_len());
+                if header.map_or(true, whole) {
+                    return Poll::Ready(Woken::Leg(index));
+                }
+                match channel.poll_fill(cx) {
+                    Poll::Ready(Ok(len)) if len > 0 => return Poll::Ready(Woken::Leg(index)),
+                    Poll::Ready(_) => return Poll::Ready(Woken::LegGone(index)),
+                    Poll::Pending => {}
                 }
             }
             let mut waker = self.control.waker.borrow_mut();
@@ -215,27 +228,26 @@ impl Session {
 
     /// A server said something while nothing was going on: notices and notifications are passed
     /// on; if it goes away the session goes on without, unless it had state there.
-    async fn idle_message(&mut self, index: usize) -> Result<(), End> {
+    fn idle_message(&mut self, index: usize) -> Result<(), End> {
         let Some(leg) = self.legs.get_mut(index) else {
             return Ok(());
         };
         let channel = &mut leg.connection().channel;
         let bytes = channel.input.bytes();
-        let header = frame::header(bytes).ok().flatten();
-        if let Some(header) = header.filter(|h| bytes.len() >= h.frame_len()) {
-            let message = bytes.get(..header.frame_len()).unwrap_or_default();
-            if header.tag == backend_tag::ERROR {
-                let message = message.to_vec();
-                return self.leg_is_gone(index, Some(message));
-            }
-            self.client.output.extend_from_slice(message);
-            channel.input.consume(header.frame_len());
+        let Ok(header) = frame::header(bytes) else {
+            return self.leg_is_gone(index, None);
+        };
+        let Some(header) = header.filter(|h| bytes.len() >= h.frame_len()) else {
             return Ok(());
+        };
+        let message = bytes.get(..header.frame_len()).unwrap_or_default();
+        if header.tag == backend_tag::ERROR {
+            let message = message.to_vec();
+            return self.leg_is_gone(index, Some(message));
         }
-        match channel.fill().await {
-            Ok(len) if len > 0 => Ok(()),
-            _ => self.leg_is_gone(index, None),
-        }
+        self.client.output.extend_from_slice(message);
+        channel.input.consume(header.frame_len());
+        Ok(())
     }
 
     fn leg_is_gone(&mut self, index: usize, last_words: Option<Vec<u8>>) -> Result<(), End> {
@@ -261,13 +273,16 @@ impl Session {
         let Some(leg) = leg else {
             return Err(RelayError::ServerLost(ServerLost::Closed));
         };
-        Relay {
+        self.cancel.slot.start(node);
+        let ran = Relay {
             client,
             server: leg.connection(),
             flow,
         }
         .run(until)
-        .await
+        .await;
+        self.cancel.slot.stop();
+        ran
     }
 
     /// The leg on a node, if it is held.
@@ -340,9 +355,11 @@ impl Session {
             return Ok(());
         };
         let took_part = leg.in_transaction();
-        let Err(error) = leg.bring_up_to_date(settings, transaction).await else {
-            return Ok(());
-        };
+        let done = leg.bring_up_to_date(settings, transaction).await;
+        // What the server said meanwhile that was meant for the client.
+        let asides = std::mem::take(&mut leg.connection().asides);
+        self.client.output.extend_from_slice(&asides);
+        let Err(error) = done else { return Ok(()) };
         self.drop_leg(node);
         if took_part {
             // What the transaction did there is gone: it must not go on as if nothing had been.
@@ -437,9 +454,20 @@ fn no_node() -> ErrorReply {
         .with_hint("See SHOW pool_nodes: a write needs a primary that is up.")
 }
 
+/// A server that is full or on its way up or down may be no obstacle: another node may do.
+fn refused(body: Vec<u8>) -> LegError {
+    let fields = ErrorFields::new(&body);
+    match SqlState::from_text(fields.sqlstate()) {
+        Some(state) if matches!(fields.sqlstate(), "57P01" | "57P02" | "57P03" | "53300") => {
+            LegError::NodeFailed(ErrorReply::error(state, fields.message()))
+        }
+        _ => LegError::Refused(body),
+    }
+}
+
 fn checkout_failed(error: CheckoutError) -> LegError {
     match error {
-        CheckoutError::Connect(ConnectError::Refused(body)) => LegError::Refused(body),
+        CheckoutError::Connect(ConnectError::Refused(body)) => refused(body),
         CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(ErrorReply {
             severity: Severity::Error,
             ..reply

@@ -5,10 +5,9 @@ use std::task::Poll;
 
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
-use pgsteer_wire::backend::TransactionStatus;
-use pgsteer_wire::{ErrorReply, Header, encode, frontend};
+use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 
-use crate::end::End;
+use crate::end::{End, with_severity};
 use crate::flow::Request;
 use crate::relay::{RelayError, Until, send};
 use crate::session::{LegError, Session, query_text};
@@ -66,11 +65,13 @@ impl Session {
                 }
                 Err(LegError::Ended(reply)) => return Err(End::Fatal(reply)),
                 Err(LegError::Refused(body)) => {
-                    encode::frame(&mut self.client.output, b'E', &body);
+                    let message = with_severity(&body, Severity::Error);
+                    self.client.output.extend_from_slice(&message);
+                    self.refuse_transaction();
                     return self.end_simple(header).await;
                 }
             }
-            self.end_elsewhere(analysis, node).await;
+            self.tell_savepoint(analysis, node).await;
             let retry = again && self.may_retry(node);
             let ran = self.exchange(header, analysis, node, retry).await;
             match ran {
@@ -94,24 +95,18 @@ impl Session {
         self.transaction.is_none() && self.held(node).is_some_and(|leg| leg.pinned.is_none())
     }
 
-    /// The end of a transaction goes to its other legs first.
-    pub(crate) async fn end_elsewhere(&mut self, analysis: &Analysis, node: NodeId) {
-        let sql = match analysis.sole_effect() {
-            Some(Effect::Commit { .. }) if self.status() == TransactionStatus::Failed => "ROLLBACK",
-            Some(Effect::Commit { .. } | Effect::PrepareTransaction) => "COMMIT",
-            Some(Effect::Rollback { .. }) => "ROLLBACK",
-            Some(Effect::RollbackTo(name)) => {
-                return self.tell_others(node, name, "ROLLBACK TO").await;
-            }
-            Some(Effect::Release(name)) => return self.tell_others(node, name, "RELEASE").await,
-            _ => return,
-        };
-        self.finish_others(node, sql).await;
+    /// What a statement about savepoints means to the other legs of the transaction.
+    pub(crate) async fn tell_savepoint(&mut self, analysis: &Analysis, node: NodeId) {
+        match analysis.sole_effect() {
+            Some(Effect::RollbackTo(name)) => self.tell_others(node, name, "ROLLBACK TO").await,
+            Some(Effect::Release(name)) => self.tell_others(node, name, "RELEASE").await,
+            _ => {}
+        }
     }
 
     /// ROLLBACK TO and RELEASE concern every leg that knows the savepoint. One that does not has
     /// done nothing since.
-    pub(crate) async fn tell_others(&mut self, node: NodeId, savepoint: &str, verb: &str) {
+    async fn tell_others(&mut self, node: NodeId, savepoint: &str, verb: &str) {
         let number = self
             .transaction
             .open()
@@ -150,9 +145,7 @@ impl Session {
             self.client.input.consume(len);
         }
         self.busy = true;
-        self.cancel.slot.start(node);
         let ran = self.relay(node, Until::Ready).await;
-        self.cancel.slot.stop();
         if keep_request && ran.is_ok() {
             self.client.input.consume(len);
         }

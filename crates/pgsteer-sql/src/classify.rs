@@ -10,7 +10,10 @@ use crate::{Effect, effects, tokens};
 pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     let mut analysis = Analysis::opaque(fingerprint);
     analysis.traits |= text_bits(text);
-    let (Ok(parsed), Some(found)) = (pg_query::parse(text, 0), tokens::scan(text)) else {
+    let Ok(parsed) = pg_query::parse(text, 0) else {
+        return analysis;
+    };
+    let Some(found) = tokens::scan(text) else {
         return analysis;
     };
     let statements = &parsed.protobuf.stmts;

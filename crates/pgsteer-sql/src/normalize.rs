@@ -177,7 +177,7 @@ impl Normalizer<'_> {
     }
 
     fn line_comment(&mut self) {
-        while !matches!(self.peek(0), 0 | b'\n') {
+        while !matches!(self.peek(0), 0 | b'\n' | b'\r') {
             self.at += 1;
         }
         self.space();
