@@ -7,8 +7,11 @@ mod support;
 
 mod auth;
 mod cancel;
+mod failure;
 mod isolation;
 mod load;
+mod programs;
 mod protocol;
 mod routing;
 mod show;
+mod swap;
