@@ -169,11 +169,14 @@ fn without_a_primary_reads_go_on_and_writes_are_refused() -> Result<()> {
         wait_for_health(proxy.subscription(), 0, Health::Down).await
     })?;
 
-    assert_eq!(before.value("SELECT 1"), "1");
+    assert_eq!(before.value("SELECT 1"), "1", "a session from before");
     let mut after = Wire::connect(proxy.port(), "postgres");
     assert_eq!(after.value("SELECT 2"), "2");
     for wire in [&mut before, &mut after] {
-        let (state, _) = error_of(&wire.query("CREATE TABLE x (a int)")).expect("no primary");
+        wire.send(&crate::support::msg::query("CREATE TABLE x (a int)"));
+        let (frames, answered) = wire.read_until(b'Z');
+        assert!(answered, "a write without a primary hangs");
+        let (state, _) = error_of(&frames).expect("no primary");
         assert_eq!(state, "57P03");
         // The session is still there.
         assert_eq!(wire.value("SELECT 3"), "3");

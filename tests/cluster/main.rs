@@ -7,6 +7,7 @@ mod support;
 
 mod auth;
 mod cancel;
+mod drivers;
 mod failure;
 mod isolation;
 mod load;

@@ -40,7 +40,12 @@ async fn wait_for_report(
         let reports = &subscription.get().plugin_reports;
         reports.iter().find(|report| wanted(report)).cloned()
     };
-    wait_until(DEADLINE, what, || async { found().is_some() }).await?;
+    let waited = wait_until(DEADLINE, what, || async { found().is_some() }).await;
+    waited.with_context(|| {
+        let reports = Arc::clone(&subscription.clone().get().plugin_reports);
+        let line = |r: &PluginReport| format!("{} {:?} {}", r.file_name, r.state, r.reason);
+        reports.iter().map(line).collect::<Vec<_>>().join("\n")
+    })?;
     found().with_context(|| format!("{what}: gone again"))
 }
 
