@@ -7,8 +7,12 @@ mod support;
 
 mod auth;
 mod cancel;
+mod drivers;
+mod failure;
 mod isolation;
 mod load;
+mod programs;
 mod protocol;
 mod routing;
 mod show;
+mod swap;

@@ -23,6 +23,8 @@ mod builder;
 mod clients;
 mod cluster;
 mod conf;
+#[cfg(feature = "guest")]
+pub mod guest;
 mod node;
 pub mod ports;
 mod process;
