@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, Target, tag};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode};
 
@@ -150,10 +151,8 @@ impl Session {
             Ok(prepared) => prepared,
             Err(reply) => return self.fail(batch, &reply).await,
         };
-        if needs_no_server(&analysis) {
-            return self
-                .answer(batch, |out| encode::frame(out, b'1', b""))
-                .await;
+        if needs_no_server(&analysis) && self.is_accepted_now(&analysis) {
+            return self.answer(batch, |out| encode::frame(out, b'1', b"")).await;
         }
         let Some(node) = self.choose(batch, &analysis, &text).await? else {
             self.forget_prepared(&name, None);
@@ -174,6 +173,20 @@ impl Session {
             id: prepared.id,
         });
         Ok(())
+    }
+
+    /// In a failed transaction PostgreSQL parses only what ends it.
+    fn is_accepted_now(&self, analysis: &Analysis) -> bool {
+        let ends = matches!(
+            analysis.sole_effect(),
+            Some(
+                Effect::Commit { .. }
+                    | Effect::Rollback { .. }
+                    | Effect::RollbackTo(_)
+                    | Effect::PrepareTransaction
+            )
+        );
+        ends || self.status() != TransactionStatus::Failed
     }
 
     async fn bind(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {

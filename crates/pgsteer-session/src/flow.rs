@@ -86,12 +86,16 @@ pub(crate) struct Flow {
     pub(crate) copy_in: bool,
     /// The client sent Sync while the server took copied data.
     pub(crate) held_syncs: bool,
+    /// A Flush must follow what is being passed on.
+    pub(crate) owes_flush: bool,
     /// A Sync of the client that was held back must be sent after all.
     pub(crate) owes_sync: bool,
     /// Bytes of a client's frame that are still to be passed on to the server.
     pub(crate) up_left: usize,
     /// An error came since the last ReadyForQuery.
     pub(crate) error: bool,
+    /// The server said that it ends the connection, and the client was told.
+    pub(crate) fatal: bool,
     /// Bytes were forwarded since the exchange began.
     pub(crate) answered: bool,
     /// Executed statements that succeeded and have effects, and whether the tag was ROLLBACK.
@@ -308,6 +312,7 @@ impl Flow {
             return Step::Drop;
         }
         self.error = true;
+        self.fatal |= ErrorFields::new(body).is_fatal();
         // The server failed before the client said that its data was over, so the Sync it would
         // have ignored while it copied is one it waits for.
         self.owes_sync = self.copy_in && self.held_syncs;

@@ -57,6 +57,9 @@ pub(crate) enum RelayError {
 /// about half a millisecond of copying.
 const TURNS_MAX: u32 = 64;
 
+/// A Flush message.
+const FLUSH: &[u8] = &[tag::FLUSH, 0, 0, 0, 4];
+
 /// Bytes for the server that may wait in memory.
 const UP_PENDING_MAX: usize = 4 * BUFFER_LEN;
 
@@ -228,6 +231,10 @@ impl Relay<'_> {
         send(cx, &mut self.server.channel, bytes).map_err(lost)?;
         input.consume(len);
         self.flow.up_left -= len;
+        if self.flow.owes_flush && self.flow.up_left == 0 {
+            self.flow.owes_flush = false;
+            send(cx, &mut self.server.channel, FLUSH).map_err(lost)?;
+        }
         Ok(Turn::Moved)
     }
 
@@ -248,7 +255,10 @@ impl Relay<'_> {
                     self.client.input.consume(HEADER_LEN);
                     continue;
                 }
-                tag::COPY_DONE | tag::COPY_FAIL => self.flow.copy_in = false,
+                // The server keeps its answer to itself until it is asked for it.
+                tag::COPY_DONE | tag::COPY_FAIL => {
+                    (self.flow.copy_in, self.flow.owes_flush) = (false, true);
+                }
                 _ => {}
             }
             self.flow.up_left = header.frame_len();

@@ -292,7 +292,7 @@ impl Session {
 
     /// The end that follows from an exchange that could not go on.
     pub(crate) fn end_of(&mut self, error: RelayError) -> End {
-        if self.flow.is_inside_frame() {
+        if self.flow.is_inside_frame() || self.flow.fatal {
             return End::Broken;
         }
         match error {
