@@ -37,23 +37,40 @@ fn every_method_lets_the_right_password_in_and_no_other() {
         for password in ["wrong", "", "alice's secret "] {
             let login = Login { password, ..ALICE };
             let expected = text("28P01", "password authentication failed for user \"alice\"");
-            assert_eq!(refusal(proxy.port(), &login, "postgres"), expected, "{method}");
+            assert_eq!(
+                refusal(proxy.port(), &login, "postgres"),
+                expected,
+                "{method}"
+            );
             if !password.is_empty() {
                 let direct = refusal(cluster().primary().port(), &login, "postgres");
                 assert_eq!(direct, expected);
             }
         }
         // As with PostgreSQL nobody learns which users there are.
-        let stranger = Login { user: "stranger", ..ALICE };
-        let expected = text("28P01", "password authentication failed for user \"stranger\"");
-        assert_eq!(refusal(proxy.port(), &stranger, "postgres"), expected, "{method}");
+        let stranger = Login {
+            user: "stranger",
+            ..ALICE
+        };
+        let expected = text(
+            "28P01",
+            "password authentication failed for user \"stranger\"",
+        );
+        assert_eq!(
+            refusal(proxy.port(), &stranger, "postgres"),
+            expected,
+            "{method}"
+        );
     }
 }
 
 #[test]
 fn trust_asks_for_no_password() {
     let proxy = options("trust").start();
-    let login = Login { password: "wrong", ..ALICE };
+    let login = Login {
+        password: "wrong",
+        ..ALICE
+    };
     let mut wire = Wire::open(proxy.port());
     assert_eq!(wire.log_in(&login, "postgres"), None);
     assert_eq!(wire.value("SELECT current_user"), "alice");
@@ -65,19 +82,36 @@ fn servers_may_want_md5_password_or_nothing() {
     let proxy = options("trust").start();
     for user in ["old", "plain"] {
         let mut wire = Wire::open(proxy.port());
-        assert_eq!(wire.log_in(&Login { user, ..ALICE }, "postgres"), None, "{user}");
+        assert_eq!(
+            wire.log_in(&Login { user, ..ALICE }, "postgres"),
+            None,
+            "{user}"
+        );
         assert_eq!(wire.value("SELECT current_user"), user);
     }
-    let trusted = Login { user: "trusted", ..ALICE };
+    let trusted = Login {
+        user: "trusted",
+        ..ALICE
+    };
     assert_eq!(Wire::open(proxy.port()).log_in(&trusted, "postgres"), None);
 }
 
 #[test]
 fn a_role_only_the_proxy_knows_is_refused_by_the_server() {
     let proxy = options("trust").start();
-    let (state, message) = refusal(proxy.port(), &Login { user: "nobody", ..ALICE }, "postgres");
+    let (state, message) = refusal(
+        proxy.port(),
+        &Login {
+            user: "nobody",
+            ..ALICE
+        },
+        "postgres",
+    );
     assert_eq!(state, "28P01");
-    assert!(message.contains("password authentication failed for user \"nobody\""), "{message}");
+    assert!(
+        message.contains("password authentication failed for user \"nobody\""),
+        "{message}"
+    );
 }
 
 #[test]
@@ -103,7 +137,13 @@ fn without_a_database_it_is_the_one_of_the_users_name() {
     wire.send(&msg::startup(3 << 16, &[("database", "postgres")]));
     let frames = wire.until(b'E');
     let error = frames.last().map(Frame::error);
-    assert_eq!(error, Some(text("28000", "no PostgreSQL user name specified in startup packet")));
+    assert_eq!(
+        error,
+        Some(text(
+            "28000",
+            "no PostgreSQL user name specified in startup packet"
+        ))
+    );
 }
 
 #[test]
@@ -111,12 +151,18 @@ fn startup_parameters_are_those_of_the_session() {
     let parameters = [
         ("application_name", "the application"),
         ("search_path", "one, \"$user\",public"),
-        ("options", "-c work_mem=5MB --statement-timeout=7s -c my.text=a\\ b"),
+        (
+            "options",
+            "-c work_mem=5MB --statement-timeout=7s -c my.text=a\\ b",
+        ),
         ("DateStyle", "German"),
         ("extra_float_digits", "2"),
         ("client_encoding", "UTF8"),
     ];
-    let login = Login { parameters: &parameters, ..Login::default() };
+    let login = Login {
+        parameters: &parameters,
+        ..Login::default()
+    };
     let proxy = Options::weights([0, 1, 1]).start();
     for port in [cluster().primary().port(), proxy.port()] {
         let mut wire = Wire::open(port);
@@ -135,7 +181,10 @@ fn startup_parameters_are_those_of_the_session() {
             let on_primary = format!("SELECT current_setting('{name}'), random()");
             assert_eq!(wire.value(&on_primary), value);
         }
-        assert_eq!(wire.value("SELECT current_schemas(false)::text"), "{public}");
+        assert_eq!(
+            wire.value("SELECT current_schemas(false)::text"),
+            "{public}"
+        );
         assert_eq!(wire.parameters["application_name"], "the application");
         assert_eq!(wire.parameters["DateStyle"], "German, DMY");
     }
@@ -143,8 +192,14 @@ fn startup_parameters_are_those_of_the_session() {
 
 #[test]
 fn a_reset_gives_back_what_the_client_started_with() {
-    let parameters = [("options", "-c work_mem=5MB"), ("application_name", "first")];
-    let login = Login { parameters: &parameters, ..Login::default() };
+    let parameters = [
+        ("options", "-c work_mem=5MB"),
+        ("application_name", "first"),
+    ];
+    let login = Login {
+        parameters: &parameters,
+        ..Login::default()
+    };
     let proxy = options("trust").start();
     for port in [cluster().primary().port(), proxy.port()] {
         let mut wire = Wire::open(port);
@@ -170,9 +225,16 @@ fn a_bad_startup_parameter_is_the_servers_own_error() {
         [("options", "-c work_mem=plenty")],
         [("port", "1")],
     ] {
-        let login = Login { parameters: &parameters, ..Login::default() };
+        let login = Login {
+            parameters: &parameters,
+            ..Login::default()
+        };
         let direct = refusal(cluster().primary().port(), &login, "postgres");
-        assert_eq!(refusal(proxy.port(), &login, "postgres"), direct, "{parameters:?}");
+        assert_eq!(
+            refusal(proxy.port(), &login, "postgres"),
+            direct,
+            "{parameters:?}"
+        );
     }
 }
 
@@ -218,7 +280,10 @@ fn garbage_is_refused_and_the_proxy_goes_on() {
         // These end in the middle.
         (vec![], None),
         (vec![0, 0], None),
-        (msg::startup(3 << 16, &[("user", "postgres")])[..12].to_vec(), None),
+        (
+            msg::startup(3 << 16, &[("user", "postgres")])[..12].to_vec(),
+            None,
+        ),
     ] {
         let mut wire = Wire::open(proxy.port());
         wire.send(&bytes);
@@ -259,7 +324,10 @@ fn one_client_too_many_is_refused() -> Result<()> {
     let first = Wire::connect(proxy.port(), "postgres");
     let second = Wire::connect(proxy.port(), "postgres");
     let expected = text("53300", "sorry, too many clients already");
-    assert_eq!(refusal(proxy.port(), &Login::default(), "postgres"), expected);
+    assert_eq!(
+        refusal(proxy.port(), &Login::default(), "postgres"),
+        expected
+    );
     drop(first);
     // The place of the first is free as soon as the proxy has noticed.
     crate::support::runtime().block_on(pgsteer_testkit::wait_until(
@@ -278,6 +346,9 @@ fn one_client_too_many_is_refused() -> Result<()> {
 fn replication_connections_are_refused() {
     let proxy = options("trust").start();
     let parameters = [("replication", "database")];
-    let login = Login { parameters: &parameters, ..Login::default() };
+    let login = Login {
+        parameters: &parameters,
+        ..Login::default()
+    };
     assert_eq!(refusal(proxy.port(), &login, "postgres").0, "0A000");
 }

@@ -18,9 +18,10 @@ fn cancel(port: u16, key: &[u8]) {
 
 /// Waits until a server runs a statement with this text in it.
 async fn wait_for(mark: &str) -> Result<()> {
-    let question =
-        format!("SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{mark}%' \
-                 AND pid <> pg_backend_pid()");
+    let question = format!(
+        "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{mark}%' \
+                 AND pid <> pg_backend_pid()"
+    );
     wait_until(DEADLINE, mark, || async {
         for node in cluster().nodes() {
             if node.value(&question).await.is_ok() {
@@ -68,7 +69,9 @@ fn only_the_right_key_cancels_and_only_its_own_session() -> Result<()> {
         let others: Vec<Wire> = (0..3).map(|_| Wire::connect(port, "postgres")).collect();
         let sql = "SELECT pg_advisory_lock(4711), 'not to be cancelled'";
         let holder = cluster().primary().connect("postgres").await?;
-        holder.batch_execute("SELECT pg_advisory_lock(4711)").await?;
+        holder
+            .batch_execute("SELECT pg_advisory_lock(4711)")
+            .await?;
         let running = client.query(sql, &[]);
         let attempts = async {
             wait_for("not to be cancelled").await?;
@@ -81,7 +84,11 @@ fn only_the_right_key_cancels_and_only_its_own_session() -> Result<()> {
             cancel(port, &[0; 8]);
             cancel(port, &[0xff; 8]);
             wait_for("not to be cancelled").await?;
-            anyhow::Ok(holder.batch_execute("SELECT pg_advisory_unlock(4711)").await?)
+            anyhow::Ok(
+                holder
+                    .batch_execute("SELECT pg_advisory_unlock(4711)")
+                    .await?,
+            )
         };
         let (ended, attempts) = tokio::join!(running, attempts);
         attempts?;
@@ -108,14 +115,20 @@ fn a_late_cancel_hits_nobody() -> Result<()> {
 
         let client = proxy.connect("postgres").await;
         let holder = cluster().primary().connect("postgres").await?;
-        holder.batch_execute("SELECT pg_advisory_lock(4712)").await?;
+        holder
+            .batch_execute("SELECT pg_advisory_lock(4712)")
+            .await?;
         let sql = "SELECT pg_advisory_lock(4712), 'somebody else'";
         let running = client.query(sql, &[]);
         let attempts = async {
             wait_for("somebody else").await?;
             cancel(proxy.port(), &key);
             wait_for("somebody else").await?;
-            anyhow::Ok(holder.batch_execute("SELECT pg_advisory_unlock(4712)").await?)
+            anyhow::Ok(
+                holder
+                    .batch_execute("SELECT pg_advisory_unlock(4712)")
+                    .await?,
+            )
         };
         let (ended, attempts) = tokio::join!(running, attempts);
         attempts?;

@@ -45,7 +45,11 @@ fn nothing_of_a_session_is_left_to_the_next() {
     drop(first);
 
     let mut second = Wire::connect(proxy.port(), "postgres");
-    assert_eq!(second.value("SELECT pg_backend_pid()"), pid, "the same server connection");
+    assert_eq!(
+        second.value("SELECT pg_backend_pid()"),
+        pid,
+        "the same server connection"
+    );
     assert_eq!(second.value("SHOW work_mem"), "4MB");
     assert_eq!(second.value("SHOW search_path"), "\"$user\", public");
     assert_eq!(second.value("SELECT current_user"), "postgres");
@@ -56,7 +60,10 @@ fn nothing_of_a_session_is_left_to_the_next() {
     assert!(is_error(&second.until(b'Z')));
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 99";
     assert_eq!(second.value(locks), "0");
-    assert_eq!(second.value("SELECT count(*) FROM pg_listening_channels()"), "0");
+    assert_eq!(
+        second.value("SELECT count(*) FROM pg_listening_channels()"),
+        "0"
+    );
     let notified = second.query("NOTIFY isolation");
     assert!(notified.iter().all(|frame| frame.tag != b'A'));
 }

@@ -247,9 +247,16 @@ fn parameters_and_descriptions() {
             msg::execute("", 0),
         ],
         &[msg::bind("", "s", &[None, Some("3")]), msg::execute("", 0)],
-        &[msg::parse("w", "INSERT INTO t VALUES ($1, $2)"), msg::describe(b'S', "w")],
+        &[
+            msg::parse("w", "INSERT INTO t VALUES ($1, $2)"),
+            msg::describe(b'S', "w"),
+        ],
         &[msg::describe(b'S', "s"), msg::describe(b'S', "w")],
-        &[msg::close(b'S', "s"), msg::close(b'S', "s"), msg::close(b'P', "no")],
+        &[
+            msg::close(b'S', "s"),
+            msg::close(b'S', "s"),
+            msg::close(b'P', "no"),
+        ],
         &[msg::describe(b'S', "s")],
         &[msg::describe(b'P', "no")],
         &[msg::statement("", &[])],
@@ -278,7 +285,10 @@ fn several_statements_before_one_sync() {
 fn errors_in_a_pipeline() {
     same(&batches(&[
         // At the end, in Parse, in Bind and in Execute; what comes behind is thrown away.
-        &[msg::statement("SELECT 1", &[]), msg::statement("SELECT 1/0", &[])],
+        &[
+            msg::statement("SELECT 1", &[]),
+            msg::statement("SELECT 1/0", &[]),
+        ],
         &[
             msg::statement("INSERT INTO t VALUES (301, 'x')", &[]),
             msg::statement("SELEC 1", &[]),
@@ -301,10 +311,16 @@ fn errors_in_a_pipeline() {
         &[msg::parse("p", "SELECT 2")],
         &[msg::bind("", "p", &[Some("7")]), msg::execute("", 0)],
         // Parsed before the error, in an implicit transaction that failed: still there.
-        &[msg::parse("q", "SELECT 3"), msg::statement("SELECT 1/0", &[])],
+        &[
+            msg::parse("q", "SELECT 3"),
+            msg::statement("SELECT 1/0", &[]),
+        ],
         &[msg::bind("", "q", &[]), msg::execute("", 0)],
         // Parsed after the error: not there.
-        &[msg::statement("SELECT 1/0", &[]), msg::parse("r", "SELECT 3")],
+        &[
+            msg::statement("SELECT 1/0", &[]),
+            msg::parse("r", "SELECT 3"),
+        ],
         &[msg::bind("", "r", &[]), msg::execute("", 0)],
         &[msg::statement("SELECT count(*) FROM t", &[])],
     ]));
@@ -355,7 +371,10 @@ fn portals_with_row_limits() {
         &[msg::execute("c", 2)],
         &[msg::bind("d", "", &[]), msg::bind("d", "", &[])],
         &[msg::statement("BEGIN", &[])],
-        &[msg::statement("DECLARE k CURSOR FOR SELECT a FROM t ORDER BY a", &[])],
+        &[msg::statement(
+            "DECLARE k CURSOR FOR SELECT a FROM t ORDER BY a",
+            &[],
+        )],
         &[msg::execute("k", 2)],
         &[msg::statement("FETCH 2 FROM k", &[])],
         &[msg::statement("MOVE 3 IN k", &[])],
@@ -505,19 +524,38 @@ fn copy_by_simple_queries() {
     };
     let copy = "COPY t FROM STDIN";
     let row = || msg::copy_data(b"401\tcopied\n");
-    let mut steps = queries(&["COPY t TO STDOUT", "COPY (SELECT 1, 'x') TO STDOUT (FORMAT csv)"]);
+    let mut steps = queries(&[
+        "COPY t TO STDOUT",
+        "COPY (SELECT 1, 'x') TO STDOUT (FORMAT csv)",
+    ]);
     steps.extend(queries(&["BEGIN"]));
     steps.extend(copied(copy, &[row(), msg::copy_done()]));
-    steps.extend(copied("SELECT 1; COPY t (a) FROM STDIN; SELECT 2", &[
-        msg::copy_data(b"402\n4"),
-        msg::copy_data(b"03\n"),
-        msg::copy_done(),
+    steps.extend(copied(
+        "SELECT 1; COPY t (a) FROM STDIN; SELECT 2",
+        &[
+            msg::copy_data(b"402\n4"),
+            msg::copy_data(b"03\n"),
+            msg::copy_done(),
+        ],
+    ));
+    steps.extend(queries(&[
+        "SELECT * FROM t WHERE a > 400 ORDER BY a",
+        "ROLLBACK",
     ]));
-    steps.extend(queries(&["SELECT * FROM t WHERE a > 400 ORDER BY a", "ROLLBACK"]));
     steps.extend(copied(copy, &[row(), msg::copy_fail("I changed my mind")]));
-    steps.extend(copied(copy, &[msg::copy_data(b"no number\n"), msg::copy_done()]));
-    steps.extend(copied(copy, &[msg::flush(), msg::sync(), msg::copy_fail("after Sync")]));
-    steps.extend(queries(&["COPY nowhere FROM STDIN", "COPY nowhere TO STDOUT", "SELECT 1"]));
+    steps.extend(copied(
+        copy,
+        &[msg::copy_data(b"no number\n"), msg::copy_done()],
+    ));
+    steps.extend(copied(
+        copy,
+        &[msg::flush(), msg::sync(), msg::copy_fail("after Sync")],
+    ));
+    steps.extend(queries(&[
+        "COPY nowhere FROM STDIN",
+        "COPY nowhere TO STDOUT",
+        "SELECT 1",
+    ]));
     // A query instead of data ends the copy with an error; the query itself is not run.
     steps.extend(copied(copy, &[row(), msg::query("SELECT 5")]));
     steps.extend(queries(&["SELECT count(*) FROM t"]));
@@ -547,7 +585,12 @@ fn copy_by_the_extended_protocol() {
     steps.extend(start("COPY t FROM STDIN"));
     steps.extend(rest(&[row(), msg::copy_fail("no"), msg::sync()]));
     steps.extend(start("COPY t FROM STDIN"));
-    steps.extend(rest(&[msg::copy_data(b"bad\n"), row(), msg::copy_done(), msg::sync()]));
+    steps.extend(rest(&[
+        msg::copy_data(b"bad\n"),
+        row(),
+        msg::copy_done(),
+        msg::sync(),
+    ]));
     // In a pipeline, with a statement behind it.
     steps.extend(start("COPY t FROM STDIN"));
     let delete = msg::statement("DELETE FROM t WHERE a = 501", &[]);
@@ -558,7 +601,12 @@ fn copy_by_the_extended_protocol() {
 
 #[test]
 fn copy_data_outside_of_a_copy_is_ignored() {
-    let stray = [msg::copy_data(b"x"), msg::copy_done(), msg::query("SELECT 1")].concat();
+    let stray = [
+        msg::copy_data(b"x"),
+        msg::copy_done(),
+        msg::query("SELECT 1"),
+    ]
+    .concat();
     same(&[Step::Send(stray), Step::Until(b'Z')]);
 }
 
@@ -617,7 +665,12 @@ fn a_malformed_message_is_refused() {
             let frames = wire.until(b'E');
             frames.last().map(Frame::error).map(|(state, _)| state)
         };
-        assert_eq!(kind(proxy), kind(cluster().primary().port()), "{}", all.escape_ascii());
+        assert_eq!(
+            kind(proxy),
+            kind(cluster().primary().port()),
+            "{}",
+            all.escape_ascii()
+        );
     }
 }
 

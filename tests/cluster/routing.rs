@@ -137,8 +137,14 @@ const SINGLE: &[(&str, &str)] = &[
     ("SELECT nextval('sq')", "primary"),
     ("SELECT (SELECT nextval('sq'))", "primary"),
     ("SELECT 1 UNION SELECT nextval('sq')", "primary"),
-    ("WITH w AS (SELECT nextval('sq')) SELECT * FROM w", "primary"),
-    ("WITH w AS (INSERT INTO t1 VALUES (1) RETURNING a) SELECT * FROM w", "primary"),
+    (
+        "WITH w AS (SELECT nextval('sq')) SELECT * FROM w",
+        "primary",
+    ),
+    (
+        "WITH w AS (INSERT INTO t1 VALUES (1) RETURNING a) SELECT * FROM w",
+        "primary",
+    ),
     ("SELECT * FROM t1, LATERAL (SELECT random()) x", "primary"),
     ("SELECT fv()", "primary"),
     ("SELECT pg_is_in_recovery()", "primary"),
@@ -149,7 +155,10 @@ const SINGLE: &[(&str, &str)] = &[
     ("INSERT INTO t1 VALUES (9) RETURNING a", "primary"),
     ("UPDATE t1 SET b = 'y' WHERE a = 9", "primary"),
     ("DELETE FROM t1 WHERE a = 9", "primary"),
-    ("MERGE INTO t1 USING (SELECT 1 AS a) s ON t1.a = s.a WHEN MATCHED THEN DO NOTHING", "primary"),
+    (
+        "MERGE INTO t1 USING (SELECT 1 AS a) s ON t1.a = s.a WHEN MATCHED THEN DO NOTHING",
+        "primary",
+    ),
     ("TRUNCATE unlogged", "primary"),
     ("CREATE TABLE IF NOT EXISTS made (a int)", "primary"),
     ("ALTER TABLE t1 ALTER b SET DEFAULT 'z'", "primary"),
@@ -170,7 +179,10 @@ const SINGLE: &[(&str, &str)] = &[
     ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "primary"),
     ("LOCK t1", "primary"),
     ("COPY t1 TO '/nowhere/at/all'", "primary"),
-    ("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE", "primary"),
+    (
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+        "primary",
+    ),
 ];
 
 /// The host does not know which relations of the catalog are unlogged, and does not know what a
@@ -181,7 +193,10 @@ fn unlogged_relations_are_read_on_the_primary() -> Result<()> {
     runtime().block_on(database("routing_unlogged", &setup))?;
     let proxy = balancing();
     let mut wire = Wire::connect(proxy.port(), "routing_unlogged");
-    for sql in ["SELECT * FROM unlogged", "SELECT 1 WHERE 1 IN (SELECT a FROM unlogged)"] {
+    for sql in [
+        "SELECT * FROM unlogged",
+        "SELECT 1 WHERE 1 IN (SELECT a FROM unlogged)",
+    ] {
         let frames = wire.query(sql);
         let error = frames.iter().find(|frame| frame.tag == b'E');
         assert_eq!(error.map(Frame::error), None, "{sql}");
@@ -224,7 +239,10 @@ fn copy_reads_are_balanced_and_copy_writes_are_not() -> Result<()> {
             ("COPY t1 FROM STDIN", "primary"),
             ("COPY t1 TO STDOUT", "replica"),
             ("COPY (SELECT 1) TO STDOUT", "replica"),
-            ("COPY (INSERT INTO t1 VALUES (3) RETURNING a) TO STDOUT", "primary"),
+            (
+                "COPY (INSERT INTO t1 VALUES (3) RETURNING a) TO STDOUT",
+                "primary",
+            ),
             ("COPY (SELECT nextval('sq')) TO STDOUT", "primary"),
         ];
         for (number, (sql, expected)) in cases.into_iter().enumerate() {

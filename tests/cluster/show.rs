@@ -29,7 +29,11 @@ fn pool_nodes_has_the_columns_and_rows_of_pgpool() -> Result<()> {
         client.query("SELECT 1", &[]).await?;
         // By the extended protocol, in which Pgpool-II knows no such command.
         let rows = client.query("SHOW pool_nodes", &[]).await?;
-        let names: Vec<&str> = rows[0].columns().iter().map(|column| column.name()).collect();
+        let names: Vec<&str> = rows[0]
+            .columns()
+            .iter()
+            .map(|column| column.name())
+            .collect();
         assert_eq!(names, COLUMNS);
         let simple = client.simple_query("show POOL_NODES;").await?;
         let simple: Vec<Vec<String>> = simple
@@ -79,7 +83,11 @@ fn pool_nodes_has_the_columns_and_rows_of_pgpool() -> Result<()> {
         assert_eq!(digits, "9999-99-99 99:99:99");
     }
     let chosen: Vec<&str> = rows.iter().map(|row| row[9].as_str()).collect();
-    assert_eq!(chosen.iter().filter(|value| **value == "true").count(), 1, "{chosen:?}");
+    assert_eq!(
+        chosen.iter().filter(|value| **value == "true").count(),
+        1,
+        "{chosen:?}"
+    );
     assert_eq!(chosen[0], "false");
     Ok(())
 }
@@ -114,12 +122,18 @@ fn pool_plugins_names_the_built_in_router() {
     let proxy = Options::default().start();
     let mut wire = Wire::connect(proxy.port(), "postgres");
     wire.query("SELECT 1");
-    for frames in [wire.query("SHOW pool_plugins"), wire.extended("SHOW pool_plugins")] {
+    for frames in [
+        wire.query("SHOW pool_plugins"),
+        wire.extended("SHOW pool_plugins"),
+    ] {
         let rows: Vec<_> = frames.iter().filter(|frame| frame.tag == b'D').collect();
         assert_eq!(rows.len(), 1);
         let values: Vec<String> = rows[0].values().into_iter().map(Option::unwrap).collect();
         assert_eq!(values.len(), 11);
-        assert_eq!((&*values[0], &*values[1]), ("90-pgpool-router", "pgpool-router"));
+        assert_eq!(
+            (&*values[0], &*values[1]),
+            ("90-pgpool-router", "pgpool-router")
+        );
         assert_eq!(values[3].len(), 64);
         assert_ne!(values[6], "0", "calls");
         assert_eq!(values[8], "0", "failures");
@@ -143,5 +157,10 @@ fn the_console_works_inside_a_transaction_and_a_pipeline() {
     let frames = wire.until(b'Z');
     let rows: Vec<_> = frames.iter().filter(|frame| frame.tag == b'D').collect();
     assert_eq!(rows.len(), 3);
-    assert!(rows[1].values()[0].as_deref().unwrap().starts_with("pgsteer "));
+    assert!(
+        rows[1].values()[0]
+            .as_deref()
+            .unwrap()
+            .starts_with("pgsteer ")
+    );
 }

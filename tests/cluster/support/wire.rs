@@ -10,7 +10,6 @@ use pgsteer_testkit::DEFAULT_PASSWORD;
 use pgsteer_wire::md5;
 use pgsteer_wire::scram::{ClientExchange, MECHANISM, SaltedPassword};
 
-
 /// A message from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -366,7 +365,13 @@ pub(crate) mod msg {
     /// Parse, Bind, Describe and Execute of an unnamed statement.
     pub(crate) fn statement(sql: &str, values: &[Option<&str>]) -> Vec<u8> {
         let describe = describe(b'P', "");
-        [parse("", sql), bind("", "", values), describe, execute("", 0)].concat()
+        [
+            parse("", sql),
+            bind("", "", values),
+            describe,
+            execute("", 0),
+        ]
+        .concat()
     }
 
     pub(crate) fn copy_data(data: &[u8]) -> Vec<u8> {
