@@ -1,10 +1,5 @@
 //! Builds the plugins in `plugins/` as WebAssembly components and embeds the default router.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "a build script talks to cargo on standard output"
-)]
-
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 

@@ -5,6 +5,7 @@
 mod dependencies;
 mod files;
 mod links;
+mod pages;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ fn tidy() {
     files::check(&files, &mut found);
     sources::check(&files, &mut found);
     links::check(&root, &files, &mut found);
+    pages::check(&files, &mut found);
     let Violations(lines) = found;
     assert!(
         lines.is_empty(),

@@ -115,6 +115,11 @@ impl Subscription {
         &self.held
     }
 
+    /// Takes everything published so far for known to [`Subscription::changed`].
+    pub fn mark_seen(&mut self) {
+        self.changed.mark_unchanged();
+    }
+
     /// Waits until a snapshot newer than the last one waited for was published; `false` if the
     /// control plane is gone.
     ///

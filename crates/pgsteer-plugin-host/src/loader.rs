@@ -75,6 +75,7 @@ impl PluginLoader for WasmLoader {
         let plugin: Arc<str> = source.name.as_str().into();
         let manifest = describe(&linked, &plugin, source)?;
         let reads_sql = manifest.needs & NEEDS_SQL != 0;
+        let deterministic = manifest.deterministic;
         let (limits, config) = (limits.clone(), source.config.clone());
         let code = Code {
             linked,
@@ -82,6 +83,7 @@ impl PluginLoader for WasmLoader {
             limits,
             config,
             reads_sql,
+            deterministic,
         };
         let factory = Factory::new(code, topology.clone());
         try_out(&factory)?;
@@ -95,7 +97,7 @@ impl PluginLoader for WasmLoader {
             name: manifest.name,
             version: manifest.version,
             hooks: inspected.hooks(),
-            deterministic: manifest.deterministic,
+            deterministic,
             reads_sql,
             factory: Arc::new(factory),
             instances,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pgsteer_core::Topology;
 use pgsteer_core::policy::{
-    Decision, Opening, PolicyError, Router, RouterFactory, SessionFacts, StatementFacts,
+    Decision, Opening, PolicyError, Reuse, Router, RouterFactory, SessionFacts, StatementFacts,
 };
 use pgsteer_core::settings::PluginLimits;
 
@@ -22,6 +22,8 @@ pub(crate) struct Code {
     pub(crate) limits: PluginLimits,
     pub(crate) config: String,
     pub(crate) reads_sql: bool,
+    /// It promised that its answers depend on their input alone.
+    pub(crate) deterministic: bool,
 }
 
 /// Makes instances that are configured and know the newest topology any instance was told.
@@ -154,15 +156,18 @@ impl Router for WasmRouter {
     }
 
     fn decide(&mut self, statement: &StatementFacts<'_>) -> Result<Decision, PolicyError> {
-        let (nodes, statement) = (
-            self.nodes,
-            convert::statement(statement, self.code.reads_sql),
-        );
+        let (nodes, deterministic) = (self.nodes, self.code.deterministic);
+        let statement = convert::statement(statement, self.code.reads_sql);
         self.ask(|instance| {
             let answer = instance.ask(Limit::Decision, |store, guests| {
                 guests.router.call_decide(store, statement)
             })?;
-            convert::decision(answer, nodes)
+            let mut decision = convert::decision(answer, nodes)?;
+            if !deterministic {
+                // Without the promise an answer is good for this one statement.
+                decision.reuse = Reuse::Never;
+            }
+            Ok(decision)
         })
     }
 }

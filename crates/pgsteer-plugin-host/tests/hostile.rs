@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::{
-    Decision, FailureClass, PluginLoader as _, PolicyError, Rejection, Route, Router,
+    Decision, FailureClass, PluginLoader as _, PolicyError, Rejection, Reuse, Route, Router,
 };
 
 use support::{BAD, Guest, WIT, dummy, limits, load, loader, session, source, statement, topology};
@@ -524,6 +524,15 @@ fn text_is_passed_only_if_asked_for() {
         ask_text(&guest, &"x".repeat(100_000)).is_err(),
         "the bit is there"
     );
+}
+
+#[test]
+fn answers_are_remembered_only_with_the_promise() {
+    let mut guest = Guest::bad_decide("i32.const 288 i32.const 1 i32.store8");
+    let reuse = |guest: &Guest| ask(guest).map(|decision| decision.reuse).ok();
+    assert_eq!(reuse(&guest), Some(Reuse::Never));
+    "i32.const 88 i32.const 1 i32.store8 i32.const 64".clone_into(&mut guest.describe);
+    assert_eq!(reuse(&guest), Some(Reuse::Statement));
 }
 
 fn ask_text(guest: &Guest, sql: &str) -> Result<Decision, PolicyError> {

@@ -27,6 +27,7 @@ impl<R: Router> State<R> {
     /// # Errors
     /// Those of the plugin.
     pub fn configure(&self, json: &str) -> Result<(), String> {
+        report_panics();
         *self.0.borrow_mut() = Some(R::configure(json)?);
         Ok(())
     }
@@ -63,6 +64,12 @@ impl<R: Router> State<R> {
             .as_mut()
             .expect("the host configures an instance before it asks"))
     }
+}
+
+/// A panic ends the instance; without this nobody would learn what it said.
+fn report_panics() {
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| crate::log::error(&panic.to_string())));
 }
 
 /// The manifest in the words of the interface.

@@ -36,6 +36,7 @@ mod export;
 mod facts;
 #[doc(hidden)]
 pub mod glue;
+pub mod json;
 pub mod log;
 mod router;
 pub mod testing;

@@ -84,11 +84,12 @@ impl Channel {
             ready!(self.stream.poll_read_ready(cx))?;
         }
         let mut space = ReadBuf::new(self.input.space());
-        let result = ready!(self.stream.poll_read(cx, &mut space));
+        let result = self.stream.poll_read(cx, &mut space);
         let len = space.filled().len();
         self.input.filled(len);
+        // Gives the buffer back if nothing came.
         self.input.consume(0);
-        Poll::Ready(result.map(|()| len))
+        result.map_ok(|()| len)
     }
 
     /// Writes `output` until it is empty.

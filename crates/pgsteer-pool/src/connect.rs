@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_wire::backend::{self, AuthenticationRequest, TransactionStatus, tag};
 use pgsteer_wire::scram::{self, Challenge, ClientExchange, SaltedPassword};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frame, md5, startup};
+use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -72,6 +74,11 @@ pub async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
     }
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
+    // A server whose machine went away must not hold a session for ever.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10));
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     Ok(Stream::Tcp(stream))
 }
 
@@ -120,7 +127,6 @@ impl Connector {
         let parameters = [
             ("user", &**attempt.login.user),
             ("database", attempt.login.database),
-            ("application_name", "pgsteer"),
         ];
         startup::put_startup(&mut attempt.channel.output, &parameters);
         let mut key = ServerKey {
@@ -157,6 +163,7 @@ impl Connector {
             key,
             parameters: Rc::new(parameters),
             status: TransactionStatus::Idle,
+            asides: Vec::new(),
             slot: None,
         })
     }

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_wire::backend::{self, TransactionStatus, tag};
 use pgsteer_wire::{HEADER_LEN, encode, frame};
 use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::Channel;
 use crate::limits::Slot;
@@ -29,6 +31,9 @@ pub enum ServerLost {
     /// The server closed the connection.
     #[error("server closed the connection unexpectedly")]
     Closed,
+    /// No answer to one of the proxy's own statements came in time.
+    #[error("server did not answer in time")]
+    Silent,
     /// Something that is no message, or no message that may come here.
     #[error("server sent an invalid message")]
     Protocol,
@@ -48,8 +53,13 @@ pub struct Connection {
     pub parameters: Rc<Vec<(String, String)>>,
     /// As the last ReadyForQuery said.
     pub status: TransactionStatus,
+    /// Notifications that came while [`Connection::run`] read answers: whole messages.
+    pub asides: Vec<u8>,
     pub(crate) slot: Option<Slot>,
 }
+
+/// How long the proxy's own statements (SET, BEGIN, ROLLBACK, the reset query) may take.
+const RUN_MAX: Duration = Duration::from_secs(30);
 
 /// Longest message that [`Connection::run`] reads whole, in bytes; ours.
 const MESSAGE_LEN_MAX: usize = 1 << 20;
@@ -67,13 +77,18 @@ impl Connection {
         for query in queries {
             encode::query(&mut self.channel.output, query);
         }
-        self.channel.flush().await?;
-        let mut error = None;
-        for _ in queries {
-            let failed = self.read_until_ready().await?;
-            error = error.or(failed);
-        }
-        Ok(error)
+        let answers = async {
+            self.channel.flush().await?;
+            let mut error = None;
+            for _ in queries {
+                let failed = self.read_until_ready().await?;
+                error = error.or(failed);
+            }
+            Ok(error)
+        };
+        timeout(RUN_MAX, answers)
+            .await
+            .map_err(|_| ServerLost::Silent)?
     }
 
     async fn read_until_ready(&mut self) -> Result<Option<Vec<u8>>, ServerLost> {
@@ -94,6 +109,10 @@ impl Connection {
                 .get(HEADER_LEN..header.frame_len())
                 .unwrap_or_default();
             match header.tag {
+                tag::NOTIFICATION => {
+                    let message = bytes.get(..header.frame_len()).unwrap_or_default();
+                    self.asides.extend_from_slice(message);
+                }
                 tag::PARAMETER_STATUS => {
                     if let Some((name, value)) = backend::parameter_status(body) {
                         note(Rc::make_mut(&mut self.parameters), name, value);

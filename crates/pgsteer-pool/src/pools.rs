@@ -119,7 +119,9 @@ impl Lease {
                 (settings.reset_query.clone(), settings.connect_timeout)
             };
             let reset = timeout(limit, connection.run(&[&*query])).await;
-            let clean = matches!(reset, Ok(Ok(None)));
+            // A byte after the answer would be taken for an answer to somebody else.
+            let clean = matches!(reset, Ok(Ok(None))) && connection.channel.input.is_empty();
+            connection.asides.clear();
             if clean && connection.status == TransactionStatus::Idle {
                 pools.check_in(key, connection);
             } else {

@@ -10,7 +10,7 @@ use crate::{lab, logging, run};
 
 /// The programmable proxy for PostgreSQL.
 #[derive(Debug, Parser)]
-#[command(name = "pgsteer", version, about, max_term_width = 100)]
+#[command(name = "pgsteer", version, max_term_width = 100)]
 struct Cli {
     /// How log lines look on standard error. What is logged is chosen by PGSTEER_LOG, for
     /// instance `PGSTEER_LOG=debug`.

@@ -29,7 +29,14 @@ pub(crate) async fn authenticate(
             known.is_some_and(|known| md5::equal(known.as_bytes(), &given))
         }
         AuthMethod::Md5 => {
-            let salt = salt(worker);
+            let mut salt = [0; 4];
+            if getrandom::fill(&mut salt).is_err() {
+                let text = "no random numbers from the operating system";
+                return Err(End::Fatal(ErrorReply::fatal(
+                    SqlState::INTERNAL_ERROR,
+                    text,
+                )));
+            }
             encode::authentication_md5(&mut client.output, salt);
             let given = text(password_message(client).await?);
             known.is_some_and(|known| md5::equal(md5::hash(user, known, salt).as_bytes(), &given))
@@ -45,15 +52,6 @@ pub(crate) async fn authenticate(
         SqlState::INVALID_PASSWORD,
         message,
     )))
-}
-
-fn salt(worker: &Worker) -> [u8; 4] {
-    // Hashes of a random number; never sent twice in a row.
-    (worker.random() * f64::from(u32::MAX))
-        .to_bits()
-        .to_be_bytes()[..4]
-        .try_into()
-        .unwrap_or([1, 2, 3, 4])
 }
 
 async fn scram(

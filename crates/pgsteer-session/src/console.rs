@@ -61,8 +61,12 @@ pub(crate) fn columns(command: Console) -> &'static [&'static str] {
 pub(crate) fn table(command: Console, steering: &Steering) -> Table {
     let rows = match command {
         Console::PoolNodes => {
-            let nodes = &steering.snapshot.topology.nodes;
-            nodes.iter().map(|node| node_row(node, steering)).collect()
+            let snapshot = steering.worker.snapshot();
+            let nodes = &snapshot.topology.nodes;
+            nodes
+                .iter()
+                .map(|node| node_row(node, nodes, steering))
+                .collect()
         }
         Console::PoolPlugins => steering
             .worker
@@ -79,9 +83,8 @@ pub(crate) fn table(command: Console, steering: &Steering) -> Table {
     }
 }
 
-fn node_row(node: &Node, steering: &Steering) -> Vec<String> {
-    let topology = &steering.snapshot.topology;
-    let total: f64 = topology.nodes.iter().map(|n| n.weight).sum();
+fn node_row(node: &Node, nodes: &[Node], steering: &Steering) -> Vec<String> {
+    let total: f64 = nodes.iter().map(|n| n.weight).sum();
     let weight = if total > 0.0 {
         node.weight / total
     } else {
@@ -207,7 +210,7 @@ mod tests {
             (0, "1970-01-01 00:00:00"),
             (951_782_399, "2000-02-28 23:59:59"),
             (951_782_400, "2000-02-29 00:00:00"),
-            (1_795_392_339, "2026-11-23 03:05:39"),
+            (1_795_403_139, "2026-11-23 03:05:39"),
         ] {
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(super::local_time(time), text);

@@ -9,6 +9,13 @@ use crate::session::Session;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
 
+/// Parameters that make every further transaction one that routing knows too little about.
+pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
+    "default_transaction_isolation",
+    "session characteristics",
+    "transaction_isolation",
+];
+
 impl Session {
     /// A statement was sent to a leg.
     pub(crate) fn count(&mut self, node: NodeId, analysis: &Analysis) {
@@ -28,9 +35,9 @@ impl Session {
     }
 
     /// A statement succeeded on a leg.
-    pub(crate) fn apply(&mut self, analysis: &Analysis, node: NodeId) {
+    pub(crate) fn apply(&mut self, analysis: &Analysis, node: NodeId, rolled_back: bool) {
         for effect in &analysis.effects {
-            self.apply_effect(effect, node);
+            self.apply_effect(effect, node, rolled_back);
         }
     }
 
@@ -42,7 +49,7 @@ impl Session {
             .mark(&placement.verdict, in_transaction);
     }
 
-    fn apply_effect(&mut self, effect: &Effect, node: NodeId) {
+    fn apply_effect(&mut self, effect: &Effect, node: NodeId, rolled_back: bool) {
         match effect {
             Effect::Savepoint(_) | Effect::Release(_) | Effect::RollbackTo(_) => {
                 if let Some(open) = self.transaction.open_mut() {
@@ -63,15 +70,33 @@ impl Session {
                     None if *local => {}
                     None => self.settings.set(name, text),
                 }
+                if ISOLATION_DEFAULTS.contains(&&**name) {
+                    // Two nodes have no common snapshot, and a standby refuses serializable.
+                    self.steering.tied_to_primary = true;
+                }
                 self.told(node);
-            }
-            Effect::ResetAll => {
-                self.settings.reset(&[]);
-                self.told(node);
-                for (name, text) in &self.startup {
-                    self.settings.set(name, text);
+                if text
+                    .get(..5)
+                    .is_some_and(|verb| verb.eq_ignore_ascii_case("reset"))
+                {
+                    self.set_startup(Some(name));
                 }
             }
+            Effect::ResetAll => {
+                match self.transaction.open_mut() {
+                    Some(open) => open.journal.note(effect),
+                    None => self.settings.reset(&[]),
+                }
+                self.told(node);
+                self.set_startup(None);
+            }
+            Effect::SetByFunction { local } => match self.transaction.open_mut() {
+                Some(open) => {
+                    open.tied_to_primary = true;
+                    self.steering.tied_to_primary |= !local;
+                }
+                None => self.steering.tied_to_primary |= !local,
+            },
             Effect::DiscardAll => self.discard_all(node),
             Effect::CreateTemporary(name) => {
                 self.steering.temporary.insert(name.clone());
@@ -93,16 +118,46 @@ impl Session {
                     .transaction
                     .open()
                     .map_or("BEGIN".into(), |o| o.begin.clone());
-                self.end_transaction(node);
-                let mut next = Open::new(&begin, mode);
-                next.pinned = Some(node);
-                self.transaction = Transaction::Open(next);
+                self.end_transaction(node, rolled_back);
+                self.transaction = Transaction::Open(Open::new(&begin, mode));
                 self.told(node);
             }
-            Effect::Begin { .. }
-            | Effect::Commit { chain: false }
+            Effect::Commit { chain: false }
             | Effect::Rollback { chain: false }
-            | Effect::PrepareTransaction => {}
+            | Effect::PrepareTransaction => self.end_transaction(node, rolled_back),
+            Effect::Begin { mode, .. } => {
+                // It was sent to a server, as part of a batch that had begun there.
+                if self.transaction.is_none() {
+                    let open = Open {
+                        mode: *mode,
+                        ..Open::on_server(node)
+                    };
+                    self.transaction = Transaction::Open(open);
+                    self.told(node);
+                }
+            }
+        }
+    }
+
+    /// A parameter was reset, or all were: to the client's mind that is the value of its startup
+    /// packet, which the servers do not know.
+    fn set_startup(&mut self, only: Option<&str>) {
+        for (name, text) in self
+            .startup
+            .iter()
+            .filter(|(n, _)| only.is_none_or(|o| o == &**n))
+        {
+            match self.transaction.open_mut() {
+                Some(open) => {
+                    let (name, text) = (name.clone(), text.clone());
+                    open.journal.note(&Effect::Set {
+                        name,
+                        local: false,
+                        text,
+                    });
+                }
+                None => self.settings.set(name, text),
+            }
         }
     }
 
@@ -119,6 +174,7 @@ impl Session {
         self.prepared_bytes = 0;
         self.portals.clear();
         self.steering.temporary.clear();
+        self.steering.tied_to_primary = false;
         for other in std::mem::take(&mut self.legs) {
             if other.node == node {
                 self.legs.push(other);
@@ -134,12 +190,13 @@ impl Session {
     }
 
     /// Ends the transaction in the session's books, by what the server's last answer said.
-    fn end_transaction(&mut self, node: NodeId) {
+    fn end_transaction(&mut self, node: NodeId, rolled_back: bool) {
         let Transaction::Open(open) = std::mem::take(&mut self.transaction) else {
             return;
         };
-        if self.flow.command_tag() != b"ROLLBACK" {
-            open.journal.commit(&mut self.settings);
+        self.ended_with = Some(if rolled_back { "ROLLBACK" } else { "COMMIT" });
+        if !rolled_back {
+            open.journal.commit(&mut self.settings, &self.startup);
         }
         self.told(node);
         self.portals.clear();
@@ -149,18 +206,23 @@ impl Session {
     /// Compares the session's books with what the server says after an exchange.
     pub(crate) async fn reconcile(&mut self, node: NodeId) {
         let Some(leg) = self.held(node) else { return };
-        let status = leg.status();
+        let (status, took_part) = (leg.status(), leg.took_part);
+        leg.took_part = leg.in_transaction();
         match (&self.transaction, status) {
             (Transaction::None, TransactionStatus::Idle) => {}
             (Transaction::None, _) => {
                 self.transaction = Transaction::Open(Open::on_server(node));
                 self.told(node);
             }
-            (Transaction::Open(_), TransactionStatus::Idle) => {
-                self.end_transaction(node);
-                self.finish_others(node, "COMMIT").await;
+            // A leg that BEGIN has not reached yet has nothing to say about the transaction.
+            (Transaction::Open(_), TransactionStatus::Idle) if took_part => {
+                let rolled_back = self.flow.error || self.flow.command_tag() == b"ROLLBACK";
+                self.end_transaction(node, rolled_back);
             }
             (Transaction::Open(_), _) => {}
+        }
+        if let Some(sql) = self.ended_with.take() {
+            self.finish_others(node, sql).await;
         }
     }
 

@@ -1,7 +1,8 @@
 //! How a session ends.
 
+use bytes::BytesMut;
 use pgsteer_wire::frame::FrameError;
-use pgsteer_wire::{ErrorReply, SqlState};
+use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
 /// Why a session is over.
 #[derive(Debug)]
@@ -44,4 +45,24 @@ pub(crate) fn server_lost() -> ErrorReply {
 pub(crate) fn server_lost_idle() -> ErrorReply {
     let text = "connection to the server was lost, and with it the state of this session";
     ErrorReply::fatal(SqlState::CONNECTION_FAILURE, text).with_hint("Connect again.")
+}
+
+/// A server's error with another severity: what refuses a login is fatal to it, and what refuses
+/// the proxy a connection is not fatal to a session.
+pub(crate) fn with_severity(body: &[u8], severity: Severity) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    let mut fields = Vec::with_capacity(body.len() + 4);
+    for field in body.split(|&b| b == 0).filter(|field| !field.is_empty()) {
+        match field.split_first() {
+            Some((kind @ (b'S' | b'V'), _)) => {
+                fields.push(*kind);
+                fields.extend_from_slice(severity.as_str().as_bytes());
+            }
+            _ => fields.extend_from_slice(field),
+        }
+        fields.push(0);
+    }
+    fields.push(0);
+    encode::frame(&mut out, b'E', &fields);
+    out.to_vec()
 }

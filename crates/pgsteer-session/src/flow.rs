@@ -18,7 +18,12 @@ pub(crate) enum Request {
     },
     Bind,
     Describe,
-    Execute(Option<Rc<Analysis>>),
+    Execute {
+        /// The statement, if it has effects.
+        analysis: Option<Rc<Analysis>>,
+        /// It may make the server take copied data.
+        copies: bool,
+    },
     Close,
     Query,
     Sync,
@@ -79,14 +84,18 @@ pub(crate) struct Flow {
     body_left: usize,
     /// The server takes copy data.
     pub(crate) copy_in: bool,
+    /// The client sent Sync while the server took copied data.
+    pub(crate) held_syncs: bool,
+    /// A Sync of the client that was held back must be sent after all.
+    pub(crate) owes_sync: bool,
     /// Bytes of a client's frame that are still to be passed on to the server.
     pub(crate) up_left: usize,
     /// An error came since the last ReadyForQuery.
     pub(crate) error: bool,
     /// Bytes were forwarded since the exchange began.
     pub(crate) answered: bool,
-    /// Executed statements that succeeded and have effects.
-    pub(crate) succeeded: Vec<Rc<Analysis>>,
+    /// Executed statements that succeeded and have effects, and whether the tag was ROLLBACK.
+    pub(crate) succeeded: Vec<(Rc<Analysis>, bool)>,
     /// Parse requests that an error swept away.
     pub(crate) lost: Vec<LostParse>,
     tag: [u8; TAG_LEN],
@@ -115,6 +124,12 @@ impl Flow {
         self.expected.is_empty()
     }
 
+    /// Whether a request is outstanding that may make the server take copied data.
+    pub(crate) fn may_copy(&self) -> bool {
+        let copies = |e: &Expected| matches!(e.request, Request::Execute { copies: true, .. });
+        self.expected.iter().any(copies)
+    }
+
     /// Whether the end of a message cannot be told apart from the beginning of another, so that
     /// nothing of our own may be written to the client.
     pub(crate) fn is_inside_frame(&self) -> bool {
@@ -129,6 +144,7 @@ impl Flow {
     /// A new exchange begins.
     pub(crate) fn begin(&mut self) {
         self.error = false;
+        (self.held_syncs, self.owes_sync) = (false, false);
         self.answered = false;
         self.tag_len = 0;
         self.succeeded.clear();
@@ -139,6 +155,7 @@ impl Flow {
     pub(crate) fn abandon(&mut self) {
         self.expected.clear();
         (self.body_left, self.up_left, self.copy_in) = (0, 0, false);
+        (self.held_syncs, self.owes_sync) = (false, false);
     }
 
     /// Looks at what came from the server.
@@ -221,12 +238,9 @@ impl Flow {
                 self.complete(body);
                 Ok(Step::Forward)
             }
-            tag::PORTAL_SUSPENDED => self.answer(|r| matches!(r, Request::Execute(_))),
+            tag::PORTAL_SUSPENDED => self.answer(|r| matches!(r, Request::Execute { .. })),
             tag::COPY_IN | tag::COPY_BOTH => {
                 self.copy_in = true;
-                // The server ignores Sync while it copies.
-                self.expected
-                    .retain(|e| !matches!(e.request, Request::Sync));
                 Ok(Step::Forward)
             }
             tag::ERROR => Ok(self.failed(body)),
@@ -268,15 +282,17 @@ impl Flow {
         {
             to.copy_from_slice(from);
         }
-        self.copy_in = false;
-        let executed = |e: &Expected| matches!(e.request, Request::Execute(_));
+        (self.copy_in, self.held_syncs) = (false, false);
+        let executed = |e: &Expected| matches!(e.request, Request::Execute { .. });
         if self.expected.front().is_some_and(executed)
             && let Some(Expected {
-                request: Request::Execute(analysis),
+                request: Request::Execute { analysis, .. },
                 ..
             }) = self.expected.pop_front()
         {
-            self.succeeded.extend(analysis);
+            let rolled_back = self.command_tag() == b"ROLLBACK";
+            self.succeeded
+                .extend(analysis.map(|analysis| (analysis, rolled_back)));
         }
     }
 
@@ -292,7 +308,10 @@ impl Flow {
             return Step::Drop;
         }
         self.error = true;
-        self.copy_in = false;
+        // The server failed before the client said that its data was over, so the Sync it would
+        // have ignored while it copied is one it waits for.
+        self.owes_sync = self.copy_in && self.held_syncs;
+        (self.copy_in, self.held_syncs) = (false, false);
         // After an error the server skips everything up to Sync; a simple query ends by itself.
         let resumes = |e: &Expected| matches!(e.request, Request::Sync | Request::Query);
         while self.expected.front().is_some_and(|e| !resumes(e)) {

@@ -62,8 +62,9 @@ impl Settings {
 
 fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     texts.fold(String::new(), |mut all, text| {
+        // On a line of its own: a text may end in a comment.
         if !all.is_empty() {
-            all.push_str("; ");
+            all.push_str("\n;");
         }
         all.push_str(text);
         all
@@ -71,7 +72,7 @@ fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
 }
 
 #[derive(Debug)]
-enum Note {
+enum What {
     Savepoint(Box<str>),
     Set {
         name: Box<str>,
@@ -80,25 +81,38 @@ enum Note {
     },
 }
 
-/// What happened in a transaction that its further servers must be told.
+#[derive(Debug)]
+struct Note {
+    number: u64,
+    what: What,
+}
+
+/// What happened in a transaction that its further servers must be told. Notes are numbered, so
+/// that what a server saw stays clear when others are taken back.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     notes: Vec<Note>,
+    number: u64,
 }
 
 impl Journal {
-    /// Notes so far; a server that saw so many is up to date.
-    pub(crate) fn len(&self) -> usize {
-        self.notes.len()
+    /// Number of the latest note ever made; a server that saw it is up to date.
+    pub(crate) fn latest(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether a server that saw everything up to `seen` has nothing to be told.
+    pub(crate) fn is_known(&self, seen: u64) -> bool {
+        self.notes.last().is_none_or(|note| note.number <= seen)
     }
 
     /// Notes the effect of a statement that succeeded.
     pub(crate) fn note(&mut self, effect: &Effect) {
         match effect {
-            Effect::Savepoint(name) => self.notes.push(Note::Savepoint(name.clone())),
+            Effect::Savepoint(name) => self.push(What::Savepoint(name.clone())),
             Effect::Release(name) => {
                 if let Some(at) = self.find(name) {
-                    let is_set = |n: &Note| matches!(n, Note::Set { .. });
+                    let is_set = |n: &Note| matches!(n.what, What::Set { .. });
                     let kept: Vec<_> = self.notes.drain(at..).filter(is_set).collect();
                     self.notes.extend(kept);
                 }
@@ -110,13 +124,21 @@ impl Journal {
             }
             Effect::Set { name, local, text } => {
                 let (name, local, text) = (name.clone(), *local, text.clone());
-                self.notes.push(Note::Set { name, local, text });
+                self.push(What::Set { name, local, text });
             }
             Effect::SetTransaction { text, .. } => {
                 let (name, text) = (Box::from("transaction"), text.clone());
-                self.notes.push(Note::Set {
+                self.push(What::Set {
                     name,
                     local: true,
+                    text,
+                });
+            }
+            Effect::ResetAll => {
+                let (name, text) = (Box::from(ALL), Box::from("RESET ALL"));
+                self.push(What::Set {
+                    name,
+                    local: false,
                     text,
                 });
             }
@@ -124,33 +146,50 @@ impl Journal {
         }
     }
 
+    fn push(&mut self, what: What) {
+        self.number += 1;
+        self.notes.push(Note {
+            number: self.number,
+            what,
+        });
+    }
+
+    /// Number of the savepoint of this name, if there is one.
+    pub(crate) fn savepoint(&self, name: &str) -> Option<u64> {
+        self.find(name)
+            .and_then(|at| self.notes.get(at))
+            .map(|note| note.number)
+    }
+
     fn find(&self, savepoint: &str) -> Option<usize> {
-        let named = |n: &Note| matches!(n, Note::Savepoint(name) if &**name == savepoint);
+        let named = |n: &Note| matches!(&n.what, What::Savepoint(name) if &**name == savepoint);
         self.notes.iter().rposition(named)
     }
 
-    /// Statements a server that saw `seen` notes must run, as one string; empty if none.
-    pub(crate) fn missing(&self, seen: usize) -> String {
-        let texts: Vec<_> = self.notes.iter().skip(seen).map(Note::text).collect();
+    /// Statements a server that saw everything up to `seen` must run, as one string; empty if none.
+    pub(crate) fn missing(&self, seen: u64) -> String {
+        let new = self.notes.iter().filter(|note| note.number > seen);
+        let texts: Vec<_> = new.map(|note| note.what.text()).collect();
         join(texts.iter().map(String::as_str))
     }
 
     /// The transaction was committed: what it set for the session stays.
-    pub(crate) fn commit(self, settings: &mut Settings) {
+    pub(crate) fn commit(self, settings: &mut Settings, startup: &[(Box<str>, Box<str>)]) {
         for note in self.notes {
-            if let Note::Set {
-                name,
-                local: false,
-                text,
-            } = note
-            {
-                settings.set(&name, &text);
+            match note.what {
+                What::Set { name, .. } if &*name == ALL => settings.reset(startup),
+                What::Set {
+                    name,
+                    local: false,
+                    text,
+                } => settings.set(&name, &text),
+                What::Set { .. } | What::Savepoint(_) => {}
             }
         }
     }
 }
 
-impl Note {
+impl What {
     fn text(&self) -> String {
         match self {
             Self::Savepoint(name) => format!("SAVEPOINT {}", quote_identifier(name)),
@@ -193,14 +232,21 @@ mod tests {
         journal.note(&Effect::Savepoint("s".into()));
         journal.note(&set("b", false));
         journal.note(&set("c", true));
-        assert_eq!(journal.missing(0), "SET a; SAVEPOINT \"s\"; SET b; SET c");
+        assert_eq!(
+            journal.missing(0),
+            "SET a\n;SAVEPOINT \"s\"\n;SET b\n;SET c"
+        );
+        let seen_all = journal.latest();
         journal.note(&Effect::RollbackTo("s".into()));
         assert_eq!(journal.missing(1), "SAVEPOINT \"s\"");
+        assert!(journal.is_known(seen_all) && !journal.is_known(1));
         journal.note(&set("d", false));
+        // A server that saw four notes of which two were taken back must still be told of this.
+        assert_eq!(journal.missing(seen_all), "SET d");
         journal.note(&Effect::Release("s".into()));
         let mut settings = Settings::default();
-        journal.commit(&mut settings);
-        assert_eq!(settings.missing(0), "SET a; SET d");
+        journal.commit(&mut settings, &[]);
+        assert_eq!(settings.missing(0), "SET a\n;SET d");
     }
 
     #[test]
@@ -210,10 +256,10 @@ mod tests {
         let seen = settings.latest();
         settings.set("b", "SET b = 1");
         settings.set("a", "SET a = 2");
-        assert_eq!(settings.missing(0), "SET b = 1; SET a = 2");
-        assert_eq!(settings.missing(seen), "SET b = 1; SET a = 2");
+        assert_eq!(settings.missing(0), "SET b = 1\n;SET a = 2");
+        assert_eq!(settings.missing(seen), "SET b = 1\n;SET a = 2");
         settings.reset(&[("c".into(), "SET c".into())]);
-        assert_eq!(settings.missing(seen), "RESET ALL; SET c");
+        assert_eq!(settings.missing(seen), "RESET ALL\n;SET c");
     }
 
     #[test]

@@ -19,7 +19,9 @@ pub(crate) struct Leg {
     pub(crate) node: NodeId,
     lease: Lease,
     settings_seen: u64,
-    journal_seen: usize,
+    journal_seen: u64,
+    /// It took part in the session's transaction when it was last used.
+    pub(crate) took_part: bool,
     /// Prepared statements this server has.
     pub(crate) prepared: Names,
     /// Prepared statements the session closed and this server still has.
@@ -41,6 +43,7 @@ impl Leg {
             lease,
             settings_seen: 0,
             journal_seen: 0,
+            took_part: false,
             prepared: Names::default(),
             stale: Vec::new(),
             pinned: None,
@@ -89,13 +92,15 @@ impl Leg {
             }
             let notes = open.journal.missing(self.journal_seen);
             if !notes.is_empty() {
-                begin.push_str(if begin.is_empty() { "" } else { "; " });
+                begin.push_str(if begin.is_empty() { "" } else { "\n;" });
                 begin.push_str(&notes);
             }
         }
         let both = [set.as_str(), begin.as_str()];
         let queries: Vec<&str> = both.into_iter().filter(|q| !q.is_empty()).collect();
         if !queries.is_empty() {
+            // A simple query destroys the unnamed statement.
+            self.prepared.remove(b"".as_slice());
             match self.lease.connection().run(&queries).await {
                 Ok(None) => {}
                 Ok(Some(error)) => return Err(PrologueError::Refused(error)),
@@ -108,18 +113,24 @@ impl Leg {
 
     /// The server itself ran the statement that changed settings or journal.
     pub(crate) fn note_up_to_date(&mut self, settings: &Settings, transaction: &Transaction) {
+        self.took_part = self.in_transaction();
         self.settings_seen = settings.latest();
-        self.journal_seen = transaction.open().map_or(0, |open| open.journal.len());
+        self.journal_seen = transaction.open().map_or(0, |open| open.journal.latest());
     }
 
     /// Whether the server was told everything.
     pub(crate) fn is_up_to_date(&self, settings: &Settings, transaction: &Transaction) -> bool {
         match transaction {
             Transaction::Open(open) => {
-                self.in_transaction() && self.journal_seen == open.journal.len()
+                self.in_transaction() && open.journal.is_known(self.journal_seen)
             }
             _ => self.in_transaction() || self.settings_seen == settings.latest(),
         }
+    }
+
+    /// Whether the server knows the savepoint with this number.
+    pub(crate) fn knows_savepoint(&self, number: u64) -> bool {
+        self.in_transaction() && self.journal_seen >= number
     }
 
     /// Gives the server back.

@@ -7,6 +7,7 @@
 //! Nothing on the way of a statement crosses threads, takes a lock or reads a file.
 
 mod auth;
+mod batch;
 mod cancel;
 mod console;
 mod decision_cache;

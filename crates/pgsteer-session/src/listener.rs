@@ -97,16 +97,22 @@ fn accept(listener: &TcpListener, workers: &[mpsc::Sender<TcpStream>], shared: &
                 let load = |index: usize| {
                     let worker = shared.counters.worker(index);
                     let waiting = HAND_OVER_MAX - workers.get(index).map_or(0, |w| w.capacity());
-                    let served = worker.clients_accepted.get() - worker.clients_closed.get();
+                    let served = worker
+                        .clients_accepted
+                        .get()
+                        .saturating_sub(worker.clients_closed.get());
                     served + u64::try_from(waiting).unwrap_or(0)
                 };
-                let least = (0..workers.len())
-                    .min_by_key(|index| load(*index))
-                    .unwrap_or(0);
+                let alive = |index: &usize| workers.get(*index).is_some_and(|w| !w.is_closed());
+                let all = (0..workers.len()).filter(alive);
+                let Some(least) = all.min_by_key(|index| load(*index)) else {
+                    return;
+                };
                 if let Some(worker) = workers.get(least)
                     && worker.blocking_send(socket).is_err()
                 {
-                    return;
+                    // It has just ended: the client is turned away, the next one is not.
+                    continue;
                 }
             }
             Err(error) => {

@@ -6,12 +6,16 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
 use crate::console;
-use crate::session::Session;
+use crate::journal::quote_identifier;
+use crate::session::{Session, transaction_failed};
 use crate::transaction::{Open, Transaction};
 
 impl Session {
     /// Whether the proxy answers this statement itself now.
     pub(crate) fn is_local(&self, analysis: &Analysis) -> bool {
+        if self.transaction.is_refused() {
+            return analysis.is_transaction_control();
+        }
         let no_leg = !self.legs.iter().any(|leg| leg.in_transaction());
         if analysis.console.is_some() {
             return self.status() != TransactionStatus::Failed;
@@ -21,12 +25,17 @@ impl Session {
             Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }) => {
                 no_leg && !self.transaction.is_none()
             }
+            // A statement prepared by the protocol may be on any node.
+            Some(Effect::Deallocate(name)) => {
+                let known = self.prepared.contains_key(name.as_bytes());
+                known && self.status() != TransactionStatus::Failed
+            }
             _ => false,
         }
     }
 
     /// Answers a simple query, without ReadyForQuery; `false` if a server must.
-    pub(crate) fn answer_locally(&mut self, analysis: &Analysis) -> bool {
+    pub(crate) async fn answer_locally(&mut self, analysis: &Analysis) -> bool {
         if !self.is_local(analysis) {
             return false;
         }
@@ -36,12 +45,65 @@ impl Session {
             console::put_rows(&mut self.client.output, &table);
             return true;
         }
-        self.control_transaction(analysis);
+        if let Err(reply) = self.control_transaction(analysis).await {
+            encode::error(&mut self.client.output, &reply);
+        }
         true
     }
 
+    /// The proxy refused a statement: if it was part of a transaction, that has failed.
+    pub(crate) fn refuse_transaction(&mut self) {
+        if let Some(open) = self.transaction.open_mut() {
+            open.refused = true;
+        }
+    }
+
+    /// Ends a transaction of which the proxy refused a statement, on all its legs, or takes it
+    /// back to a savepoint.
+    async fn end_refused(&mut self, analysis: &Analysis) -> Result<(), ErrorReply> {
+        let sql = match (analysis.sole_effect(), self.transaction.open_mut()) {
+            (Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }), _) => {
+                self.transaction = Transaction::None;
+                self.steering.policies.clear_transaction_marks();
+                self.portals.clear();
+                "ROLLBACK".to_owned()
+            }
+            (Some(effect @ Effect::RollbackTo(name)), Some(open))
+                if open.journal.savepoint(name).is_some() =>
+            {
+                open.journal.note(effect);
+                open.refused = false;
+                format!("ROLLBACK TO {}", quote_identifier(name))
+            }
+            _ => return Err(transaction_failed()),
+        };
+        let mut kept = Vec::with_capacity(self.legs.len());
+        for mut leg in std::mem::take(&mut self.legs) {
+            // One that does not obey is closed, which undoes its part as well.
+            if leg.in_transaction() && leg.connection().run(&[&sql]).await.is_err() {
+                self.cancel.slot.remove(leg.node);
+            } else {
+                kept.push(leg);
+            }
+        }
+        self.legs = kept;
+        encode::command_complete(&mut self.client.output, "ROLLBACK");
+        Ok(())
+    }
+
     /// Carries out BEGIN, COMMIT or ROLLBACK in the session's books, and says so.
-    pub(crate) fn control_transaction(&mut self, analysis: &Analysis) {
+    pub(crate) async fn control_transaction(
+        &mut self,
+        analysis: &Analysis,
+    ) -> Result<(), ErrorReply> {
+        if self.transaction.is_refused() {
+            return self.end_refused(analysis).await;
+        }
+        if let Some(Effect::Deallocate(name)) = analysis.sole_effect() {
+            self.forget_prepared(name.as_bytes(), None);
+            encode::command_complete(&mut self.client.output, "DEALLOCATE");
+            return Ok(());
+        }
         let out = &mut self.client.output;
         match analysis.sole_effect() {
             Some(Effect::Begin { .. }) if !self.transaction.is_none() => {
@@ -57,13 +119,16 @@ impl Session {
                 encode::command_complete(out, "BEGIN");
             }
             Some(Effect::Begin { mode, text }) => {
-                encode::command_complete(out, "BEGIN");
+                let start = text
+                    .get(..5)
+                    .is_some_and(|verb| verb.eq_ignore_ascii_case("start"));
+                encode::command_complete(out, if start { "START TRANSACTION" } else { "BEGIN" });
                 self.transaction = Transaction::Open(Open::new(text, *mode));
             }
             Some(Effect::Commit { .. }) => {
                 encode::command_complete(out, "COMMIT");
                 if let Transaction::Open(open) = std::mem::take(&mut self.transaction) {
-                    open.journal.commit(&mut self.settings);
+                    open.journal.commit(&mut self.settings, &self.startup);
                 }
                 self.steering.policies.clear_transaction_marks();
             }
@@ -73,5 +138,6 @@ impl Session {
                 self.steering.policies.clear_transaction_marks();
             }
         }
+        Ok(())
     }
 }

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use bytes::BytesMut;
 use pgsteer_pool::{Channel, Stream};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
 use crate::auth::authenticate;
-use crate::end::End;
+use crate::end::{End, with_severity};
 use crate::flow::Flow;
 use crate::handshake::{self, Wish};
 use crate::journal::{Settings, quote_literal};
@@ -35,6 +34,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: String) {
         .controls
         .borrow_mut()
         .insert(id, Rc::clone(&session.control));
+    // Published while the client logged in: nobody told this session.
+    session.control.drain.set(worker.snapshot().draining);
     session.run().await;
     worker.controls.borrow_mut().remove(&id);
 }
@@ -95,6 +96,9 @@ async fn start(
             policies: SessionPolicies::default(),
             balance_node: None,
             temporary: HashSet::new(),
+            tied_to_primary: startup
+                .iter()
+                .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name)),
         },
         legs: Vec::new(),
         flow: Flow::default(),
@@ -107,6 +111,8 @@ async fn start(
         next_parse: 0,
         cancel,
         control: Rc::new(Control::default()),
+        busy: false,
+        ended_with: None,
     };
     match session.greet().await {
         Ok(()) => Ok(session),
@@ -257,13 +263,15 @@ impl Session {
                     return Ok(welcome);
                 }
                 Err(LegError::NodeFailed(_)) => avoid.push(node),
-                Err(LegError::Reply(reply)) => {
+                Err(LegError::Reply(reply) | LegError::Ended(reply)) => {
                     return Err(End::Fatal(ErrorReply {
                         severity: Severity::Fatal,
                         ..reply
                     }));
                 }
-                Err(LegError::Refused(body)) => return Err(End::Message(as_fatal(&body))),
+                Err(LegError::Refused(body)) => {
+                    return Err(End::Message(with_severity(&body, Severity::Fatal)));
+                }
             }
         }
     }
@@ -283,25 +291,6 @@ impl Session {
     }
 }
 
-/// A server's error as one that ends the connection: a login has no other kind.
-fn as_fatal(body: &[u8]) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    let mut fatal = Vec::with_capacity(body.len());
-    for field in body.split(|&b| b == 0).filter(|field| !field.is_empty()) {
-        match field.split_first() {
-            Some((kind @ (b'S' | b'V'), _)) => {
-                fatal.push(*kind);
-                fatal.extend_from_slice(b"FATAL");
-            }
-            _ => fatal.extend_from_slice(field),
-        }
-        fatal.push(0);
-    }
-    fatal.push(0);
-    encode::frame(&mut out, b'E', &fatal);
-    out.to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,7 +305,7 @@ mod tests {
 
     #[test]
     fn an_error_at_login_is_fatal() {
-        let message = as_fatal(b"SERROR\0VERROR\0C3D000\0Mno\0\0");
+        let message = with_severity(b"SERROR\0VERROR\0C3D000\0Mno\0\0", Severity::Fatal);
         assert_eq!(&message[5..], b"SFATAL\0VFATAL\0C3D000\0Mno\0\0");
     }
 }

@@ -8,8 +8,8 @@ use std::io;
 use std::task::{Context, Poll};
 
 use pgsteer_pool::{BUFFER_LEN, Channel, Connection, ServerLost};
-use pgsteer_wire::frame;
 use pgsteer_wire::frontend::tag;
+use pgsteer_wire::{HEADER_LEN, frame};
 use thiserror::Error;
 
 use crate::flow::{Flow, Next};
@@ -99,7 +99,12 @@ impl Relay<'_> {
                 Turn::Blocked => {}
             }
             let idle_client = !self.flow.copy_in && self.flow.up_left == 0;
-            if until == Until::ClientInput && idle_client && forward.len == 0 {
+            let room = self.server.channel.output.len() < UP_PENDING_MAX;
+            if until == Until::ClientInput && idle_client && room {
+                // What came behind copied data is there already.
+                if !matches!(frame::header(self.client.input.bytes()), Ok(None)) {
+                    return Poll::Ready(Ok(Stop::ClientInput));
+                }
                 return match self.client.poll_fill(cx) {
                     Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(Ok(Stop::ClientInput)),
                     Poll::Ready(_) => Poll::Ready(Err(RelayError::ClientGone)),
@@ -143,7 +148,12 @@ impl Relay<'_> {
                 Poll::Pending => return Ok(Turn::Blocked),
             }
         }
-        if std::mem::take(&mut forward.ready) {
+        if forward.ready {
+            // The rest of a frame the client is sending must not be taken for frames of its own.
+            if self.flow.up_left > 0 {
+                return Ok(Turn::Blocked);
+            }
+            forward.ready = false;
             return Ok(Turn::Done(Stop::Ready));
         }
         let flow = &self.flow;
@@ -224,23 +234,26 @@ impl Relay<'_> {
     /// Finds out what the client's next frame is while the server takes copied data; `false` if
     /// its header is not there yet.
     fn next_copy_frame(&mut self) -> Result<bool, RelayError> {
-        let header = frame::header(self.client.input.bytes());
-        let header = header.map_err(|_| RelayError::ClientProtocol)?;
-        let Some(header) = header else {
-            return Ok(false);
-        };
-        match header.tag {
-            // The server ignores these while it copies; so that it cannot see them later, they
-            // are not passed on.
-            tag::SYNC | tag::FLUSH => {
-                self.client.input.consume(header.frame_len());
+        loop {
+            let header = frame::header(self.client.input.bytes());
+            let header = header.map_err(|_| RelayError::ClientProtocol)?;
+            let Some(header) = header else {
                 return Ok(false);
+            };
+            match header.tag {
+                // The server ignores these while it copies; so that it cannot see them later,
+                // they are not passed on.
+                tag::SYNC | tag::FLUSH => {
+                    self.flow.held_syncs |= header.tag == tag::SYNC;
+                    self.client.input.consume(HEADER_LEN);
+                    continue;
+                }
+                tag::COPY_DONE | tag::COPY_FAIL => self.flow.copy_in = false,
+                _ => {}
             }
-            tag::COPY_DONE | tag::COPY_FAIL => self.flow.copy_in = false,
-            _ => {}
+            self.flow.up_left = header.frame_len();
+            return Ok(true);
         }
-        self.flow.up_left = header.frame_len();
-        Ok(true)
     }
 }
 

@@ -9,8 +9,9 @@ use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Target};
 use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
+use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frontend::tag;
-use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode, frame};
+use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::{Registered, ServerTarget};
@@ -59,12 +60,18 @@ pub(crate) struct Session {
     pub(crate) next_parse: u64,
     pub(crate) cancel: Registered,
     pub(crate) control: Rc<Control>,
+    /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
+    /// now, nobody may use its servers any more.
+    pub(crate) busy: bool,
+    /// The transaction ended on one leg, and this ends it on the others.
+    pub(crate) ended_with: Option<&'static str>,
 }
 
 /// What woke an idle session.
 enum Woken {
-    Client,
+    Client(std::io::Result<usize>),
     Leg(usize),
+    LegGone(usize),
     Drain,
 }
 
@@ -74,6 +81,8 @@ pub(crate) enum LegError {
     Reply(ErrorReply),
     /// The server's own words, as body of an ErrorResponse.
     Refused(Vec<u8>),
+    /// The session cannot go on.
+    Ended(ErrorReply),
     /// The node does not answer; another one may.
     NodeFailed(ErrorReply),
 }
@@ -95,7 +104,11 @@ impl Session {
         // A client that does not read its last words is not waited for.
         let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.flush()).await;
         for leg in std::mem::take(&mut self.legs) {
-            self.let_go(leg);
+            if self.busy {
+                self.cancel.slot.remove(leg.node);
+            } else {
+                self.let_go(leg);
+            }
         }
     }
 
@@ -161,12 +174,11 @@ impl Session {
 
     /// Waits while nothing is going on; holds no buffer.
     async fn wait(&mut self) -> Result<(), End> {
-        match self.woken().await? {
-            Woken::Client => match self.client.fill().await? {
-                0 => Err(End::ClientGone),
-                _ => Ok(()),
-            },
-            Woken::Leg(leg) => self.idle_message(leg).await,
+        match self.woken().await {
+            Woken::Client(Ok(len)) if len > 0 => Ok(()),
+            Woken::Client(_) => Err(End::ClientGone),
+            Woken::Leg(leg) => self.idle_message(leg),
+            Woken::LegGone(leg) => self.leg_is_gone(leg, None),
             Woken::Drain => {
                 let text = "terminating connection due to administrator command";
                 Err(End::Fatal(ErrorReply::fatal(
@@ -177,19 +189,29 @@ impl Session {
         }
     }
 
-    async fn woken(&mut self) -> Result<Woken, End> {
+    /// Polls the client and all servers at once: to wait for one of them alone would be to be deaf
+    /// to the others.
+    async fn woken(&mut self) -> Woken {
         let idle = self.transaction.is_none();
         poll_fn(|cx| {
             if self.control.drain.get() && idle {
-                return Poll::Ready(Ok(Woken::Drain));
+                return Poll::Ready(Woken::Drain);
             }
-            if let Poll::Ready(ready) = self.client.poll_readable(cx) {
-                return Poll::Ready(ready.map(|()| Woken::Client).map_err(End::from));
+            if let Poll::Ready(filled) = self.client.poll_fill(cx) {
+                return Poll::Ready(Woken::Client(filled));
             }
-            for (index, leg) in self.legs.iter().enumerate() {
-                let channel = &leg.peek().channel;
-                if !channel.input.is_empty() || channel.poll_readable(cx).is_ready() {
-                    return Poll::Ready(Ok(Woken::Leg(index)));
+            for (index, leg) in self.legs.iter_mut().enumerate() {
+                let channel = &mut leg.connection().channel;
+                let bytes = channel.input.bytes();
+                let header = frame::header(bytes);
+                let whole = |h: Option<Header>| h.is_some_and(|h| bytes.len() >= h.frame_len());
+                if header.map_or(true, whole) {
+                    return Poll::Ready(Woken::Leg(index));
+                }
+                match channel.poll_fill(cx) {
+                    Poll::Ready(Ok(len)) if len > 0 => return Poll::Ready(Woken::Leg(index)),
+                    Poll::Ready(_) => return Poll::Ready(Woken::LegGone(index)),
+                    Poll::Pending => {}
                 }
             }
             let mut waker = self.control.waker.borrow_mut();
@@ -206,27 +228,26 @@ impl Session {
 
     /// A server said something while nothing was going on: notices and notifications are passed
     /// on; if it goes away the session goes on without, unless it had state there.
-    async fn idle_message(&mut self, index: usize) -> Result<(), End> {
+    fn idle_message(&mut self, index: usize) -> Result<(), End> {
         let Some(leg) = self.legs.get_mut(index) else {
             return Ok(());
         };
         let channel = &mut leg.connection().channel;
         let bytes = channel.input.bytes();
-        let header = frame::header(bytes).ok().flatten();
-        if let Some(header) = header.filter(|h| bytes.len() >= h.frame_len()) {
-            let message = bytes.get(..header.frame_len()).unwrap_or_default();
-            if header.tag == backend_tag::ERROR {
-                let message = message.to_vec();
-                return self.leg_is_gone(index, Some(message));
-            }
-            self.client.output.extend_from_slice(message);
-            channel.input.consume(header.frame_len());
+        let Ok(header) = frame::header(bytes) else {
+            return self.leg_is_gone(index, None);
+        };
+        let Some(header) = header.filter(|h| bytes.len() >= h.frame_len()) else {
             return Ok(());
+        };
+        let message = bytes.get(..header.frame_len()).unwrap_or_default();
+        if header.tag == backend_tag::ERROR {
+            let message = message.to_vec();
+            return self.leg_is_gone(index, Some(message));
         }
-        match channel.fill().await {
-            Ok(len) if len > 0 => Ok(()),
-            _ => self.leg_is_gone(index, None),
-        }
+        self.client.output.extend_from_slice(message);
+        channel.input.consume(header.frame_len());
+        Ok(())
     }
 
     fn leg_is_gone(&mut self, index: usize, last_words: Option<Vec<u8>>) -> Result<(), End> {
@@ -252,13 +273,16 @@ impl Session {
         let Some(leg) = leg else {
             return Err(RelayError::ServerLost(ServerLost::Closed));
         };
-        Relay {
+        self.cancel.slot.start(node);
+        let ran = Relay {
             client,
             server: leg.connection(),
             flow,
         }
         .run(until)
-        .await
+        .await;
+        self.cancel.slot.stop();
+        ran
     }
 
     /// The leg on a node, if it is held.
@@ -289,9 +313,15 @@ impl Session {
         text: Option<&[u8]>,
         avoid: &[NodeId],
     ) -> Result<Placement, ErrorReply> {
+        if self.transaction.is_refused() {
+            return Err(transaction_failed());
+        }
         let wait = self.steering.snapshot.settings.pool.checkout_timeout;
         let deadline = Instant::now() + wait;
+        let mut subscription = self.steering.worker.subscription.borrow().clone();
         loop {
+            // Before the look, so that what is published meanwhile is noticed.
+            subscription.mark_seen();
             let extended = text.is_some();
             let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
             let statement = Statement {
@@ -307,7 +337,6 @@ impl Session {
                 Err(Unplaced::Refused(reply)) => return Err(reply),
                 Err(Unplaced::NoNode) => {}
             }
-            let mut subscription = self.steering.worker.subscription.borrow().clone();
             let changed = timeout_at(deadline, subscription.changed()).await;
             if !matches!(changed, Ok(true)) || !self.transaction.is_none() {
                 return Err(no_node());
@@ -325,10 +354,17 @@ impl Session {
         let Some(leg) = leg.filter(|leg| !leg.is_up_to_date(settings, transaction)) else {
             return Ok(());
         };
-        let Err(error) = leg.bring_up_to_date(settings, transaction).await else {
-            return Ok(());
-        };
+        let took_part = leg.in_transaction();
+        let done = leg.bring_up_to_date(settings, transaction).await;
+        // What the server said meanwhile that was meant for the client.
+        let asides = std::mem::take(&mut leg.connection().asides);
+        self.client.output.extend_from_slice(&asides);
+        let Err(error) = done else { return Ok(()) };
         self.drop_leg(node);
+        if took_part {
+            // What the transaction did there is gone: it must not go on as if nothing had been.
+            return Err(LegError::Ended(server_lost()));
+        }
         Err(match error {
             PrologueError::Refused(body) => LegError::Refused(body),
             PrologueError::Lost(lost) => LegError::NodeFailed(ErrorReply::error(
@@ -342,7 +378,6 @@ impl Session {
     pub(crate) fn drop_leg(&mut self, node: NodeId) {
         self.legs.retain(|leg| leg.node != node);
         self.cancel.slot.remove(node);
-        self.flow.abandon();
     }
 
     async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {
@@ -387,11 +422,8 @@ impl Session {
 
     /// Transaction status as the client is to see it.
     pub(crate) fn status(&self) -> TransactionStatus {
-        if self
-            .legs
-            .iter()
-            .any(|leg| leg.status() == TransactionStatus::Failed)
-        {
+        let failed = |leg: &Leg| leg.status() == TransactionStatus::Failed;
+        if self.transaction.is_refused() || self.legs.iter().any(failed) {
             TransactionStatus::Failed
         } else if self.transaction.is_none() {
             TransactionStatus::Idle
@@ -410,16 +442,36 @@ pub(crate) fn query_text(input: &[u8]) -> &[u8] {
     body.split(|&b| b == 0).next().unwrap_or_default()
 }
 
+/// PostgreSQL's words for it.
+pub(crate) fn transaction_failed() -> ErrorReply {
+    let text = "current transaction is aborted, commands ignored until end of transaction block";
+    ErrorReply::error(SqlState::IN_FAILED_SQL_TRANSACTION, text)
+}
+
 fn no_node() -> ErrorReply {
     let text = "no node of the cluster can run this statement now";
     ErrorReply::error(SqlState::CANNOT_CONNECT_NOW, text)
         .with_hint("See SHOW pool_nodes: a write needs a primary that is up.")
 }
 
+/// A server that is full or on its way up or down may be no obstacle: another node may do.
+fn refused(body: Vec<u8>) -> LegError {
+    let fields = ErrorFields::new(&body);
+    match SqlState::from_text(fields.sqlstate()) {
+        Some(state) if matches!(fields.sqlstate(), "57P01" | "57P02" | "57P03" | "53300") => {
+            LegError::NodeFailed(ErrorReply::error(state, fields.message()))
+        }
+        _ => LegError::Refused(body),
+    }
+}
+
 fn checkout_failed(error: CheckoutError) -> LegError {
     match error {
-        CheckoutError::Connect(ConnectError::Refused(body)) => LegError::Refused(body),
-        CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(reply),
+        CheckoutError::Connect(ConnectError::Refused(body)) => refused(body),
+        CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(ErrorReply {
+            severity: Severity::Error,
+            ..reply
+        }),
         CheckoutError::Connect(failed) => LegError::NodeFailed(ErrorReply::error(
             SqlState::CANNOT_CONNECT,
             failed.to_string(),

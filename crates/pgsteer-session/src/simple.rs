@@ -5,10 +5,9 @@ use std::task::Poll;
 
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
-use pgsteer_wire::backend::TransactionStatus;
-use pgsteer_wire::{ErrorReply, Header, encode, frontend};
+use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 
-use crate::end::End;
+use crate::end::{End, with_severity};
 use crate::flow::Request;
 use crate::relay::{RelayError, Until, send};
 use crate::session::{LegError, Session, query_text};
@@ -35,7 +34,7 @@ impl Session {
         } else {
             Rc::new(Analysis::opaque(0))
         };
-        if whole && self.answer_locally(&analysis) {
+        if whole && self.answer_locally(&analysis).await {
             self.client.input.consume(header.frame_len());
             let status = self.status();
             encode::ready(&mut self.client.output, status);
@@ -64,12 +63,15 @@ impl Session {
                 Err(LegError::NodeFailed(reply) | LegError::Reply(reply)) => {
                     return self.refuse_simple(header, reply).await;
                 }
+                Err(LegError::Ended(reply)) => return Err(End::Fatal(reply)),
                 Err(LegError::Refused(body)) => {
-                    encode::frame(&mut self.client.output, b'E', &body);
+                    let message = with_severity(&body, Severity::Error);
+                    self.client.output.extend_from_slice(&message);
+                    self.refuse_transaction();
                     return self.end_simple(header).await;
                 }
             }
-            self.end_elsewhere(analysis, node).await;
+            self.tell_savepoint(analysis, node).await;
             let retry = again && self.may_retry(node);
             let ran = self.exchange(header, analysis, node, retry).await;
             match ran {
@@ -78,6 +80,8 @@ impl Session {
                     if retry && !self.flow.answered =>
                 {
                     self.drop_leg(node);
+                    self.flow.abandon();
+                    self.busy = false;
                     avoid.push(node);
                 }
                 Err(error) => return Err(self.end_of(error)),
@@ -91,27 +95,26 @@ impl Session {
         self.transaction.is_none() && self.held(node).is_some_and(|leg| leg.pinned.is_none())
     }
 
-    /// The end of a transaction goes to its other legs first.
-    pub(crate) async fn end_elsewhere(&mut self, analysis: &Analysis, node: NodeId) {
-        let sql = match analysis.sole_effect() {
-            Some(Effect::Commit { .. }) if self.status() == TransactionStatus::Failed => "ROLLBACK",
-            Some(Effect::Commit { .. } | Effect::PrepareTransaction) => "COMMIT",
-            Some(Effect::Rollback { .. }) => "ROLLBACK",
-            Some(Effect::RollbackTo(name)) => {
-                let name = crate::journal::quote_identifier(name);
-                return self.roll_back_others(node, &name).await;
-            }
-            _ => return,
-        };
-        self.finish_others(node, sql).await;
+    /// What a statement about savepoints means to the other legs of the transaction.
+    pub(crate) async fn tell_savepoint(&mut self, analysis: &Analysis, node: NodeId) {
+        match analysis.sole_effect() {
+            Some(Effect::RollbackTo(name)) => self.tell_others(node, name, "ROLLBACK TO").await,
+            Some(Effect::Release(name)) => self.tell_others(node, name, "RELEASE").await,
+            _ => {}
+        }
     }
 
-    /// ROLLBACK TO concerns every leg that knows the savepoint. One that does not yet has done
-    /// nothing since.
-    async fn roll_back_others(&mut self, node: NodeId, savepoint: &str) {
-        let sql = format!("ROLLBACK TO {savepoint}");
+    /// ROLLBACK TO and RELEASE concern every leg that knows the savepoint. One that does not has
+    /// done nothing since.
+    async fn tell_others(&mut self, node: NodeId, savepoint: &str, verb: &str) {
+        let number = self
+            .transaction
+            .open()
+            .and_then(|open| open.journal.savepoint(savepoint));
+        let Some(number) = number else { return };
+        let sql = format!("{verb} {}", crate::journal::quote_identifier(savepoint));
         for leg in &mut self.legs {
-            if leg.node != node && leg.in_transaction() {
+            if leg.node != node && leg.knows_savepoint(number) {
                 // An error makes the leg a failed one, which the client sees at its next use.
                 let _ = leg.connection().run(&[&sql]).await;
             }
@@ -141,12 +144,12 @@ impl Session {
         if !keep_request {
             self.client.input.consume(len);
         }
-        self.cancel.slot.start(node);
+        self.busy = true;
         let ran = self.relay(node, Until::Ready).await;
-        self.cancel.slot.stop();
         if keep_request && ran.is_ok() {
             self.client.input.consume(len);
         }
+        self.busy = ran.is_err();
         ran.map(|_| ())
     }
 
@@ -159,7 +162,8 @@ impl Session {
         if !self.flow.error {
             self.apply_marks(placement);
             if !analysis.effects.is_empty() {
-                self.apply(analysis, node);
+                let rolled_back = self.flow.command_tag() == b"ROLLBACK";
+                self.apply(analysis, node, rolled_back);
             }
         }
         self.reconcile(node).await;
@@ -168,6 +172,7 @@ impl Session {
 
     async fn refuse_simple(&mut self, header: Header, reply: ErrorReply) -> Result<(), End> {
         encode::error(&mut self.client.output, &reply);
+        self.refuse_transaction();
         self.end_simple(header).await
     }
 

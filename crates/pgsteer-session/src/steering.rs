@@ -51,6 +51,8 @@ pub(crate) struct Steering {
     pub(crate) balance_node: Option<NodeId>,
     /// Temporary relations the session created.
     pub(crate) temporary: HashSet<Box<str>>,
+    /// The session called `set_config`: only the primary knows what it set.
+    pub(crate) tied_to_primary: bool,
 }
 
 /// Longer texts are not shown to plugins, in bytes.
@@ -63,8 +65,9 @@ impl Steering {
         if transaction.is_none() && self.worker.has_newer(&self.snapshot) {
             self.snapshot = self.worker.snapshot();
         }
+        // Plugins are the worker's: all its sessions ask the latest ones.
         let mut policies = self.worker.policies.borrow_mut();
-        policies.refresh(&self.snapshot);
+        policies.refresh(self.worker.subscription.borrow_mut().get());
         let identity = &self.identity;
         let facts = SessionFacts {
             user: &identity.user,
@@ -177,18 +180,23 @@ impl Steering {
         avoid: &[NodeId],
     ) -> Option<NodeId> {
         let primary = self.primary(open, legs);
-        let stays_in_session = matches!(
+        let concerns_session = matches!(
             analysis.class,
             Class::Setting | Class::Transaction | Class::Deallocate
         );
-        if verdict.route == Route::Everywhere || stays_in_session {
+        let writes = analysis.traits & (traits::WRITES | traits::SEVERAL) != 0;
+        if concerns_session && !writes {
             return self.any_held(open, legs, primary, avoid);
         }
         // What PREPARE leaves behind is looked for on the primary, where EXECUTE goes.
         let replica_can = analysis.is_proven_read()
             && analysis.class != Class::Prepare
             && !self.is_temporary(analysis);
-        if !replica_can {
+        // A replica refuses a transaction that says READ WRITE, and what the session set by a
+        // function is known on the primary only.
+        let says_write = open.is_some_and(|o| o.mode.read_only == Some(false));
+        let tied = self.tied_to_primary || open.is_some_and(|o| o.tied_to_primary);
+        if !replica_can || says_write || tied {
             return primary;
         }
         if let Some(open) = open.filter(|open| open.needs_one_snapshot()) {
@@ -201,6 +209,7 @@ impl Steering {
             }
         }
         match verdict.route {
+            Route::Everywhere => self.any_held(open, legs, primary, avoid),
             Route::Node(node) if self.is_usable(node, avoid) => Some(node),
             Route::Balanced(Spread::Session) => {
                 self.session_node(verdict.plugin, avoid).or(primary)

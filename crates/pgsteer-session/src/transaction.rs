@@ -28,6 +28,10 @@ pub(crate) struct Open {
     pub(crate) wrote: bool,
     /// It was opened by a string of several statements and stays on that node.
     pub(crate) pinned: Option<NodeId>,
+    /// The proxy itself refused a statement of it: as after any error, only its end is accepted.
+    pub(crate) refused: bool,
+    /// It called `set_config`: only the primary knows what it set.
+    pub(crate) tied_to_primary: bool,
 }
 
 impl Open {
@@ -39,6 +43,8 @@ impl Open {
             journal: Journal::default(),
             wrote: false,
             pinned: None,
+            refused: false,
+            tied_to_primary: false,
         }
     }
 
@@ -87,6 +93,11 @@ impl Transaction {
             Self::Open(open) => Some(open),
             Self::None => None,
         }
+    }
+
+    /// Whether the proxy refused a statement of it.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.open().is_some_and(|open| open.refused)
     }
 
     /// Whether the session is outside a transaction.

@@ -80,6 +80,7 @@ pub(crate) struct Worker {
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
     settings: RefCell<Arc<Settings>>,
     random: Cell<u64>,
+    epoch: Cell<u64>,
 }
 
 impl Worker {
@@ -96,6 +97,7 @@ impl Worker {
             verifiers: RefCell::default(),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
             random: Cell::new(seed),
+            epoch: Cell::new(snapshot.topology.epoch),
             subscription: RefCell::new(subscription),
             shared,
         }
@@ -163,6 +165,10 @@ impl Worker {
             self.settings.replace(Arc::clone(&snapshot.settings));
             self.pools.configure(&snapshot.settings.pool);
             self.verifiers.borrow_mut().clear();
+            self.welcomes.borrow_mut().clear();
+        }
+        if self.epoch.replace(snapshot.topology.epoch) != snapshot.topology.epoch {
+            // Another server may report other parameters, for instance after an upgrade.
             self.welcomes.borrow_mut().clear();
         }
         for node in snapshot.topology.nodes.iter().filter(|n| !n.is_usable()) {

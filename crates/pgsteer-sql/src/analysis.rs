@@ -114,6 +114,11 @@ pub enum Effect {
         /// The statement as it was written, to be run on another server.
         text: Box<str>,
     },
+    /// `set_config()`, whose values may be known to the server only.
+    SetByFunction {
+        /// Until the end of the transaction only, as far as the text tells.
+        local: bool,
+    },
     /// RESET ALL.
     ResetAll,
     /// DISCARD ALL.
@@ -174,6 +179,7 @@ pub(crate) mod bits {
     pub(crate) const LEADING_COMMENT: u64 = 1 << 15;
     pub(crate) const NOT_LIKE_A_READ: u64 = 1 << 16;
     pub(crate) const TEXT_WITHHELD: u64 = 1 << 19;
+    pub(crate) const SAVEPOINT: u64 = 1 << 20;
 }
 
 impl Analysis {

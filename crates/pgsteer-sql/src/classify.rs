@@ -4,13 +4,16 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RawStmt};
 
 use crate::analysis::{Analysis, Class, Console, bits};
-use crate::{effects, tokens};
+use crate::{Effect, effects, tokens};
 
 /// Analyses a text that is not too long.
 pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     let mut analysis = Analysis::opaque(fingerprint);
     analysis.traits |= text_bits(text);
-    let (Ok(parsed), Some(found)) = (pg_query::parse(text, 0), tokens::scan(text)) else {
+    let Ok(parsed) = pg_query::parse(text, 0) else {
+        return analysis;
+    };
+    let Some(found) = tokens::scan(text) else {
         return analysis;
     };
     let statements = &parsed.protobuf.stmts;
@@ -29,10 +32,13 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
             effects::collect(node, own_text(text, statement), &mut analysis.effects);
         }
     }
+    if let Some(local) = found.set_config {
+        analysis.effects.push(Effect::SetByFunction { local });
+    }
     if found.session_lock {
         analysis
             .effects
-            .push(crate::Effect::Pin(crate::PinReason::AdvisoryLock));
+            .push(Effect::Pin(crate::PinReason::AdvisoryLock));
     }
     let reads = statements.len() == 1 && reads(first);
     // Outside queries the class says it all, and a parenthesis is no sign of a function.
@@ -47,6 +53,22 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     }
     if statements.len() > 1 {
         analysis.traits |= bits::SEVERAL | bits::WRITES;
+    }
+    let savepoint = |e: &Effect| {
+        matches!(
+            e,
+            Effect::Savepoint(_) | Effect::Release(_) | Effect::RollbackTo(_)
+        )
+    };
+    if analysis.effects.first().is_some_and(savepoint) {
+        analysis.traits |= bits::SAVEPOINT;
+    }
+    if analysis.class == Class::Transaction && analysis.effects.is_empty() {
+        // COMMIT PREPARED and ROLLBACK PREPARED.
+        analysis.traits |= bits::WRITES;
+    }
+    if analysis.effects.contains(&Effect::PrepareTransaction) {
+        analysis.traits |= bits::WRITES;
     }
     if found.parameter_count > 0 {
         analysis.traits |= bits::PARAMETERS;

@@ -86,7 +86,7 @@ impl Normalizer<'_> {
 
     fn space(&mut self) {
         self.at += 1;
-        if !matches!(self.out.last(), None | Some(b' ' | b',')) {
+        if !matches!(self.out.last(), Some(b' ' | b',')) {
             self.out.push(b' ');
         }
     }
@@ -177,7 +177,7 @@ impl Normalizer<'_> {
     }
 
     fn line_comment(&mut self) {
-        while !matches!(self.peek(0), 0 | b'\n') {
+        while !matches!(self.peek(0), 0 | b'\n' | b'\r') {
             self.at += 1;
         }
         self.space();
@@ -234,6 +234,8 @@ mod tests {
                 "SELECT \"a 1\" -- x\n FROM t /* 'c /* d */ */ WHERE a IN (1, 2, 3);",
                 "SELECT \"a 1\" FROM t WHERE a IN (?)",
             ),
+            // Whether a text starts with a blank is part of its analysis.
+            ("\n SELECT 1", " SELECT ?"),
             ("SET x = 1", "SET x = 1"),
             ("SELECT 1; SET x = 2", "SELECT 1; SET x = 2"),
             ("SELECT E'a\\'b'", "SELECT E'a\\'b'"),

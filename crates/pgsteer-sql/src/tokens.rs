@@ -17,6 +17,8 @@ pub(crate) struct Findings {
     pub(crate) names: Vec<Box<str>>,
     /// Calls a function that takes an advisory lock for the session.
     pub(crate) session_lock: bool,
+    /// Calls `set_config`; `Some(true)` if every call says that it is for the transaction only.
+    pub(crate) set_config: Option<bool>,
     /// Highest `$n`.
     pub(crate) parameter_count: u16,
 }
@@ -39,6 +41,30 @@ const NOT_FUNCTIONS: &[&str] = &[
 struct Scan<'a> {
     text: &'a str,
     tokens: &'a [ScanToken],
+    partners: Vec<Option<usize>>,
+}
+
+/// For each parenthesis the place of its other half.
+fn partners(tokens: &[ScanToken]) -> Vec<Option<usize>> {
+    let mut partners = vec![None; tokens.len()];
+    let mut open = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        match token.token() {
+            Token::Ascii40 => open.push(index),
+            Token::Ascii41 => {
+                if let Some(start) = open.pop() {
+                    if let Some(place) = partners.get_mut(start) {
+                        *place = Some(index);
+                    }
+                    if let Some(place) = partners.get_mut(index) {
+                        *place = Some(start);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    partners
 }
 
 impl<'a> Scan<'a> {
@@ -61,7 +87,7 @@ impl<'a> Scan<'a> {
         let word = self.word(index);
         match word.strip_prefix('"').and_then(|w| w.strip_suffix('"')) {
             Some(quoted) => quoted.replace("\"\"", "\""),
-            None => word.to_lowercase(),
+            None => word.to_ascii_lowercase(),
         }
     }
 
@@ -69,40 +95,70 @@ impl<'a> Scan<'a> {
         index.checked_sub(1).and_then(|i| self.kind(i))
     }
 
-    /// Whether the parenthesis that opens at `index` belongs to a WITH query's column list.
-    fn is_column_list_of_with(&self, index: usize) -> bool {
-        let mut depth = 0_usize;
-        for at in index..self.tokens.len() {
-            match self.kind(at) {
-                Some(Token::Ascii40) => depth += 1,
-                Some(Token::Ascii41) => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth == 0 {
-                return self.kind(at + 1) == Some(Token::As)
-                    && matches!(
-                        self.kind(at + 2),
-                        Some(Token::Ascii40 | Token::Materialized | Token::Not)
-                    );
-            }
+    /// The other parenthesis of the pair.
+    fn partner(&self, index: usize) -> Option<usize> {
+        self.partners.get(index).copied().flatten()
+    }
+
+    /// Whether the word at `index` names a WITH query that has a column list.
+    fn is_with_query(&self, index: usize) -> bool {
+        let listed = matches!(
+            self.before(index),
+            Some(Token::With | Token::Recursive | Token::Ascii44)
+        );
+        let Some(close) = self.partner(index + 1).filter(|_| listed) else {
+            return false;
+        };
+        let mut at = close + 1;
+        if self.kind(at) != Some(Token::As) {
+            return false;
         }
-        false
+        at += 1;
+        while matches!(self.kind(at), Some(Token::Materialized | Token::Not)) {
+            at += 1;
+        }
+        // A column definition list would begin with a name.
+        self.kind(at) == Some(Token::Ascii40)
+            && matches!(
+                self.kind(at + 1),
+                Some(Token::Select | Token::With | Token::Values | Token::Table | Token::Ascii40)
+            )
+    }
+
+    /// Whether the word at `index` is an alias with a column list behind a parenthesis, as in
+    /// `(VALUES (1)) v(a)`; behind DISTINCT ON (...) and OPERATOR(...) it is not.
+    fn is_alias(&self, index: usize) -> bool {
+        let close = index
+            .checked_sub(1)
+            .filter(|at| self.kind(*at) == Some(Token::Ascii41));
+        let open = close.and_then(|close| self.partner(close));
+        open.is_some_and(|open| !matches!(self.before(open), Some(Token::On | Token::Operator)))
+    }
+
+    /// Whether the last argument of the call whose parenthesis opens at `index` is `true`.
+    fn last_argument_is_true(&self, index: usize) -> bool {
+        self.partner(index).is_some_and(|close| {
+            self.before(close) == Some(Token::TrueP)
+                && self.before(close.saturating_sub(1)) == Some(Token::Ascii44)
+        })
     }
 
     fn call(&self, index: usize, found: &mut Findings) {
         let name = self.name(index);
-        let after_type_or_alias = matches!(
-            self.before(index),
-            Some(Token::Typecast | Token::As | Token::Ascii41)
-        );
-        let not_a_function = after_type_or_alias
+        let dotted = self.before(index) == Some(Token::Ascii46);
+        let not_a_function = matches!(self.before(index), Some(Token::Typecast | Token::As))
             || NOT_FUNCTIONS.contains(&name.as_str())
-            || self.is_column_list_of_with(index + 1);
-        if not_a_function {
+            || self.is_alias(index)
+            || self.is_with_query(index);
+        if not_a_function && !dotted {
             return;
         }
-        let qualified = self.before(index) == Some(Token::Ascii46) && index >= 2;
+        let qualified = dotted && index >= 2;
         let schema = qualified.then(|| self.name(index - 2));
+        if name == "set_config" {
+            let local = self.last_argument_is_true(index + 1);
+            found.set_config = Some(found.set_config.unwrap_or(true) && local);
+        }
         found.session_lock |= functions::takes_session_lock(&name);
         found.traits |= match functions::volatility(schema.as_deref(), &name) {
             Volatility::Stable => 0,
@@ -145,6 +201,18 @@ impl<'a> Scan<'a> {
             }
             _ => {}
         }
+        // After a dot every word is a name: app.check(1).
+        let qualified = self.before(index) == Some(Token::Ascii46);
+        // Words such as LEFT are functions as well as keywords.
+        let may_be_both = token.keyword_kind() == KeywordKind::TypeFuncNameKeyword
+            && !matches!(
+                kind,
+                Some(Token::Join | Token::Like | Token::Ilike | Token::Overlaps)
+            );
+        let calls_keyword = reserved && (qualified || may_be_both);
+        if calls_keyword && self.kind(index + 1) == Some(Token::Ascii40) {
+            self.call(index, found);
+        }
         if is_name && !reserved {
             let name = self.name(index);
             let next = self.kind(index + 1);
@@ -170,6 +238,7 @@ pub(crate) fn scan(text: &str) -> Option<Findings> {
     let scan = Scan {
         text,
         tokens: &tokens,
+        partners: partners(&tokens),
     };
     let mut found = Findings::default();
     for (index, token) in tokens.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! The configuration, with the names and defaults of Pgpool-II.
 
-use serde_json::Value;
+use pgsteer_plugin_sdk::json::{self, Json};
 
 /// What the operator can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,21 +52,14 @@ impl Parameters {
     /// # Errors
     /// A sentence with the key, its value and what is allowed.
     pub fn from_json(json: &str) -> Result<Self, String> {
-        let value = serde_json::from_str(json)
-            .map_err(|error| format!("the configuration is not valid JSON: {error}"))?;
-        let Value::Object(object) = value else {
-            return Err(format!(
-                "the configuration must be a JSON object, got {value}"
-            ));
-        };
         let mut parameters = Self::default();
-        for (key, value) in &object {
-            parameters.set(key, value)?;
+        for (key, value) in json::object(json)? {
+            parameters.set(&key, &value)?;
         }
         Ok(parameters)
     }
 
-    fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
+    fn set(&mut self, key: &str, value: &Json) -> Result<(), String> {
         match key {
             "load_balance_mode" => self.load_balance_mode = switch(key, value)?,
             "statement_level_load_balance" => {
@@ -83,15 +76,15 @@ impl Parameters {
     }
 }
 
-fn switch(key: &str, value: &Value) -> Result<bool, String> {
+fn switch(key: &str, value: &Json) -> Result<bool, String> {
     match value {
-        Value::Bool(on) => Ok(*on),
+        Json::Bool(on) => Ok(*on),
         _ => Err(format!("{key} = {value}: allowed are true and false")),
     }
 }
 
-fn disable_on_write(key: &str, value: &Value) -> Result<DisableOnWrite, String> {
-    match value.as_str() {
+fn disable_on_write(key: &str, value: &Json) -> Result<DisableOnWrite, String> {
+    match value.as_text() {
         Some("off") => Ok(DisableOnWrite::Off),
         Some("transaction") => Ok(DisableOnWrite::Transaction),
         Some("trans_transaction") => Ok(DisableOnWrite::TransTransaction),

@@ -44,6 +44,8 @@ pub mod traits {
     pub const EXTENDED: u64 = 1 << 18;
     /// Text withheld, it is too long.
     pub const TEXT_WITHHELD: u64 = 1 << 19;
+    /// SAVEPOINT, RELEASE or ROLLBACK TO.
+    pub const SAVEPOINT: u64 = 1 << 20;
 }
 
 /// A session, as known when it was authenticated.

@@ -60,7 +60,10 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
         });
         flow.expect(Request::Bind);
         flow.expect(Request::Describe);
-        flow.expect(Request::Execute(None));
+        flow.expect(Request::Execute {
+            analysis: None,
+            copies: false,
+        });
         flow.expect(Request::Sync);
         let seen = forwarded(&mut flow, &bytes, cut).unwrap();
         assert_eq!(seen, frames(&all[2..]), "cut at {cut}");
@@ -77,7 +80,10 @@ fn an_error_sweeps_the_queue_up_to_sync() {
         id: 7,
     });
     flow.expect(Request::Bind);
-    flow.expect(Request::Execute(None));
+    flow.expect(Request::Execute {
+        analysis: None,
+        copies: false,
+    });
     flow.expect(Request::Sync);
     let error = frames(&[(b'E', b"SERROR\0C42601\0Mx\0\0"), (b'Z', b"E")]);
     assert_eq!(forwarded(&mut flow, &error, 9).unwrap(), error);

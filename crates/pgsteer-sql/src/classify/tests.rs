@@ -119,6 +119,12 @@ fn classes_and_traits() {
         ("LISTEN x", Class::Notify, WRITES),
         ("PREPARE p AS SELECT 10", Class::Prepare, READS),
         ("EXECUTE p", Class::Execute, WRITES),
+        (
+            "SELECT app.check(1)",
+            Class::Select,
+            READS | UNKNOWN_FUNCTION,
+        ),
+        ("COMMIT PREPARED 'x'", Class::Transaction, WRITES),
         ("SELECT 1; SELECT 2", Class::Select, SEVERAL | WRITES),
         ("SELEC 1", Class::Unknown, WRITES),
         (";", Class::Empty, READS),
@@ -161,10 +167,7 @@ fn effects() {
     };
     for (text, effect) in [
         ("BEGIN;", begin(mode(None, None), "BEGIN")),
-        (
-            "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
-            Effect::Begin(serializable),
-        ),
+        (SERIALIZABLE, begin(serializable, SERIALIZABLE)),
         (
             " SET TRANSACTION ISOLATION LEVEL REPEATABLE READ ;",
             set_transaction(
@@ -190,6 +193,14 @@ fn effects() {
             set("timezone", false, "SET TIME ZONE 'UTC'"),
         ),
         ("SET ROLE x", set("role", false, "SET ROLE x")),
+        (
+            "SELECT set_config('a', $1, true)",
+            Effect::SetByFunction { local: true },
+        ),
+        (
+            "SELECT set_config('a', 'b', false)",
+            Effect::SetByFunction { local: false },
+        ),
         ("RESET ALL", Effect::ResetAll),
         ("DISCARD ALL", Effect::DiscardAll),
     ] {

@@ -1,0 +1,121 @@
+//! The embedded default router, loaded as the proxy loads it.
+
+use std::time::{Duration, SystemTime};
+
+use pgsteer_core::policy::{
+    LoadError, LoadedPlugin, PluginLoader as _, PluginSource, Reuse, Route, SessionFacts, Spread,
+    StatementFacts, traits,
+};
+use pgsteer_core::settings::{OnFailure, PluginLimits};
+use pgsteer_core::topology::Health;
+use pgsteer_core::{Node, NodeId, Role, Topology};
+use pgsteer_plugin_host::WasmLoader;
+use pgsteer_proxy::embedded::DEFAULT_ROUTER;
+
+fn load(config: &str) -> Result<LoadedPlugin, LoadError> {
+    let limits = PluginLimits {
+        decision_timeout: Duration::from_millis(20),
+        configure_timeout: Duration::from_secs(1),
+        memory_bytes_max: 16 << 20,
+        file_bytes_max: 4 << 20,
+        on_failure: OnFailure::Skip,
+    };
+    let source = PluginSource {
+        name: "pgpool-router".to_owned(),
+        bytes: DEFAULT_ROUTER.into(),
+        sha256: String::new(),
+        config: config.to_owned(),
+        limits,
+    };
+    WasmLoader::new()
+        .expect("the engine can be set up")
+        .load(&source, 2, &topology())
+}
+
+fn topology() -> Topology {
+    let node = |id, role| Node {
+        id: NodeId(id),
+        host: "127.0.0.1".into(),
+        port: 5432,
+        weight: f64::from(id),
+        role,
+        health: Health::Up,
+        last_probe_ok: true,
+        lag_bytes: None,
+        replication_state: String::new(),
+        replication_sync_state: String::new(),
+        changed_at: SystemTime::UNIX_EPOCH,
+    };
+    Topology {
+        epoch: 1,
+        nodes: vec![node(0, Role::Primary), node(1, Role::Replica)],
+    }
+}
+
+fn statement(class: u16, traits: u64) -> StatementFacts<'static> {
+    StatementFacts {
+        fingerprint: 1,
+        class,
+        traits,
+        session_class: 0,
+        balance_node: None,
+        transaction_marks: 0,
+        session_marks: 0,
+        parameter_count: 0,
+        sql: "",
+    }
+}
+
+#[test]
+fn balances_reads_and_sends_writes_to_the_primary() {
+    let mut loaded = load("{}").expect("the default router loads");
+    assert_eq!(
+        (&*loaded.name, loaded.deterministic),
+        ("pgpool-router", true)
+    );
+    assert!(!loaded.reads_sql);
+    assert_eq!(loaded.instances.len(), 2);
+    let router = &mut loaded.instances[1];
+
+    let session = SessionFacts {
+        user: "alice",
+        database: "shop",
+        application_name: "",
+        client_address: "",
+    };
+    let opening = router.open(&session).expect("an opening");
+    let weights: Vec<_> = opening
+        .candidates
+        .iter()
+        .map(|c| (c.node.0, c.weight))
+        .collect();
+    assert_eq!(weights, [(0, 0.0), (1, 1.0)]);
+
+    let read = router
+        .decide(&statement(1, traits::READS))
+        .expect("an answer");
+    assert_eq!(
+        (read.route, read.reuse),
+        (Route::Balanced(Spread::Session), Reuse::Statement)
+    );
+    let write = statement(2, traits::WRITES | traits::IN_TRANSACTION);
+    let write = router.decide(&write).expect("an answer");
+    assert_eq!((write.route, write.marks.transaction), (Route::Primary, 1));
+    let marked = StatementFacts {
+        transaction_marks: 1,
+        ..statement(1, traits::READS | traits::IN_TRANSACTION)
+    };
+    assert_eq!(
+        router.decide(&marked).map(|d| d.route).ok(),
+        Some(Route::Primary)
+    );
+}
+
+#[test]
+fn bad_configuration_is_refused_with_its_key() {
+    let error = load(r#"{"load_balance_mod": true}"#)
+        .err()
+        .expect("an unknown key");
+    assert_eq!(error.stage, "configure");
+    assert!(error.reason.contains("load_balance_mod"), "{error}");
+}

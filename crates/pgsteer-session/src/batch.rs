@@ -1,0 +1,303 @@
+//! The messages between two Syncs: which nodes they went to, and how they end.
+
+use bytes::BytesMut;
+use pgsteer_core::NodeId;
+use pgsteer_core::policy::traits;
+use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_wire::backend::TransactionStatus;
+use pgsteer_wire::frontend::{self, tag};
+use pgsteer_wire::{ErrorReply, HEADER_LEN, Severity, encode};
+
+use crate::end::{End, server_lost, with_severity};
+use crate::flow::Request;
+use crate::relay::{Stop, Until};
+use crate::session::{LegError, Portal, Prepared, Session};
+use crate::steering::Placement;
+
+/// What has happened since the last Sync.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// The node that answers now; none: the proxy itself, or nobody yet.
+    pub(crate) active: Option<NodeId>,
+    /// Nodes that were sent something and not Sync.
+    touched: Vec<NodeId>,
+    /// Something failed: everything up to Sync is thrown away.
+    pub(crate) failed: bool,
+    /// The proxy failed it: its servers must be made to undo what they did.
+    abort: bool,
+    /// Where the statement that was parsed or bound last in this batch went.
+    pub(crate) parsed: Option<(u64, NodeId)>,
+    /// Marks to set if all goes well.
+    placements: Vec<Placement>,
+    /// A statement of this batch wrote, or could have: reads go where it went.
+    writes: bool,
+}
+
+impl Session {
+    /// Passes answers on until the client sends more.
+    pub(crate) async fn await_client(&mut self, batch: &mut Batch) -> Result<(), End> {
+        let busy = !self.flow.is_drained() || self.flow.up_left > 0;
+        if let Some(node) = batch.active.filter(|_| busy) {
+            let stop = self.relay(node, Until::ClientInput).await;
+            stop.map_err(|e| self.end_of(e))?;
+            self.note_progress(batch, node);
+            return Ok(());
+        }
+        self.client.flush().await?;
+        if let Some(leg) = batch.active.and_then(|node| self.held(node)) {
+            let flushed = leg.connection().channel.flush().await;
+            flushed.map_err(|_| End::Fatal(server_lost()))?;
+        }
+        match self.client.fill().await? {
+            0 => Err(End::ClientGone),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes over what the answers said.
+    fn note_progress(&mut self, batch: &mut Batch, node: NodeId) {
+        batch.failed |= self.flow.error;
+        for (analysis, rolled_back) in std::mem::take(&mut self.flow.succeeded) {
+            self.apply(&analysis, node, rolled_back);
+        }
+        if self.flow.error {
+            self.forget_lost(node);
+        }
+    }
+
+    /// Answers in the server's place, after what is due before; nothing if the batch has failed.
+    pub(crate) async fn answer(
+        &mut self,
+        batch: &mut Batch,
+        put: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), End> {
+        if self.drain(batch).await? {
+            put(&mut self.client.output);
+        }
+        Ok(())
+    }
+
+    /// A node for a statement, ready to be written to; `None` if the batch failed meanwhile.
+    pub(crate) async fn choose(
+        &mut self,
+        batch: &mut Batch,
+        analysis: &Analysis,
+        text: &[u8],
+    ) -> Result<Option<NodeId>, End> {
+        let mut avoid = Vec::new();
+        loop {
+            let placement = match self.place(analysis, Some(text), &avoid).await {
+                Ok(placement) => placement,
+                Err(reply) => return self.fail(batch, &reply).await.map(|()| None),
+            };
+            let read = analysis.is_proven_read();
+            let node = match batch.active {
+                // It must see what the batch wrote, and BEGIN concerns what came before it.
+                Some(active) if batch.writes && (read || begins(analysis)) => active,
+                _ => placement.node,
+            };
+            // What the batch changed so far must be in the books before another node is told.
+            if batch.active != Some(node) && !self.drain(batch).await? {
+                return Ok(None);
+            }
+            match self.need(node).await {
+                Ok(()) => {
+                    batch.writes |= writes(analysis);
+                    batch.placements.push(placement);
+                    return Ok(self.activate(batch, node).await?.then_some(node));
+                }
+                Err(LegError::NodeFailed(_))
+                    if avoid.is_empty() && self.transaction.is_none() && read =>
+                {
+                    avoid.push(node);
+                }
+                Err(LegError::NodeFailed(reply) | LegError::Reply(reply)) => {
+                    return self.fail(batch, &reply).await.map(|()| None);
+                }
+                Err(LegError::Ended(reply)) => return Err(End::Fatal(reply)),
+                Err(LegError::Refused(body)) => {
+                    let message = with_severity(&body, Severity::Error);
+                    return self.fail_with(batch, &message).await.map(|()| None);
+                }
+            }
+        }
+    }
+
+    /// The node for Bind or Describe of a statement; of one that does not exist, any node will
+    /// say so.
+    pub(crate) async fn choose_prepared(
+        &mut self,
+        batch: &mut Batch,
+        prepared: Option<&Prepared>,
+    ) -> Result<Option<NodeId>, End> {
+        let Some(prepared) = prepared else {
+            return self.choose(batch, &Analysis::opaque(2), b"").await;
+        };
+        if let Some((id, node)) = batch.parsed
+            && id == prepared.id
+            && batch.active == Some(node)
+        {
+            return Ok(Some(node));
+        }
+        let body = prepared.frame.get(HEADER_LEN..).unwrap_or_default();
+        let text = frontend::parse(body).map(|p| p.text).unwrap_or_default();
+        let node = self.choose(batch, &prepared.analysis, text).await?;
+        batch.parsed = node.map(|node| (prepared.id, node));
+        Ok(node)
+    }
+
+    /// The node of a portal; cursors declared in SQL live where the transaction writes.
+    pub(crate) async fn choose_portal(
+        &mut self,
+        batch: &mut Batch,
+        portal: Option<&Portal>,
+    ) -> Result<Option<NodeId>, End> {
+        match portal
+            .and_then(|p| p.node)
+            .filter(|node| self.held(*node).is_some())
+        {
+            Some(node) => Ok(self.activate(batch, node).await?.then_some(node)),
+            None => self.choose(batch, &Analysis::opaque(3), b"").await,
+        }
+    }
+
+    /// Makes a node the one that answers; `false` if the batch failed meanwhile.
+    pub(crate) async fn activate(&mut self, batch: &mut Batch, node: NodeId) -> Result<bool, End> {
+        if batch.active != Some(node) {
+            if !self.drain(batch).await? {
+                return Ok(false);
+            }
+            batch.active = Some(node);
+            self.busy = true;
+            if !batch.touched.contains(&node) {
+                batch.touched.push(node);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Awaits what is due from the node that answers now; `false` if the batch has failed.
+    pub(crate) async fn drain(&mut self, batch: &mut Batch) -> Result<bool, End> {
+        if let Some(node) = batch.active {
+            if !self.flow.is_drained() {
+                if let Some(leg) = self.held(node) {
+                    encode::frame(&mut leg.connection().channel.output, tag::FLUSH, b"");
+                }
+                let stop = self.relay(node, Until::Drained).await;
+                stop.map_err(|e| self.end_of(e))?;
+            }
+            self.note_progress(batch, node);
+        }
+        Ok(!batch.failed)
+    }
+
+    /// BEGIN is about to be answered by the proxy. Reads that came before it in the batch are over
+    /// with: each was a transaction of its own, as far as anybody can tell.
+    pub(crate) async fn close_before_begin(&mut self, batch: &mut Batch) -> Result<bool, End> {
+        if !self.drain(batch).await? {
+            return Ok(false);
+        }
+        self.end_batch(batch, true).await?;
+        (batch.active, batch.parsed) = (None, None);
+        Ok(!batch.failed)
+    }
+
+    /// Whether the proxy answers this statement itself at this place of the batch.
+    pub(crate) fn is_local_in(&self, batch: &Batch, analysis: &Analysis) -> bool {
+        // A BEGIN after a write makes that write part of the transaction: the server must see it.
+        self.is_local(analysis) && !(batch.writes && begins(analysis))
+    }
+
+    /// Fails the batch with an error of the proxy's own. What its servers did in it since the
+    /// last Sync is undone, as PostgreSQL would.
+    pub(crate) async fn fail(&mut self, batch: &mut Batch, reply: &ErrorReply) -> Result<(), End> {
+        let mut message = BytesMut::new();
+        encode::error(&mut message, reply);
+        self.fail_with(batch, &message).await
+    }
+
+    async fn fail_with(&mut self, batch: &mut Batch, message: &[u8]) -> Result<(), End> {
+        if self.drain(batch).await? {
+            (batch.failed, batch.abort) = (true, true);
+            self.refuse_transaction();
+            self.client.output.extend_from_slice(message);
+        }
+        Ok(())
+    }
+
+    /// Sends Sync wherever something was sent; the last ReadyForQuery is the client's.
+    pub(crate) async fn end_batch(&mut self, batch: &mut Batch, hidden: bool) -> Result<(), End> {
+        let last = batch.active.or(batch.touched.last().copied());
+        batch.touched.retain(|node| Some(*node) != last);
+        for node in std::mem::take(&mut batch.touched) {
+            self.drain(batch).await?;
+            // What failed on one node must not be committed on another.
+            self.sync_leg(batch, node, true, batch.failed).await?;
+        }
+        match last.filter(|node| self.legs.iter().any(|leg| leg.node == *node)) {
+            Some(node) => self.sync_leg(batch, node, hidden, batch.abort).await?,
+            None if hidden => {}
+            None => {
+                let status = self.status();
+                encode::ready(&mut self.client.output, status);
+            }
+        }
+        self.client.flush().await?;
+        self.busy = false;
+        if self.status() == TransactionStatus::Idle {
+            self.portals.clear();
+        }
+        if !batch.failed {
+            for placement in std::mem::take(&mut batch.placements) {
+                self.apply_marks(&placement);
+            }
+        }
+        Ok(())
+    }
+
+    async fn sync_leg(
+        &mut self,
+        batch: &mut Batch,
+        node: NodeId,
+        hidden: bool,
+        abort: bool,
+    ) -> Result<(), End> {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
+            return Ok(());
+        };
+        let out = &mut leg.connection().channel.output;
+        if abort {
+            // Refers to a portal that cannot exist, which makes the server skip to Sync and undo.
+            encode::frame(out, tag::EXECUTE, b"pgsteer: no such portal\0\0\0\0\0");
+            self.flow.expect_hidden(Request::Abort);
+        }
+        encode::frame(out, tag::SYNC, b"");
+        if hidden {
+            self.flow.expect_hidden(Request::Sync);
+        } else {
+            self.flow.expect(Request::Sync);
+        }
+        let stop = self
+            .relay(node, Until::Ready)
+            .await
+            .map_err(|e| self.end_of(e))?;
+        self.note_progress(batch, node);
+        if stop == Stop::Ready {
+            self.reconcile(node).await;
+        }
+        Ok(())
+    }
+}
+
+fn begins(analysis: &Analysis) -> bool {
+    matches!(analysis.sole_effect(), Some(Effect::Begin { .. }))
+}
+
+/// Whether a later read of the batch might have to see what this statement did.
+fn writes(analysis: &Analysis) -> bool {
+    let concerns_session = matches!(
+        analysis.class,
+        Class::Setting | Class::Transaction | Class::Deallocate
+    );
+    !analysis.is_proven_read() && !(concerns_session && analysis.traits & traits::WRITES == 0)
+}
