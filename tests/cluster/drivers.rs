@@ -9,8 +9,12 @@ use anyhow::{Context, Result, ensure};
 use crate::support::{Options, cluster, database, runtime};
 
 /// Where the drivers are not installed already, these versions are.
-const PINNED: [&str; 4] =
-    ["psycopg[binary]==3.3.9", "psycopg2-binary==2.9.13", "asyncpg==0.32.0", "pg8000==1.31.6"];
+const PINNED: [&str; 4] = [
+    "psycopg[binary]==3.3.9",
+    "psycopg2-binary==2.9.13",
+    "asyncpg==0.32.0",
+    "pg8000==1.31.6",
+];
 
 #[track_caller]
 fn check(driver: &str) -> Result<()> {
@@ -21,7 +25,10 @@ fn check(driver: &str) -> Result<()> {
         ..Options::weights([0, 1, 1])
     };
     let proxy = proxy.start();
-    for (name, port) in [("direct", cluster().primary().port()), ("proxy", proxy.port())] {
+    for (name, port) in [
+        ("direct", cluster().primary().port()),
+        ("proxy", proxy.port()),
+    ] {
         let database_name = format!("{driver}_{name}");
         // No read of the scripts may be stale.
         let setup =
@@ -29,9 +36,17 @@ fn check(driver: &str) -> Result<()> {
         drop(runtime().block_on(database(&database_name, &setup))?);
         let mut command = Command::new("timeout");
         // A script that hangs shows where.
-        command.args(["-s", "ABRT", "60"]).arg(&python).args(["-X", "faulthandler"]).arg(&script);
+        command
+            .args(["-s", "ABRT", "60"])
+            .arg(&python)
+            .args(["-X", "faulthandler"])
+            .arg(&script);
         let output = command.arg(port.to_string()).arg(&database_name).output()?;
-        ensure!(output.status.success(), "{driver}, {name}: {}", said(&output));
+        ensure!(
+            output.status.success(),
+            "{driver}, {name}: {}",
+            said(&output)
+        );
     }
     Ok(())
 }
@@ -50,7 +65,11 @@ fn python() -> Result<PathBuf> {
         return Ok(python.clone());
     }
     let system = PathBuf::from("python3");
-    let python = if has_drivers(&system) { system } else { virtual_environment()? };
+    let python = if has_drivers(&system) {
+        system
+    } else {
+        virtual_environment()?
+    };
     *known = Some(python.clone());
     Ok(python)
 }
@@ -69,10 +88,17 @@ fn virtual_environment() -> Result<PathBuf> {
     }
     let advice = "the tests of drivers need python3 with venv and pip (Debian: python3-venv), or \
                   the Python packages psycopg, psycopg2, asyncpg and pg8000";
-    let made = Command::new("python3").args(["-m", "venv"]).arg(&dir).output().context(advice)?;
+    let made = Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(&dir)
+        .output()
+        .context(advice)?;
     ensure!(made.status.success(), "{advice}: {}", said(&made));
     let mut pip = Command::new(&python);
-    let installed = pip.args(["-m", "pip", "install", "--quiet"]).args(PINNED).output()?;
+    let installed = pip
+        .args(["-m", "pip", "install", "--quiet"])
+        .args(PINNED)
+        .output()?;
     ensure!(installed.status.success(), "{advice}: {}", said(&installed));
     Ok(python)
 }

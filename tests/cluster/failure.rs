@@ -82,7 +82,9 @@ fn a_replica_is_killed_under_load_and_comes_back() -> Result<()> {
         stop.store(true, Ordering::Relaxed);
         outcome.expect("the servers do as they are told");
         for thread in load {
-            thread.join().expect("no error in a session at another node");
+            thread
+                .join()
+                .expect("no error in a session at another node");
         }
     });
 
@@ -103,7 +105,10 @@ fn a_replica_is_killed_under_load_and_comes_back() -> Result<()> {
     let mut wire = Wire::connect(proxy.port(), "postgres");
     let frames = wire.query("SHOW pool_nodes");
     let rows: Vec<_> = frames.iter().filter(|frame| frame.tag == b'D').collect();
-    let status: Vec<String> = rows.iter().map(|row| row.values()[3].clone().unwrap()).collect();
+    let status: Vec<String> = rows
+        .iter()
+        .map(|row| row.values()[3].clone().unwrap())
+        .collect();
     assert_eq!(status, ["up", "down", "up"]);
 
     runtime.block_on(async {
@@ -150,7 +155,10 @@ fn a_transaction_on_a_dead_replica_fails_and_the_session_goes_on() -> Result<()>
     };
     assert!(answered);
     let (state, _) = error_of(&frames).expect("the transaction is lost");
-    assert!(["08006", "57P01", "57P02", "25P02"].contains(&&*state), "{state}");
+    assert!(
+        ["08006", "57P01", "57P02", "25P02"].contains(&&*state),
+        "{state}"
+    );
     Ok(())
 }
 

@@ -3,6 +3,12 @@
 //! Most tests share one cluster and have a database of their own in it; tests that stop servers
 //! have a cluster of their own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy takes the helpers of tests for production code"
+)]
+
 mod support;
 
 mod auth;

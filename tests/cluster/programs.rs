@@ -56,7 +56,10 @@ const KINDS: &[(u64, &str)] = &[
     (2, "INSERT INTO p VALUES ({id} + 100, 2) RETURNING id"),
     (4, "UPDATE p SET v = v + 1 WHERE id = {id}"),
     (2, "DELETE FROM p WHERE id = {id}"),
-    (2, "WITH d AS (DELETE FROM p WHERE id = {id} RETURNING v) SELECT * FROM d"),
+    (
+        2,
+        "WITH d AS (DELETE FROM p WHERE id = {id} RETURNING v) SELECT * FROM d",
+    ),
     (7, "BEGIN"),
     (1, "BEGIN READ ONLY"),
     (1, "BEGIN ISOLATION LEVEL REPEATABLE READ"),
@@ -119,7 +122,10 @@ fn essence(frame: &Frame) -> Option<String> {
 fn run(port: u16, program: &[Round]) -> Vec<String> {
     let mut admin = Wire::connect(cluster().primary().port(), "programs");
     let reset = admin.query(RESET);
-    assert!(reset.iter().all(|frame| frame.tag != b'E'), "the table can be reset");
+    assert!(
+        reset.iter().all(|frame| frame.tag != b'E'),
+        "the table can be reset"
+    );
     let mut wire = Wire::connect(port, "programs");
     let mut rounds = Vec::new();
     for round in program {
@@ -173,8 +179,17 @@ fn random_programs_do_the_same_through_the_proxy() -> Result<()> {
             ));
         }
     }
-    let shown = failures.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
-    assert!(failures.is_empty(), "{} programs differ:\n{shown}", failures.len());
+    let shown = failures
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(
+        failures.is_empty(),
+        "{} programs differ:\n{shown}",
+        failures.len()
+    );
     Ok(())
 }
 

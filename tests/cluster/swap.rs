@@ -68,8 +68,12 @@ fn a_component_is_replaced_fifty_times_under_load() -> Result<()> {
         drop(database("swap", "").await?);
         let proxy = Options::default().start();
         let conninfo = proxy.conninfo("swap");
-        pgbench(&conninfo, &["-i", "-q", "-s", "4"]).await?.success()?;
-        crate::support::cluster().wait_until_caught_up(DEADLINE).await?;
+        pgbench(&conninfo, &["-i", "-q", "-s", "4"])
+            .await?
+            .success()?;
+        crate::support::cluster()
+            .wait_until_caught_up(DEADLINE)
+            .await?;
         let done = AtomicBool::new(false);
         let swapped = async {
             let swapped = swap(&proxy, 50).await;
@@ -90,7 +94,12 @@ fn a_component_is_replaced_fifty_times_under_load() -> Result<()> {
         loaded?;
         for report in proxy.subscription().get().plugin_reports.iter() {
             let failures = |p: &Arc<Plugin>| p.sum(|counters| counters.failures.get());
-            assert_eq!(report.plugin.as_ref().map_or(0, failures), 0, "{}", report.file_name);
+            assert_eq!(
+                report.plugin.as_ref().map_or(0, failures),
+                0,
+                "{}",
+                report.file_name
+            );
         }
         Ok(())
     })
@@ -128,7 +137,11 @@ fn a_plugin_changes_where_reads_of_running_sessions_go() -> Result<()> {
     let primary = crate::support::cluster().primary().port().to_string();
     let mut wire = Wire::connect(proxy.port(), "postgres");
     assert_ne!(wire.value("SELECT inet_server_port()"), primary);
-    drop_in(proxy.plugins(), "10-primary-only", &component("primary-only")?)?;
+    drop_in(
+        proxy.plugins(),
+        "10-primary-only",
+        &component("primary-only")?,
+    )?;
     let subscription = proxy.subscription();
     let live = |r: &PluginReport| is_live(r, "10-primary-only", "primary-only");
     runtime().block_on(wait_for_report(&subscription, "the plugin", live))?;
@@ -148,13 +161,22 @@ fn a_broken_file_is_refused_with_a_reason_and_the_old_plugin_stays() -> Result<(
     runtime().block_on(wait_for_report(&subscription, "the good plugin", live))?;
 
     let halves = good.len() / 2;
-    let loops = Guest { configure: LOOP.to_owned(), ..Guest::default() };
-    let traps = Guest { self_test: "unreachable".to_owned(), ..Guest::default() };
+    let loops = Guest {
+        configure: LOOP.to_owned(),
+        ..Guest::default()
+    };
+    let traps = Guest {
+        self_test: "unreachable".to_owned(),
+        ..Guest::default()
+    };
     for (what, bytes) in [
         ("random bytes", vec![0x5a; 5000]),
         ("nothing", Vec::new()),
         ("half a component", good[..halves].to_vec()),
-        ("a component that never ends its configuration", loops.build()),
+        (
+            "a component that never ends its configuration",
+            loops.build(),
+        ),
         ("a component that fails its own test", traps.build()),
         ("a file that is too large", vec![0; 5 << 20]),
     ] {
@@ -198,14 +220,21 @@ fn hostile_plugins_are_skipped() -> Result<()> {
         ("traps", "unreachable"),
         ("grows its memory", grow),
         ("answers with a wild pointer", "i32.const 0x7ffffff0 return"),
-        ("answers with an unknown route", "i32.const 256 i32.const 17 i32.store8"),
+        (
+            "answers with an unknown route",
+            "i32.const 256 i32.const 17 i32.store8",
+        ),
         (
             "answers with a node that is not there",
             "i32.const 256 i32.const 3 i32.store8 i32.const 260 i32.const 7 i32.store",
         ),
     ] {
         let proxy = Options::weights([0, 1, 1]).start();
-        drop_in(proxy.plugins(), "10-hostile", &Guest::bad_in_service(body).build())?;
+        drop_in(
+            proxy.plugins(),
+            "10-hostile",
+            &Guest::bad_in_service(body).build(),
+        )?;
         let subscription = proxy.subscription();
         let live = |r: &PluginReport| is_live(r, "10-hostile", "hostile");
         runtime().block_on(wait_for_report(&subscription, what, live))?;
@@ -243,7 +272,10 @@ fn with_reject_a_failing_plugin_refuses_statements() -> Result<()> {
     runtime().block_on(wait_for_report(&subscription, "the plugin", live))?;
     let mut wire = Wire::connect(proxy.port(), "postgres");
     let frames = wire.query("SELECT 1");
-    let error = frames.iter().find(|frame| frame.tag == b'E').map(|f| f.error().0);
+    let error = frames
+        .iter()
+        .find(|frame| frame.tag == b'E')
+        .map(|f| f.error().0);
     assert_eq!(error.as_deref(), Some("58000"));
     Ok(())
 }

@@ -70,7 +70,8 @@ impl Guest {
     /// that a new plugin is asked.
     #[must_use]
     pub fn bad_in_service(body: &str) -> Self {
-        let real = "local.get 0 i64.const 48 i64.shr_u i64.const 1 i64.sub i64.const 65534 i64.lt_u";
+        let real =
+            "local.get 0 i64.const 48 i64.shr_u i64.const 1 i64.sub i64.const 65534 i64.lt_u";
         Self {
             decide: format!("{real} (if (then {body})) i32.const 256"),
             ..Self::default()

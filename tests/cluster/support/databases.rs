@@ -20,7 +20,7 @@ pub(crate) async fn database(name: &str, setup: &str) -> Result<Client> {
 }
 
 /// All that a node has logged.
-pub(crate) fn log_of(cluster: &Cluster, node: &Node) -> String {
+fn log_of(cluster: &Cluster, node: &Node) -> String {
     let path = cluster.root().join(format!("{}.log", node.name()));
     let bytes = std::fs::read(path).expect("the node has a log");
     String::from_utf8_lossy(&bytes).into_owned()

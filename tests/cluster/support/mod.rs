@@ -7,8 +7,8 @@ mod wire;
 
 use std::time::Duration;
 
-pub(crate) use databases::{database, log_of, marked_nodes};
-pub(crate) use proxy::{Options, Running, connect};
+pub(crate) use databases::{database, marked_nodes};
+pub(crate) use proxy::{Options, Running};
 pub(crate) use site::{cluster, runtime};
 pub(crate) use wire::{Frame, Login, Wire, msg, shown};
 

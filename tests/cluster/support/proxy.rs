@@ -182,7 +182,7 @@ impl Drop for Running {
 }
 
 /// Connects with a connection string of tokio-postgres.
-pub(crate) async fn connect(conninfo: &str) -> Result<Client, tokio_postgres::Error> {
+async fn connect(conninfo: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(conninfo, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
