@@ -10,6 +10,7 @@ use pgsteer_wire::{ErrorReply, HEADER_LEN, Severity, encode};
 
 use crate::end::{End, server_lost, with_severity};
 use crate::flow::Request;
+use crate::journal::Settings;
 use crate::relay::{Stop, Until};
 use crate::session::{LegError, Portal, Prepared, Session};
 use crate::steering::Placement;
@@ -31,6 +32,8 @@ pub(crate) struct Batch {
     placements: Vec<Placement>,
     /// A statement of this batch wrote, or could have: reads go where it went.
     writes: bool,
+    /// Parameters as they were before the batch changed them outside a transaction.
+    settings_before: Option<Settings>,
 }
 
 impl Session {
@@ -58,6 +61,11 @@ impl Session {
     fn note_progress(&mut self, batch: &mut Batch, node: NodeId) {
         batch.failed |= self.flow.error;
         for (analysis, rolled_back) in std::mem::take(&mut self.flow.succeeded) {
+            if self.transaction.is_none() {
+                batch
+                    .settings_before
+                    .get_or_insert_with(|| self.settings.clone());
+            }
             self.apply(&analysis, node, rolled_back);
         }
         if self.flow.error {
@@ -247,6 +255,9 @@ impl Session {
         if self.status() == TransactionStatus::Idle {
             self.portals.clear();
         }
+        if let Some(before) = batch.settings_before.take().filter(|_| batch.failed) {
+            self.settings.restore(before);
+        }
         if !batch.failed {
             for placement in std::mem::take(&mut batch.placements) {
                 self.apply_marks(&placement);
@@ -299,5 +310,6 @@ fn writes(analysis: &Analysis) -> bool {
         analysis.class,
         Class::Setting | Class::Transaction | Class::Deallocate
     );
-    !analysis.is_proven_read() && !(concerns_session && analysis.traits & traits::WRITES == 0)
+    let only_session = concerns_session && analysis.traits & traits::WRITES == 0;
+    !(analysis.is_proven_read() || only_session)
 }

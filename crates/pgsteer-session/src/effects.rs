@@ -39,6 +39,13 @@ impl Session {
         for effect in &analysis.effects {
             self.apply_effect(effect, node, rolled_back);
         }
+        // Which of several statements wrote is not known: the transaction stays where they ran.
+        if analysis.statement_count > 1
+            && let Some(open) = self.transaction.open_mut()
+        {
+            open.wrote = true;
+            open.pinned = open.pinned.or(Some(node));
+        }
     }
 
     /// The marks a policy wanted set when this statement has succeeded.
@@ -64,24 +71,7 @@ impl Session {
                 }
                 self.told(node);
             }
-            Effect::Set { name, local, text } => {
-                match self.transaction.open_mut() {
-                    Some(open) => open.journal.note(effect),
-                    None if *local => {}
-                    None => self.settings.set(name, text),
-                }
-                if ISOLATION_DEFAULTS.contains(&&**name) {
-                    // Two nodes have no common snapshot, and a standby refuses serializable.
-                    self.steering.tied_to_primary = true;
-                }
-                self.told(node);
-                if text
-                    .get(..5)
-                    .is_some_and(|verb| verb.eq_ignore_ascii_case("reset"))
-                {
-                    self.set_startup(Some(name));
-                }
-            }
+            Effect::Set { name, local, text } => self.apply_set(effect, node, (name, *local, text)),
             Effect::ResetAll => {
                 match self.transaction.open_mut() {
                     Some(open) => open.journal.note(effect),
@@ -109,18 +99,7 @@ impl Session {
             Effect::Deallocate(name) => self.forget_prepared(name.as_bytes(), Some(node)),
             Effect::DeallocateAll => self.forget_all_prepared(node),
             Effect::Commit { chain: true } | Effect::Rollback { chain: true } => {
-                let mode = self
-                    .transaction
-                    .open()
-                    .map(|open| open.mode)
-                    .unwrap_or_default();
-                let begin = self
-                    .transaction
-                    .open()
-                    .map_or("BEGIN".into(), |o| o.begin.clone());
-                self.end_transaction(node, rolled_back);
-                self.transaction = Transaction::Open(Open::new(&begin, mode));
-                self.told(node);
+                self.chain_transaction(node, rolled_back);
             }
             Effect::Commit { chain: false }
             | Effect::Rollback { chain: false }
@@ -137,6 +116,42 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn apply_set(&mut self, effect: &Effect, node: NodeId, set: (&str, bool, &str)) {
+        let (name, local, text) = set;
+        match self.transaction.open_mut() {
+            Some(open) => open.journal.note(effect),
+            None if local => {}
+            None => self.settings.set(name, text),
+        }
+        if ISOLATION_DEFAULTS.contains(&name) {
+            // Two nodes have no common snapshot, and a standby refuses serializable.
+            self.steering.tied_to_primary = true;
+        }
+        self.told(node);
+        if text
+            .get(..5)
+            .is_some_and(|verb| verb.eq_ignore_ascii_case("reset"))
+        {
+            self.set_startup(Some(name));
+        }
+    }
+
+    /// AND CHAIN: the next transaction begins where the last one ended, with the same options.
+    fn chain_transaction(&mut self, node: NodeId, rolled_back: bool) {
+        let mode = self
+            .transaction
+            .open()
+            .map(|open| open.mode)
+            .unwrap_or_default();
+        let begin = self
+            .transaction
+            .open()
+            .map_or("BEGIN".into(), |o| o.begin.clone());
+        self.end_transaction(node, rolled_back);
+        self.transaction = Transaction::Open(Open::new(&begin, mode));
+        self.told(node);
     }
 
     /// A parameter was reset, or all were: to the client's mind that is the value of its startup

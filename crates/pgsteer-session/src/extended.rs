@@ -152,7 +152,9 @@ impl Session {
             Err(reply) => return self.fail(batch, &reply).await,
         };
         if needs_no_server(&analysis) && self.is_accepted_now(&analysis) {
-            return self.answer(batch, |out| encode::frame(out, b'1', b"")).await;
+            return self
+                .answer(batch, |out| encode::frame(out, b'1', b""))
+                .await;
         }
         let Some(node) = self.choose(batch, &analysis, &text).await? else {
             self.forget_prepared(&name, None);

@@ -6,7 +6,7 @@
 use pgsteer_sql::Effect;
 
 /// One parameter of the session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     name: Box<str>,
     text: Box<str>,
@@ -14,11 +14,14 @@ struct Entry {
 }
 
 /// Parameters of the session, in the order they were last set.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     entries: Vec<Entry>,
     number: u64,
 }
+
+/// Name of a note about the transaction itself.
+const MODE: &str = "transaction";
 
 /// Name of the entry that stands for RESET ALL.
 const ALL: &str = "*";
@@ -38,6 +41,11 @@ impl Settings {
             text: text.into(),
             number: self.number,
         });
+    }
+
+    /// What was set since then was undone. Numbers go on, so that nobody mixes old and new.
+    pub(crate) fn restore(&mut self, before: Self) {
+        self.entries = before.entries;
     }
 
     /// All parameters were reset; `startup` are the statements that make it look as at login.
@@ -127,7 +135,7 @@ impl Journal {
                 self.push(What::Set { name, local, text });
             }
             Effect::SetTransaction { text, .. } => {
-                let (name, text) = (Box::from("transaction"), text.clone());
+                let (name, text) = (Box::from(MODE), text.clone());
                 self.push(What::Set {
                     name,
                     local: true,
@@ -166,9 +174,14 @@ impl Journal {
         self.notes.iter().rposition(named)
     }
 
-    /// Statements a server that saw everything up to `seen` must run, as one string; empty if none.
-    pub(crate) fn missing(&self, seen: u64) -> String {
-        let new = self.notes.iter().filter(|note| note.number > seen);
+    /// Statements a server that saw everything up to `seen` must run, as one string; empty if
+    /// none. `modes`: those about the transaction itself too.
+    pub(crate) fn missing(&self, seen: u64, modes: bool) -> String {
+        let is_mode = |n: &Note| matches!(&n.what, What::Set { name, .. } if &**name == MODE);
+        let new = self
+            .notes
+            .iter()
+            .filter(|n| n.number > seen && (modes || !is_mode(n)));
         let texts: Vec<_> = new.map(|note| note.what.text()).collect();
         join(texts.iter().map(String::as_str))
     }
@@ -233,16 +246,16 @@ mod tests {
         journal.note(&set("b", false));
         journal.note(&set("c", true));
         assert_eq!(
-            journal.missing(0),
+            journal.missing(0, true),
             "SET a\n;SAVEPOINT \"s\"\n;SET b\n;SET c"
         );
         let seen_all = journal.latest();
         journal.note(&Effect::RollbackTo("s".into()));
-        assert_eq!(journal.missing(1), "SAVEPOINT \"s\"");
+        assert_eq!(journal.missing(1, true), "SAVEPOINT \"s\"");
         assert!(journal.is_known(seen_all) && !journal.is_known(1));
         journal.note(&set("d", false));
         // A server that saw four notes of which two were taken back must still be told of this.
-        assert_eq!(journal.missing(seen_all), "SET d");
+        assert_eq!(journal.missing(seen_all, true), "SET d");
         journal.note(&Effect::Release("s".into()));
         let mut settings = Settings::default();
         journal.commit(&mut settings, &[]);

@@ -72,11 +72,12 @@ impl Leg {
 
     /// Tells the server what it does not know yet: parameters, BEGIN, savepoints. Costs a round
     /// trip only if there is something to tell. Each message runs by itself, because BEGIN in one
-    /// string with parameters would make those part of the transaction.
+    /// string with parameters would make those part of the transaction. `replica`: the node is one.
     pub(crate) async fn bring_up_to_date(
         &mut self,
         settings: &Settings,
         transaction: &Transaction,
+        replica: bool,
     ) -> Result<(), PrologueError> {
         let began = self.in_transaction();
         let set = if began {
@@ -88,9 +89,10 @@ impl Leg {
         if let Transaction::Open(open) = transaction {
             if !began {
                 self.journal_seen = 0;
-                begin.push_str(&open.begin);
+                begin.push_str(open.begin_on(replica));
             }
-            let notes = open.journal.missing(self.journal_seen);
+            let modes = !(replica && open.says_read_write());
+            let notes = open.journal.missing(self.journal_seen, modes);
             if !notes.is_empty() {
                 begin.push_str(if begin.is_empty() { "" } else { "\n;" });
                 begin.push_str(&notes);

@@ -23,7 +23,8 @@ impl Session {
         match analysis.sole_effect() {
             Some(Effect::Begin { .. }) => no_leg,
             Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }) => {
-                no_leg && !self.transaction.is_none()
+                let on_server = self.transaction.open().is_some_and(|o| o.pinned.is_some());
+                no_leg && !on_server && !self.transaction.is_none()
             }
             // A statement prepared by the protocol may be on any node.
             Some(Effect::Deallocate(name)) => {
@@ -106,7 +107,17 @@ impl Session {
         }
         let out = &mut self.client.output;
         match analysis.sole_effect() {
-            Some(Effect::Begin { .. }) if !self.transaction.is_none() => {
+            Some(Effect::Begin { mode, text }) if !self.transaction.is_none() => {
+                // PostgreSQL warns, and takes the options over all the same.
+                if let Some(open) = self
+                    .transaction
+                    .open_mut()
+                    .filter(|_| mode.says_something())
+                {
+                    let (mode, text) = (*mode, text.clone());
+                    open.journal.note(&Effect::SetTransaction { mode, text });
+                    open.set_mode(mode);
+                }
                 let text = "there is already a transaction in progress";
                 let reply = ErrorReply::error(SqlState::ACTIVE_SQL_TRANSACTION, text);
                 encode::error(

@@ -25,9 +25,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: String) {
     let client = Channel::new(stream);
     let login = log_in(Rc::clone(&worker), client, address);
     // The future of a login is large and short-lived: it does not stay with the session.
-    let session = match timeout(limit, Box::pin(login)).await {
-        Ok(Some(session)) => session,
-        Ok(None) | Err(_) => return,
+    let Ok(Some(session)) = timeout(limit, Box::pin(login)).await else {
+        return;
     };
     let id = worker.next_session().0;
     worker

@@ -202,10 +202,11 @@ impl Policies {
                 .iter()
                 .position(|seat| Arc::ptr_eq(&seat.plugin, plugin));
             let mut seat = kept.map_or_else(|| Seat::new(plugin), |at| old.swap_remove(at));
-            if topology_changed && let Some(router) = &mut seat.router {
-                if let Err(error) = router.topology_changed(&self.topology) {
-                    seat.failed(self.worker, &error);
-                }
+            if topology_changed
+                && let Some(router) = &mut seat.router
+                && let Err(error) = router.topology_changed(&self.topology)
+            {
+                seat.failed(self.worker, &error);
             }
             self.seats.push(seat);
         }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use pgsteer_core::NodeId;
+use pgsteer_core::{NodeId, Role};
 use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Target};
 use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
@@ -355,7 +355,9 @@ impl Session {
             return Ok(());
         };
         let took_part = leg.in_transaction();
-        let done = leg.bring_up_to_date(settings, transaction).await;
+        let known = self.steering.snapshot.topology.node(node);
+        let replica = known.is_some_and(|n| n.role == Role::Replica);
+        let done = leg.bring_up_to_date(settings, transaction, replica).await;
         // What the server said meanwhile that was meant for the client.
         let asides = std::mem::take(&mut leg.connection().asides);
         self.client.output.extend_from_slice(&asides);

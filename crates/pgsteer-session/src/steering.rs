@@ -192,11 +192,9 @@ impl Steering {
         let replica_can = analysis.is_proven_read()
             && analysis.class != Class::Prepare
             && !self.is_temporary(analysis);
-        // A replica refuses a transaction that says READ WRITE, and what the session set by a
-        // function is known on the primary only.
-        let says_write = open.is_some_and(|o| o.mode.read_only == Some(false));
+        // What the session set by a function is known on the primary only.
         let tied = self.tied_to_primary || open.is_some_and(|o| o.tied_to_primary);
-        if !replica_can || says_write || tied {
+        if !replica_can || tied {
             return primary;
         }
         if let Some(open) = open.filter(|open| open.needs_one_snapshot()) {

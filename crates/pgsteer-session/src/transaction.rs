@@ -58,6 +58,20 @@ impl Open {
         }
     }
 
+    /// The statement that begins it on a node. A replica refuses READ WRITE, and can do without.
+    pub(crate) fn begin_on(&self, replica: bool) -> &str {
+        if replica && self.says_read_write() {
+            "BEGIN"
+        } else {
+            &self.begin
+        }
+    }
+
+    /// Whether it says READ WRITE.
+    pub(crate) fn says_read_write(&self) -> bool {
+        self.mode.read_only == Some(false)
+    }
+
     /// SET TRANSACTION changes what is mentioned.
     pub(crate) fn set_mode(&mut self, mode: TransactionMode) {
         self.mode.read_only = mode.read_only.or(self.mode.read_only);

@@ -53,6 +53,14 @@ pub struct TransactionMode {
     pub isolation: Option<Isolation>,
 }
 
+impl TransactionMode {
+    /// Whether anything was mentioned.
+    #[must_use]
+    pub fn says_something(self) -> bool {
+        self != Self::default()
+    }
+}
+
 /// State that a server connection has and no other can take over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinReason {

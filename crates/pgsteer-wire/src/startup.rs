@@ -126,6 +126,7 @@ pub fn put_cancel(buf: &mut BytesMut, pid: u32, key: &[u8]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
