@@ -256,7 +256,7 @@ impl Session {
             self.portals.clear();
         }
         if let Some(before) = batch.settings_before.take().filter(|_| batch.failed) {
-            self.settings.restore(before);
+            self.settings.restore(&before);
         }
         if !batch.failed {
             for placement in std::mem::take(&mut batch.placements) {

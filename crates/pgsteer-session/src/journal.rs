@@ -43,9 +43,22 @@ impl Settings {
         });
     }
 
-    /// What was set since then was undone. Numbers go on, so that nobody mixes old and new.
-    pub(crate) fn restore(&mut self, before: Self) {
-        self.entries = before.entries;
+    /// What was set since then was undone where it was done; servers that were told of it in
+    /// between must be told otherwise.
+    pub(crate) fn restore(&mut self, before: &Self) {
+        let undone: Vec<Box<str>> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.number > before.number)
+            .map(|entry| entry.name.clone())
+            .collect();
+        for name in undone {
+            let old = before.entries.iter().find(|entry| entry.name == name);
+            match old {
+                Some(old) => self.set(&name, &old.text),
+                None => self.set(&name, &format!("RESET {}", quote_identifier(&name))),
+            }
+        }
     }
 
     /// All parameters were reset; `startup` are the statements that make it look as at login.

@@ -21,7 +21,11 @@ impl Session {
             return self.status() != TransactionStatus::Failed;
         }
         match analysis.sole_effect() {
-            Some(Effect::Begin { .. }) => no_leg,
+            // Inside a transaction it is a warning, and options for the nodes of the transaction.
+            Some(Effect::Begin { .. }) => {
+                let inside = !self.transaction.is_none();
+                no_leg || (inside && self.status() != TransactionStatus::Failed)
+            }
             Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }) => {
                 let on_server = self.transaction.open().is_some_and(|o| o.pinned.is_some());
                 no_leg && !on_server && !self.transaction.is_none()

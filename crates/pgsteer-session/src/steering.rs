@@ -192,8 +192,10 @@ impl Steering {
         let replica_can = analysis.is_proven_read()
             && analysis.class != Class::Prepare
             && !self.is_temporary(analysis);
-        // What the session set by a function is known on the primary only.
-        let tied = self.tied_to_primary || open.is_some_and(|o| o.tied_to_primary);
+        // What the session set by a function is known on the primary only, and a standby refuses
+        // serializable transactions.
+        let serializable = open.is_some_and(|o| o.mode.isolation == Some(Isolation::Serializable));
+        let tied = self.tied_to_primary || serializable || open.is_some_and(|o| o.tied_to_primary);
         if !replica_can || tied {
             return primary;
         }

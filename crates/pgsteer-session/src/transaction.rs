@@ -75,7 +75,10 @@ impl Open {
     /// SET TRANSACTION changes what is mentioned.
     pub(crate) fn set_mode(&mut self, mode: TransactionMode) {
         self.mode.read_only = mode.read_only.or(self.mode.read_only);
-        self.mode.isolation = mode.isolation.or(self.mode.isolation);
+        // What began as serializable is refused by a replica, whatever is said later.
+        if self.mode.isolation != Some(Isolation::Serializable) {
+            self.mode.isolation = mode.isolation.or(self.mode.isolation);
+        }
     }
 
     /// Whether all its statements must see one snapshot, which two nodes do not have in common.

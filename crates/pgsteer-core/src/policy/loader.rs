@@ -36,7 +36,7 @@ pub struct PolicyError {
 /// A plugin file as found.
 #[derive(Clone, Debug)]
 pub struct PluginSource {
-    /// File name without directory and extension, such as `10-primary-only`.
+    /// File name without directory and extension, such as `10-mine`.
     pub name: String,
     /// The component.
     pub bytes: Arc<[u8]>,

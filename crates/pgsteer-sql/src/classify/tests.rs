@@ -14,122 +14,124 @@ const SHAPE: u64 = READS
     | CATALOG
     | UNKNOWN_FUNCTION;
 
+const STATEMENTS: &[(&str, Class, u64)] = &[
+    ("SELECT 1", Class::Select, READS),
+    (
+        "select abalance from pgbench_accounts where aid = $1",
+        Class::Select,
+        READS | PARAMETERS,
+    ),
+    ("VALUES (1)", Class::Select, READS),
+    ("TABLE t1", Class::Select, READS),
+    ("(SELECT 4)", Class::Select, READS),
+    ("WITH a AS (SELECT 5) SELECT * FROM a", Class::Select, READS),
+    (
+        "WITH RECURSIVE a(n) AS (SELECT 1) SELECT * FROM a AS b(m)",
+        Class::Select,
+        READS,
+    ),
+    (
+        "WITH w AS (INSERT INTO t VALUES (1) RETURNING a) SELECT * FROM w",
+        Class::Select,
+        WRITES,
+    ),
+    ("SELECT 6 FOR UPDATE", Class::Select, READS | LOCKING),
+    (
+        "SELECT * FROM (SELECT 1 FOR NO KEY UPDATE) a",
+        Class::Select,
+        READS | LOCKING,
+    ),
+    ("SELECT * FROM t FOR SHARE", Class::Select, READS | LOCKING),
+    ("SELECT 7 INTO TEMP zz", Class::Select, WRITES),
+    (
+        "SELECT now(), count(*), lower('a'), substring('a' from 1)",
+        Class::Select,
+        READS,
+    ),
+    (
+        "SELECT row_number() OVER (PARTITION BY a ORDER BY b)",
+        Class::Select,
+        READS,
+    ),
+    (
+        "SELECT 'a'::varchar(10), 'b'::geometry(Point)",
+        Class::Select,
+        READS,
+    ),
+    (
+        "SELECT nextval('s')",
+        Class::Select,
+        READS | VOLATILE_FUNCTION,
+    ),
+    (
+        "SELECT (SELECT pg_catalog.nextval('s'))",
+        Class::Select,
+        READS | VOLATILE_FUNCTION,
+    ),
+    (
+        "SELECT txid_current()",
+        Class::Select,
+        READS | VOLATILE_FUNCTION,
+    ),
+    (
+        "SELECT * FROM t1, LATERAL (SELECT random()) x",
+        Class::Select,
+        READS | VOLATILE_FUNCTION,
+    ),
+    ("SELECT f(1)", Class::Select, READS | UNKNOWN_FUNCTION),
+    (
+        "SELECT s.lower('x')",
+        Class::Select,
+        READS | UNKNOWN_FUNCTION,
+    ),
+    ("SELECT * FROM pg_class", Class::Select, READS | CATALOG),
+    ("EXPLAIN SELECT 8", Class::Explain, READS),
+    (
+        "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
+        Class::Explain,
+        WRITES,
+    ),
+    ("SHOW work_mem", Class::Show, READS),
+    ("SET work_mem = '1MB'", Class::Setting, 0),
+    ("COPY t1 TO STDOUT", Class::Copy, READS),
+    (
+        "COPY (SELECT nextval('s')) TO STDOUT",
+        Class::Copy,
+        READS | VOLATILE_FUNCTION,
+    ),
+    ("COPY t1 FROM STDIN", Class::Copy, WRITES),
+    ("COPY t1 TO '/tmp/x'", Class::Copy, WRITES),
+    (
+        "COPY (INSERT INTO t VALUES (1) RETURNING a) TO STDOUT",
+        Class::Copy,
+        WRITES,
+    ),
+    ("INSERT INTO t VALUES (1)", Class::Insert, WRITES),
+    ("UPDATE t SET a = 1", Class::Update, WRITES),
+    ("DELETE FROM t", Class::Delete, WRITES),
+    ("CREATE TABLE t (a int)", Class::SchemaChange, WRITES),
+    ("TRUNCATE t", Class::SchemaChange, WRITES),
+    ("BEGIN", Class::Transaction, 0),
+    ("LOCK t", Class::Lock, WRITES),
+    ("DO $$ BEGIN END $$", Class::Call, WRITES),
+    ("LISTEN x", Class::Notify, WRITES),
+    ("PREPARE p AS SELECT 10", Class::Prepare, READS),
+    ("EXECUTE p", Class::Execute, WRITES),
+    (
+        "SELECT app.check(1)",
+        Class::Select,
+        READS | UNKNOWN_FUNCTION,
+    ),
+    ("COMMIT PREPARED 'x'", Class::Transaction, WRITES),
+    ("SELECT 1; SELECT 2", Class::Select, SEVERAL | WRITES),
+    ("SELEC 1", Class::Unknown, WRITES),
+    (";", Class::Empty, READS),
+    ("", Class::Empty, READS),
+];
+
 #[test]
 fn classes_and_traits() {
-    for (text, class, traits) in [
-        ("SELECT 1", Class::Select, READS),
-        (
-            "select abalance from pgbench_accounts where aid = $1",
-            Class::Select,
-            READS | PARAMETERS,
-        ),
-        ("VALUES (1)", Class::Select, READS),
-        ("TABLE t1", Class::Select, READS),
-        ("(SELECT 4)", Class::Select, READS),
-        ("WITH a AS (SELECT 5) SELECT * FROM a", Class::Select, READS),
-        (
-            "WITH RECURSIVE a(n) AS (SELECT 1) SELECT * FROM a AS b(m)",
-            Class::Select,
-            READS,
-        ),
-        (
-            "WITH w AS (INSERT INTO t VALUES (1) RETURNING a) SELECT * FROM w",
-            Class::Select,
-            WRITES,
-        ),
-        ("SELECT 6 FOR UPDATE", Class::Select, READS | LOCKING),
-        (
-            "SELECT * FROM (SELECT 1 FOR NO KEY UPDATE) a",
-            Class::Select,
-            READS | LOCKING,
-        ),
-        ("SELECT * FROM t FOR SHARE", Class::Select, READS | LOCKING),
-        ("SELECT 7 INTO TEMP zz", Class::Select, WRITES),
-        (
-            "SELECT now(), count(*), lower('a'), substring('a' from 1)",
-            Class::Select,
-            READS,
-        ),
-        (
-            "SELECT row_number() OVER (PARTITION BY a ORDER BY b)",
-            Class::Select,
-            READS,
-        ),
-        (
-            "SELECT 'a'::varchar(10), 'b'::geometry(Point)",
-            Class::Select,
-            READS,
-        ),
-        (
-            "SELECT nextval('s')",
-            Class::Select,
-            READS | VOLATILE_FUNCTION,
-        ),
-        (
-            "SELECT (SELECT pg_catalog.nextval('s'))",
-            Class::Select,
-            READS | VOLATILE_FUNCTION,
-        ),
-        (
-            "SELECT txid_current()",
-            Class::Select,
-            READS | VOLATILE_FUNCTION,
-        ),
-        (
-            "SELECT * FROM t1, LATERAL (SELECT random()) x",
-            Class::Select,
-            READS | VOLATILE_FUNCTION,
-        ),
-        ("SELECT f(1)", Class::Select, READS | UNKNOWN_FUNCTION),
-        (
-            "SELECT s.lower('x')",
-            Class::Select,
-            READS | UNKNOWN_FUNCTION,
-        ),
-        ("SELECT * FROM pg_class", Class::Select, READS | CATALOG),
-        ("EXPLAIN SELECT 8", Class::Explain, READS),
-        (
-            "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
-            Class::Explain,
-            WRITES,
-        ),
-        ("SHOW work_mem", Class::Show, READS),
-        ("SET work_mem = '1MB'", Class::Setting, 0),
-        ("COPY t1 TO STDOUT", Class::Copy, READS),
-        (
-            "COPY (SELECT nextval('s')) TO STDOUT",
-            Class::Copy,
-            READS | VOLATILE_FUNCTION,
-        ),
-        ("COPY t1 FROM STDIN", Class::Copy, WRITES),
-        ("COPY t1 TO '/tmp/x'", Class::Copy, WRITES),
-        (
-            "COPY (INSERT INTO t VALUES (1) RETURNING a) TO STDOUT",
-            Class::Copy,
-            WRITES,
-        ),
-        ("INSERT INTO t VALUES (1)", Class::Insert, WRITES),
-        ("UPDATE t SET a = 1", Class::Update, WRITES),
-        ("DELETE FROM t", Class::Delete, WRITES),
-        ("CREATE TABLE t (a int)", Class::SchemaChange, WRITES),
-        ("TRUNCATE t", Class::SchemaChange, WRITES),
-        ("BEGIN", Class::Transaction, 0),
-        ("LOCK t", Class::Lock, WRITES),
-        ("DO $$ BEGIN END $$", Class::Call, WRITES),
-        ("LISTEN x", Class::Notify, WRITES),
-        ("PREPARE p AS SELECT 10", Class::Prepare, READS),
-        ("EXECUTE p", Class::Execute, WRITES),
-        (
-            "SELECT app.check(1)",
-            Class::Select,
-            READS | UNKNOWN_FUNCTION,
-        ),
-        ("COMMIT PREPARED 'x'", Class::Transaction, WRITES),
-        ("SELECT 1; SELECT 2", Class::Select, SEVERAL | WRITES),
-        ("SELEC 1", Class::Unknown, WRITES),
-        (";", Class::Empty, READS),
-        ("", Class::Empty, READS),
-    ] {
+    for &(text, class, traits) in STATEMENTS {
         let analysis = analyze(text.as_bytes());
         assert_eq!(analysis.class, class, "{text}");
         assert_eq!(analysis.traits & SHAPE, traits, "{text}");
