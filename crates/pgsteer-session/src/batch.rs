@@ -93,6 +93,10 @@ impl Session {
         text: &[u8],
     ) -> Result<Option<NodeId>, End> {
         let mut avoid = Vec::new();
+        // SET, BEGIN and the like must be in the books before anything else is placed.
+        if self.flow.may_change_session() && !self.drain(batch).await? {
+            return Ok(None);
+        }
         loop {
             let placement = match self.place(analysis, Some(text), &avoid).await {
                 Ok(placement) => placement,

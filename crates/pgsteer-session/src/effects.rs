@@ -104,16 +104,24 @@ impl Session {
             Effect::Commit { chain: false }
             | Effect::Rollback { chain: false }
             | Effect::PrepareTransaction => self.end_transaction(node, rolled_back),
-            Effect::Begin { mode, .. } => {
-                // It was sent to a server, as part of a batch that had begun there.
-                if self.transaction.is_none() {
-                    let open = Open {
-                        mode: *mode,
-                        ..Open::on_server(node)
-                    };
-                    self.transaction = Transaction::Open(open);
-                    self.told(node);
+            Effect::Begin { mode, text } => {
+                match self.transaction.open_mut() {
+                    // It meant the options only.
+                    Some(open) => {
+                        let (mode, text) = (*mode, text.clone());
+                        open.journal.note(&Effect::SetTransaction { mode, text });
+                        open.set_mode(mode);
+                    }
+                    // It was sent to a server, as part of a batch that had begun there.
+                    None => {
+                        let open = Open {
+                            mode: *mode,
+                            ..Open::on_server(node)
+                        };
+                        self.transaction = Transaction::Open(open);
+                    }
                 }
+                self.told(node);
             }
         }
     }

@@ -134,6 +134,20 @@ impl Flow {
         self.expected.iter().any(copies)
     }
 
+    /// Whether a request is outstanding that may change what the session is to know.
+    pub(crate) fn may_change_session(&self) -> bool {
+        let changes = |e: &Expected| {
+            matches!(
+                e.request,
+                Request::Execute {
+                    analysis: Some(_),
+                    ..
+                }
+            )
+        };
+        self.expected.iter().any(changes)
+    }
+
     /// Whether the end of a message cannot be told apart from the beginning of another, so that
     /// nothing of our own may be written to the client.
     pub(crate) fn is_inside_frame(&self) -> bool {

@@ -21,10 +21,12 @@ impl Session {
             return self.status() != TransactionStatus::Failed;
         }
         match analysis.sole_effect() {
-            // Inside a transaction it is a warning, and options for the nodes of the transaction.
-            Some(Effect::Begin { .. }) => {
+            // Inside a transaction it is a warning; whether options still are possible only the
+            // server knows.
+            Some(Effect::Begin { mode, .. }) => {
                 let inside = !self.transaction.is_none();
-                no_leg || (inside && self.status() != TransactionStatus::Failed)
+                let healthy = self.status() != TransactionStatus::Failed;
+                no_leg || (inside && healthy && !mode.says_something())
             }
             Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }) => {
                 let on_server = self.transaction.open().is_some_and(|o| o.pinned.is_some());
