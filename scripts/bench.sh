@@ -113,10 +113,10 @@ sr_check_password = password
 sr_check_period = 10
 health_check_period = 0
 load_balance_mode = on
-backend_hostname0 = 127.0.0.1
+backend_hostname0 = '127.0.0.1'
 backend_port0 = ${ports[0]}
 backend_weight0 = 1
-backend_hostname1 = 127.0.0.1
+backend_hostname1 = '127.0.0.1'
 backend_port1 = ${ports[1]}
 backend_weight1 = 0
 CONF

@@ -272,7 +272,7 @@ impl Flow {
         match self.expected.front() {
             Some(front) if fits(&front.request) => {
                 let hidden = front.hidden;
-                // A dropped frame is opened twice if others stand before it: see `undo`.
+                // A frame to be dropped is opened twice if others stand before it.
                 if !hidden {
                     self.expected.pop_front();
                 }

@@ -40,7 +40,7 @@ const NO_PCP: &str =
 const NO_HBA: &str = "there is no pool_hba.conf: PGPOOL_AUTHENTICATION_METHOD and the users decide";
 const NO_FAILOVER: &str =
     "nodes are taken out and brought back by probes, not by errors of a session";
-const NO_LOG: &str = "logging is configured by RUST_LOG";
+const NO_LOG: &str = "logging is configured by PGSTEER_LOG";
 const NO_TLS: &str = "TLS is not supported yet";
 const NO_LDAP: &str = "LDAP is not supported";
 const NO_SHELL: &str = "this is about the container's own scripts";
