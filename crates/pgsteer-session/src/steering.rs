@@ -299,7 +299,7 @@ impl Steering {
     fn draw(&self, candidates: &[Candidate], avoid: &[NodeId]) -> Option<NodeId> {
         let usable = || candidates.iter().filter(|c| self.is_usable(c.node, avoid));
         let total: f64 = usable().map(|c| c.weight).sum();
-        let mut point = self.worker.random() * total;
+        let mut point = self.worker.next_point() * total;
         let mut last = None;
         for candidate in usable().filter(|c| c.weight > 0.0) {
             last = Some(candidate.node);
