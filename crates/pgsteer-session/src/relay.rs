@@ -201,6 +201,14 @@ impl Relay<'_> {
         }
     }
 
+    fn fill_from_client(&mut self, cx: &mut Context<'_>) -> Result<Turn, RelayError> {
+        match self.client.poll_fill(cx) {
+            Poll::Ready(Ok(n)) if n > 0 => Ok(Turn::Moved),
+            Poll::Ready(_) => Err(RelayError::ClientGone),
+            Poll::Pending => Ok(Turn::Blocked),
+        }
+    }
+
     /// One turn from the client to the server: what is waiting, then copied data.
     fn up(&mut self, cx: &mut Context<'_>) -> Result<Turn, RelayError> {
         let lost = |e: io::Error| RelayError::ServerLost(ServerLost::Io(e));
@@ -212,20 +220,12 @@ impl Relay<'_> {
             return Ok(Turn::Blocked);
         }
         if self.flow.up_left == 0 && !self.next_copy_frame()? {
-            return match self.client.poll_fill(cx) {
-                Poll::Ready(Ok(n)) if n > 0 => Ok(Turn::Moved),
-                Poll::Ready(_) => Err(RelayError::ClientGone),
-                Poll::Pending => Ok(Turn::Blocked),
-            };
+            return self.fill_from_client(cx);
         }
         let input = &mut self.client.input;
         let len = self.flow.up_left.min(input.len());
         if len == 0 {
-            return match self.client.poll_fill(cx) {
-                Poll::Ready(Ok(n)) if n > 0 => Ok(Turn::Moved),
-                Poll::Ready(_) => Err(RelayError::ClientGone),
-                Poll::Pending => Ok(Turn::Blocked),
-            };
+            return self.fill_from_client(cx);
         }
         let bytes = input.bytes().get(..len).unwrap_or_default();
         send(cx, &mut self.server.channel, bytes).map_err(lost)?;
