@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pgsteer_core::policy::{PluginLoader, PolicySet};
-use pgsteer_core::{Generation, NodeId, Publisher, Settings, Snapshot, Subscription};
+use pgsteer_core::{Facts, Generation, NodeId, Publisher, Settings, Snapshot, Subscription};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -33,6 +33,7 @@ pub enum StartError {
 pub struct Control {
     publisher: Arc<Publisher>,
     settings: watch::Sender<Arc<Settings>>,
+    facts: Arc<Facts>,
     ready: watch::Receiver<bool>,
     tasks: JoinSet<()>,
 }
@@ -41,7 +42,7 @@ impl Control {
     /// Loads the plugins, then begins to probe and to watch. Every snapshot handed out afterwards
     /// holds the plugins; the nodes are unknown until [`Control::wait_ready`]. Must be called on
     /// the tokio runtime its tasks shall run on; a current-thread one is enough. `workers` is the
-    /// number of instances each plugin gets.
+    /// number of instances each plugin gets; `facts` is filled with what is found out.
     ///
     /// # Errors
     /// The embedded plugin was refused.
@@ -53,6 +54,7 @@ impl Control {
         embedded: Embedded,
         loader: Arc<dyn PluginLoader>,
         workers: usize,
+        facts: Arc<Facts>,
     ) -> Result<Self, StartError> {
         let nodes = Nodes::new(&settings.nodes, SystemTime::now());
         let settings = Arc::new(settings);
@@ -75,6 +77,7 @@ impl Control {
         let mut control = Self {
             publisher,
             settings: sender,
+            facts,
             ready,
             tasks: JoinSet::new(),
         };

@@ -10,7 +10,14 @@ async fn start(bytes: &[u8], settings: Settings) -> Result<Control, StartError> 
         name: "90-router".to_owned(),
         bytes: bytes.into(),
     };
-    Control::start(settings, embedded, Arc::new(FakeLoader::default()), 1).await
+    Control::start(
+        settings,
+        embedded,
+        Arc::new(FakeLoader::default()),
+        1,
+        testing::facts(),
+    )
+    .await
 }
 
 #[tokio::test]

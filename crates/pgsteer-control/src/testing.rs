@@ -8,7 +8,7 @@ use pgsteer_core::policy::{
     PolicySet, Reuse, Route, Router, RouterFactory, SessionFacts, StatementFacts,
 };
 use pgsteer_core::settings::NodeSettings;
-use pgsteer_core::{Generation, Settings, Snapshot, Topology};
+use pgsteer_core::{Facts, Generation, Settings, Snapshot, Topology};
 
 use crate::config::{Source, load_with};
 
@@ -29,6 +29,11 @@ pub(crate) fn settings() -> Settings {
     load_with(&source, [], &|_| Ok(file.to_owned()), 2)
         .expect("valid")
         .settings
+}
+
+/// Facts about two nodes, none known yet.
+pub(crate) fn facts() -> Arc<Facts> {
+    Arc::new(Facts::new(Instant::now(), 2))
 }
 
 /// A first snapshot.

@@ -4,13 +4,19 @@
 //! other; they meet here, through an immutable [`Snapshot`] that goes down and counters that go up.
 //! This crate does no I/O, names no plugin and knows no SQL.
 
+pub mod catalog;
 pub mod counters;
+pub mod facts;
+pub mod freshness;
 pub mod ids;
 pub mod policy;
 pub mod settings;
 pub mod snapshot;
 pub mod topology;
 
+pub use catalog::{Catalog, Catalogs, Database};
+pub use facts::Facts;
+pub use freshness::{Freshness, Moment};
 pub use ids::{Generation, NodeId, SessionId};
 pub use settings::Settings;
 pub use snapshot::{Publisher, Snapshot, Subscription};

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use pgsteer_control::config::{ConfigErrors, Loaded};
 use pgsteer_control::{Control, Embedded};
 use pgsteer_core::counters::Counters;
-use pgsteer_core::{Role, Settings, Subscription};
+use pgsteer_core::{Facts, Role, Settings, Subscription};
 use pgsteer_plugin_host::WasmLoader;
 use pgsteer_session::{DataPlane, Shared, bind};
 use tracing::{error, info, warn};
@@ -50,11 +50,17 @@ impl Proxy {
             bytes: DEFAULT_ROUTER.into(),
         };
         let loader = Arc::new(WasmLoader::new().context("cannot start the plugin engine")?);
-        let control = Control::start(settings, embedded, loader, workers).await?;
+        let facts = Arc::new(Facts::new(Instant::now(), nodes));
+        let known = Arc::clone(&facts);
+        let control = Control::start(settings, embedded, loader, workers, known).await?;
         if !control.wait_ready(FIRST_PROBES).await {
             warn!("some nodes were not asked yet, starting without waiting for them");
         }
-        let shared = Arc::new(Shared::new(Arc::new(Counters::new(workers, nodes)), nodes));
+        let shared = Arc::new(Shared::new(
+            Arc::new(Counters::new(workers, nodes)),
+            facts,
+            nodes,
+        ));
         let data_plane = DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
         Ok(Self {
             control,

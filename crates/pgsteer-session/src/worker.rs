@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 use pgsteer_core::counters::{Counters, WorkerCounters};
-use pgsteer_core::{SessionId, Settings, Snapshot, Subscription};
+use pgsteer_core::{Facts, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
 use pgsteer_sql::Cache;
 use pgsteer_wire::scram::Verifier;
@@ -28,6 +28,8 @@ const WELCOMES_MAX: usize = 1024;
 pub struct Shared {
     /// Counters of the data plane.
     pub counters: Arc<Counters>,
+    /// What the control plane finds out.
+    pub facts: Arc<Facts>,
     pub(crate) limits: NodeLimits,
     pub(crate) cancels: Arc<CancelRegistry>,
     pub(crate) sessions: AtomicU64,
@@ -38,7 +40,7 @@ pub struct Shared {
 impl Shared {
     /// State for so many nodes.
     #[must_use]
-    pub fn new(counters: Arc<Counters>, nodes: usize) -> Self {
+    pub fn new(counters: Arc<Counters>, facts: Arc<Facts>, nodes: usize) -> Self {
         let mut secret = [0; 32];
         for chunk in secret.chunks_mut(8) {
             let random = std::hash::RandomState::new()
@@ -50,6 +52,7 @@ impl Shared {
         let (limits, cancels) = (NodeLimits::new(nodes), Arc::default());
         Self {
             counters,
+            facts,
             limits,
             cancels,
             sessions: AtomicU64::new(0),

@@ -17,7 +17,7 @@ async fn start(directory: &Path) -> (Control, Arc<FakeLoader>) {
         bytes: (*b"built-in").into(),
     };
     let used = Arc::clone(&loader) as Arc<dyn PluginLoader>;
-    let control = Control::start(settings, embedded, used, 2)
+    let control = Control::start(settings, embedded, used, 2, testing::facts())
         .await
         .expect("starts");
     (control, loader)

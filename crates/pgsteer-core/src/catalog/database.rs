@@ -1,0 +1,148 @@
+//! The databases that sessions use, with the catalog each has now.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::Notify;
+
+use super::Catalog;
+use crate::freshness::{LatestMoment, Moment};
+
+/// One database. What the data plane looks at per statement are atomics.
+#[derive(Debug)]
+pub struct Database {
+    name: Arc<str>,
+    // Grows with every statement that may change the catalog.
+    schema_epoch: AtomicU64,
+    // Grows with every change of what `catalog` would answer.
+    version: AtomicU64,
+    current: RwLock<Option<Arc<Catalog>>>,
+    sessions: AtomicUsize,
+    last_write: LatestMoment,
+    wanted: Arc<Notify>,
+}
+
+impl Database {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// A statement that may change the catalog was sent, or has ended: what is known so far is not
+    /// relied upon until it was loaded again. To be called at both times, for a load that begins
+    /// in between may or may not see the change.
+    pub fn schema_changed(&self) {
+        self.schema_epoch.fetch_add(1, Ordering::AcqRel);
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.wanted.notify_one();
+    }
+
+    /// How often the schema may have changed since the start; to be read before a load begins.
+    #[must_use]
+    pub fn schema_epoch(&self) -> u64 {
+        self.schema_epoch.load(Ordering::Acquire)
+    }
+
+    /// Grows with every change of [`Database::catalog`].
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The catalog, if there is one that no statement may have made wrong since.
+    #[must_use]
+    pub fn catalog(&self) -> Option<Arc<Catalog>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let current = current.as_ref()?;
+        (current.epoch == self.schema_epoch()).then(|| Arc::clone(current))
+    }
+
+    /// Delivers a catalog.
+    pub fn publish(&self, catalog: Catalog) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::new(catalog));
+        drop(current);
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A session logged in.
+    pub fn enter(&self) {
+        self.sessions.fetch_add(1, Ordering::AcqRel);
+        self.wanted.notify_one();
+    }
+
+    /// A session ended.
+    pub fn leave(&self) {
+        self.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether any session uses it.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.sessions.load(Ordering::Acquire) > 0
+    }
+
+    /// A write was acknowledged to a session of this database.
+    pub fn note_write(&self, at: Moment) {
+        self.last_write.raise(at);
+    }
+
+    /// The last write acknowledged to any session of this database.
+    #[must_use]
+    pub fn last_write(&self) -> Moment {
+        self.last_write.get()
+    }
+}
+
+/// All databases that a session has used since the start.
+#[derive(Debug, Default)]
+pub struct Catalogs {
+    databases: RwLock<HashMap<Arc<str>, Arc<Database>>>,
+    wanted: Arc<Notify>,
+}
+
+impl Catalogs {
+    /// The database of this name. Takes a lock: for logins, not for statements.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Arc<Database> {
+        let mut databases = self
+            .databases
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = databases.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        let database = Arc::new(Database {
+            name: Arc::clone(&name),
+            schema_epoch: AtomicU64::new(1),
+            version: AtomicU64::new(1),
+            current: RwLock::default(),
+            sessions: AtomicUsize::new(0),
+            last_write: LatestMoment::default(),
+            wanted: Arc::clone(&self.wanted),
+        });
+        databases.insert(name, Arc::clone(&database));
+        database
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Database>> {
+        let databases = self
+            .databases
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        databases.values().map(Arc::clone).collect()
+    }
+
+    /// Waits until a database may need its catalog loaded.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a wish that nobody waited for is kept.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+}
