@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgsteer_core::policy::{
-    Decision, LoadError, LoadedPlugin, Marks, Opening, PluginLoader, PluginSource, PolicyError,
-    PolicySet, Reuse, Route, Router, RouterFactory, SessionFacts, StatementFacts,
+    Decision, LoadError, LoadedPlugin, Opening, PluginLoader, PluginSource, PolicyError, PolicySet,
+    Route, Router, RouterFactory, SessionFacts, StatementFacts,
 };
 use pgsteer_core::settings::NodeSettings;
 use pgsteer_core::{Facts, Generation, Settings, Snapshot, Topology};
@@ -106,7 +106,7 @@ impl PluginLoader for FakeLoader {
             version: text,
             hooks: vec!["router"],
             deterministic: true,
-            reads_sql: false,
+            needs: 0,
             factory: Arc::new(NoFactory),
             instances: (0..workers)
                 .map(|_| Box::new(NoRouter) as Box<dyn Router>)
@@ -136,10 +136,10 @@ impl Router for NoRouter {
     }
 
     fn decide(&mut self, _statement: &StatementFacts<'_>) -> Result<Decision, PolicyError> {
-        Ok(Decision {
-            route: Route::Abstain,
-            reuse: Reuse::Never,
-            marks: Marks::default(),
-        })
+        Ok(Decision::new(Route::Abstain))
+    }
+
+    fn explain(&mut self, _reason: u32) -> Result<String, PolicyError> {
+        Ok(String::new())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The data plane moves bytes, the control plane decides what should be true. They never call each
 //! other; they meet here, through an immutable [`Snapshot`] that goes down and counters that go up.
-//! This crate does no I/O, names no plugin and knows no SQL.
+//! This crate does no I/O, names no plugin and reads no SQL.
 
 pub mod catalog;
 pub mod counters;

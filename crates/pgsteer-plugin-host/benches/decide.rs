@@ -91,6 +91,8 @@ fn select(more: u64) -> StatementFacts<'static> {
         session_marks: 0,
         parameter_count: 0,
         sql: "SELECT balance FROM accounts WHERE id = 4711 AND branch = 7",
+        relations: &[],
+        functions: &[],
     }
 }
 

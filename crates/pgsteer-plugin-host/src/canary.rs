@@ -5,9 +5,11 @@
 
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::{PolicyError, Router, SessionFacts, StatementFacts, traits};
+use pgsteer_sql::{FunctionRef, RelationRef};
 
 /// Asks the golden set; the error says which question it was.
 pub(crate) fn ask_golden_set(router: &mut dyn Router) -> Result<(), PolicyError> {
+    let (relations, functions) = names();
     for facts in sessions() {
         let opening = router
             .open(&facts)
@@ -24,6 +26,8 @@ pub(crate) fn ask_golden_set(router: &mut dyn Router) -> Result<(), PolicyError>
                     session_marks: marks,
                     parameter_count: u16::from(traits & traits::PARAMETERS != 0),
                     sql: TEXTS[usize::from(class) % TEXTS.len()],
+                    relations: &relations,
+                    functions: &functions,
                 };
                 router
                     .decide(&asked)
@@ -48,6 +52,8 @@ fn ask_extremes(router: &mut dyn Router) -> Result<(), PolicyError> {
             session_marks: 0,
             parameter_count: u16::MAX,
             sql,
+            relations: &[],
+            functions: &[],
         };
         let question = format!("a statement of {} bytes", sql.len());
         router
@@ -72,11 +78,31 @@ fn sessions() -> impl Iterator<Item = SessionFacts<'static>> {
     .into_iter()
 }
 
+fn names() -> (Vec<RelationRef>, Vec<FunctionRef>) {
+    let relation = |schema: Option<&str>, name: &str, written| RelationRef {
+        schema: schema.map(Into::into),
+        name: name.into(),
+        written,
+    };
+    let function = |schema: Option<&str>, name: &str| FunctionRef {
+        schema: schema.map(Into::into),
+        name: name.into(),
+        arguments: None,
+    };
+    (
+        vec![
+            relation(None, "t", true),
+            relation(Some("größe"), "", false),
+        ],
+        vec![function(None, "now"), function(Some("s"), "\u{1f418}")],
+    )
+}
+
 /// Every class, known or not, with the traits that matter most.
 fn statements() -> impl Iterator<Item = (u16, u64)> {
     let plain = (0..=CLASS_MAX).chain([999]).map(|class| (class, 0));
     let reading = (0..=CLASS_MAX).map(|class| (class, traits::READS));
-    let selects = (0..TRAITS).map(|bit| (1, traits::READS | 1 << bit));
+    let selects = (0..traits::COUNT).map(|bit| (1, traits::READS | 1 << bit));
     let all = [(1, u64::MAX), (2, traits::WRITES | traits::IN_TRANSACTION)];
     plain.chain(reading).chain(selects).chain(all)
 }
@@ -92,9 +118,6 @@ fn at(mut error: PolicyError, question: &str) -> PolicyError {
 
 /// The highest class code there is today.
 const CLASS_MAX: u16 = 20;
-
-/// How many trait bits there are today.
-const TRAITS: u32 = 21;
 
 const TEXTS: [&str; 4] = [
     "SELECT 1",

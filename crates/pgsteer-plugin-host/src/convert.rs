@@ -2,8 +2,8 @@
 //! trusted: everything that comes back is checked here.
 
 use pgsteer_core::policy::{
-    Candidate, Decision, Marks, Opening, PolicyError, Rejection, Reuse, Route, SessionFacts,
-    Spread, StatementFacts, traits,
+    Candidate, Decision, Fallback, Limits, Marks, Opening, PolicyError, Rejection, Reuse, Route,
+    SessionFacts, Spread, StatementFacts, fresh, needs, traits,
 };
 use pgsteer_core::{Node, NodeId, Role};
 
@@ -21,9 +21,41 @@ pub(crate) fn session<'a>(facts: &SessionFacts<'a>) -> types::Session<'a> {
     }
 }
 
+/// Names of a statement in the form the interface takes them; empty, and free, unless asked for.
+#[derive(Default)]
+pub(crate) struct Names<'a> {
+    relations: Vec<types::Relation<'a>>,
+    functions: Vec<types::Function<'a>>,
+}
+
+/// The names a plugin with these needs is told.
+pub(crate) fn names<'a>(facts: &StatementFacts<'a>, needs: u64) -> Names<'a> {
+    let mut names = Names::default();
+    if needs & needs::RELATIONS != 0 {
+        let told = |r: &'a pgsteer_sql::RelationRef| types::Relation {
+            schema: r.schema.as_deref(),
+            name: &r.name,
+            written: r.written,
+        };
+        names.relations = facts.relations.iter().map(told).collect();
+    }
+    if needs & needs::FUNCTIONS != 0 {
+        let told = |f: &'a pgsteer_sql::FunctionRef| types::Function {
+            schema: f.schema.as_deref(),
+            name: &f.name,
+        };
+        names.functions = facts.functions.iter().map(told).collect();
+    }
+    names
+}
+
 /// Copies nothing: the text goes straight into the guest's memory.
-pub(crate) fn statement<'a>(facts: &StatementFacts<'a>, with_sql: bool) -> types::Statement<'a> {
-    let (sql, withheld) = match with_sql {
+pub(crate) fn statement<'a>(
+    facts: &StatementFacts<'a>,
+    needs: u64,
+    names: &'a Names<'a>,
+) -> types::Statement<'a> {
+    let (sql, withheld) = match needs & needs::SQL != 0 {
         true if facts.sql.len() <= SQL_BYTES_MAX => (Some(facts.sql), 0),
         true => (None, traits::TEXT_WITHHELD),
         false => (None, 0),
@@ -38,6 +70,8 @@ pub(crate) fn statement<'a>(facts: &StatementFacts<'a>, with_sql: bool) -> types
         session_marks: facts.session_marks,
         parameter_count: facts.parameter_count,
         sql,
+        relations: &names.relations,
+        functions: &names.functions,
     }
 }
 
@@ -97,13 +131,46 @@ pub(crate) fn decision(answer: guest::Routed, nodes: usize) -> Result<Decision, 
     let marks = Marks {
         transaction: answer.marks.transaction,
         session: answer.marks.session,
+        clear_transaction: answer.marks.clear_transaction,
     };
+    if answer.also_writes.len() > ALSO_WRITES_MAX {
+        let count = answer.also_writes.len();
+        return Err(invalid(format!(
+            "{count} further relations written, allowed are {ALSO_WRITES_MAX}"
+        )));
+    }
     Ok(Decision {
         route,
         reuse,
         marks,
+        also_writes: answer.also_writes,
+        reason: answer.reason,
+        limits: limits(answer.limits)?,
+        trusts_functions: answer.trusts_functions,
     })
 }
+
+fn limits(limits: guest::Limits) -> Result<Limits, PolicyError> {
+    if limits.fresh & !fresh::ALL != 0 {
+        return Err(invalid(format!(
+            "limits that this proxy does not know (bits {:#x})",
+            limits.fresh
+        )));
+    }
+    Ok(Limits {
+        fresh: limits.fresh,
+        otherwise: match limits.otherwise {
+            guest::Fallback::Primary => Fallback::Primary,
+            guest::Fallback::Another => Fallback::Another,
+            guest::Fallback::LeastLag => Fallback::LeastLag,
+        },
+        lag_bytes: limits.lag_bytes,
+        lag_ms: limits.lag_ms,
+    })
+}
+
+/// Relations an answer may name as written besides those of the statement.
+const ALSO_WRITES_MAX: usize = 64;
 
 fn node_id(id: u32, nodes: usize) -> Result<NodeId, PolicyError> {
     match u16::try_from(id) {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgsteer_core::Topology;
-use pgsteer_core::policy::{LoadError, LoadedPlugin, PluginLoader, PluginSource, Router};
+use pgsteer_core::policy::{LoadError, LoadedPlugin, PluginLoader, PluginSource, Router, needs};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
@@ -73,8 +73,7 @@ impl PluginLoader for WasmLoader {
         let linked = link(&self.linker, &component, &inspected)?;
 
         let plugin: Arc<str> = source.name.as_str().into();
-        let manifest = describe(&linked, &plugin, source)?;
-        let reads_sql = manifest.needs & NEEDS_SQL != 0;
+        let (manifest, needs) = describe(&linked, &plugin, source)?;
         let deterministic = manifest.deterministic;
         let (limits, config) = (limits.clone(), source.config.clone());
         let code = Code {
@@ -82,7 +81,7 @@ impl PluginLoader for WasmLoader {
             plugin,
             limits,
             config,
-            reads_sql,
+            needs,
             deterministic,
         };
         let factory = Factory::new(code, topology.clone());
@@ -98,19 +97,19 @@ impl PluginLoader for WasmLoader {
             version: manifest.version,
             hooks: inspected.hooks(),
             deterministic,
-            reads_sql,
+            needs,
             factory: Arc::new(factory),
             instances,
         })
     }
 }
 
-/// Asks a first instance who it is and hands it the configuration.
+/// Asks a first instance who it is, hands it the configuration, and asks what it needs.
 fn describe(
     linked: &Linked,
     plugin: &Arc<str>,
     source: &PluginSource,
-) -> Result<Manifest, LoadError> {
+) -> Result<(Manifest, u64), LoadError> {
     let instance = Instance::new(linked, plugin, &source.limits);
     let mut instance = instance.map_err(|error| failed("link", &error))?;
     let manifest = instance
@@ -129,7 +128,7 @@ fn describe(
             ));
         }
     }
-    if manifest.needs & !NEEDS_SQL != 0 {
+    if manifest.needs & !needs::ALL != 0 {
         let needs = manifest.needs;
         return Err(refused(
             "describe",
@@ -139,7 +138,13 @@ fn describe(
     configure(&mut instance, &source.config)
         .map_err(|error| failed("configure", &error))?
         .map_err(|reason| refused("configure", printable(&reason)))?;
-    Ok(manifest)
+    let needs = instance
+        .ask(Limit::Configure, |store, guests| {
+            guests.lifecycle.call_needs(store)
+        })
+        .map_err(|error| failed("configure", &error))?;
+    let needs = needs & manifest.needs;
+    Ok((manifest, needs))
 }
 
 /// Asks a second, configured instance everything a worker might ask.
@@ -151,8 +156,5 @@ fn try_out(factory: &Factory) -> Result<(), LoadError> {
         .map_err(|reason| refused("self-test", printable(&reason)))?;
     canary::ask_golden_set(&mut router).map_err(|error| failed("canary", &error))
 }
-
-/// Bit 0 of `manifest.needs` in `wit/plugin.wit`.
-const NEEDS_SQL: u64 = 1 << 0;
 
 const MANIFEST_TEXT_BYTES_MAX: usize = 64;

@@ -11,7 +11,7 @@ use pgsteer_core::settings::PluginLimits;
 use crate::bindings::exports::pgsteer::plugin::topology_listener;
 use crate::component::Linked;
 use crate::convert;
-use crate::error::invalid;
+use crate::error::{invalid, printable};
 use crate::instance::{Instance, Limit};
 
 /// A plugin as its instances see it.
@@ -21,7 +21,8 @@ pub(crate) struct Code {
     pub(crate) plugin: Arc<str>,
     pub(crate) limits: PluginLimits,
     pub(crate) config: String,
-    pub(crate) reads_sql: bool,
+    /// What it wants to be told about statements.
+    pub(crate) needs: u64,
     /// It promised that its answers depend on their input alone.
     pub(crate) deterministic: bool,
 }
@@ -157,7 +158,8 @@ impl Router for WasmRouter {
 
     fn decide(&mut self, statement: &StatementFacts<'_>) -> Result<Decision, PolicyError> {
         let (nodes, deterministic) = (self.nodes, self.code.deterministic);
-        let statement = convert::statement(statement, self.code.reads_sql);
+        let names = convert::names(statement, self.code.needs);
+        let statement = convert::statement(statement, self.code.needs, &names);
         self.ask(|instance| {
             let answer = instance.ask(Limit::Decision, |store, guests| {
                 guests.router.call_decide(store, statement)
@@ -168,6 +170,15 @@ impl Router for WasmRouter {
                 decision.reuse = Reuse::Never;
             }
             Ok(decision)
+        })
+    }
+
+    fn explain(&mut self, reason: u32) -> Result<String, PolicyError> {
+        self.ask(|instance| {
+            let text = instance.ask(Limit::Decision, |store, guests| {
+                guests.router.call_explain(store, reason)
+            })?;
+            Ok(printable(&text))
         })
     }
 }

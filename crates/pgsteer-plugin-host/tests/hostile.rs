@@ -488,9 +488,9 @@ fn manifests_are_checked() {
         "name",
     );
     check_refused(
-        &with("i32.const 80 i64.const 6 i64.store"),
+        &with("i32.const 80 i64.const 24 i64.store"),
         "describe",
-        "bits 0x6",
+        "bits 0x18",
     );
     check_refused(
         &with("i32.const 16 i32.const 10 i32.store8"),
@@ -558,4 +558,5 @@ impl Random {
 const LOOP: &str = "(loop br 0)";
 
 const RECURSION: &str = "local.get 0 local.get 1 local.get 2 local.get 3 local.get 4 local.get 5
-    local.get 6 local.get 7 local.get 8 local.get 9 local.get 10 local.get 11 call $decide drop";
+    local.get 6 local.get 7 local.get 8 local.get 9 local.get 10 local.get 11 local.get 12 local.get 13 local.get 14 local.get 15
+    call $decide drop";

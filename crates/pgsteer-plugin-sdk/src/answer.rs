@@ -76,6 +76,54 @@ pub struct Marks {
     pub transaction: u32,
     /// Until the session ends.
     pub session: u32,
+    /// Those of the transaction that are taken back.
+    pub clear_transaction: u32,
+}
+
+/// Whose acknowledged writes a replica must have replayed to serve a balanced read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fresh(pub(crate) u32);
+
+impl Fresh {
+    /// Nobody's.
+    pub const ANY: Self = Self(0);
+    /// Those of the session, and those of the database before it began.
+    pub const SESSION: Self = Self(1 << 0);
+    /// All of the database.
+    pub const DATABASE: Self = Self(1 << 1);
+    /// Those to relations that the statement names.
+    pub const RELATIONS: Self = Self(1 << 2);
+
+    /// Both conditions.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Where a balanced read goes if the node drawn for it does not keep the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// The primary.
+    #[default]
+    Primary,
+    /// Another candidate that keeps them, drawn by weight; else the primary.
+    Another,
+    /// The candidate that keeps them and lags least; else the primary.
+    LeastLag,
+}
+
+/// What a replica must keep to serve a balanced read; the primary always does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// What it must have replayed.
+    pub fresh: Fresh,
+    /// If the node drawn does not keep them.
+    pub otherwise: Fallback,
+    /// Most bytes of WAL behind; 0 for no limit.
+    pub lag_bytes: u64,
+    /// Longest time behind in milliseconds; 0 for no limit.
+    pub lag_ms: u64,
 }
 
 /// Answer to a statement.
@@ -87,6 +135,15 @@ pub struct Routed {
     pub reuse: Reuse,
     /// Bits to set when it has succeeded.
     pub marks: Marks,
+    /// Relations that count as written along with those the statement writes, by name.
+    pub also_writes: Vec<String>,
+    /// Why, for [`Router::explain`](crate::Router::explain).
+    pub reason: u32,
+    /// For balanced reads.
+    pub limits: Limits,
+    /// The functions it calls only read, whatever the catalog says. Without it a statement that
+    /// calls a volatile function, or one that nobody knows, goes to the primary.
+    pub trusts_functions: bool,
 }
 
 impl Routed {
@@ -97,6 +154,10 @@ impl Routed {
             route,
             reuse: Reuse::default(),
             marks: Marks::default(),
+            also_writes: Vec::new(),
+            reason: 0,
+            limits: Limits::default(),
+            trusts_functions: false,
         }
     }
 
@@ -148,10 +209,38 @@ impl Routed {
         self
     }
 
+    /// Why it is so; [`Router::explain`](crate::Router::explain) puts the number in words.
+    #[must_use]
+    pub fn because(mut self, reason: u32) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// A replica must keep these limits to serve the read.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The functions it calls only read, whatever the catalog says.
+    #[must_use]
+    pub fn trusting_functions(mut self, trusts: bool) -> Self {
+        self.trusts_functions = trusts;
+        self
+    }
+
     /// Sets bits until the end of the transaction, if the statement succeeds.
     #[must_use]
     pub fn mark_transaction(mut self, bits: u32) -> Self {
         self.marks.transaction |= bits;
+        self
+    }
+
+    /// Takes bits of the transaction back, if the statement succeeds.
+    #[must_use]
+    pub fn clear_transaction(mut self, bits: u32) -> Self {
+        self.marks.clear_transaction |= bits;
         self
     }
 

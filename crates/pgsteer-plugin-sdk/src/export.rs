@@ -35,6 +35,9 @@ macro_rules! export_router {
                 ) -> ::core::result::Result<(), ::std::string::String> {
                     STATE.with(|state| state.configure(&json))
                 }
+                fn needs() -> u64 {
+                    STATE.with(|state| state.needs())
+                }
                 fn self_test() -> ::core::result::Result<(), ::std::string::String> {
                     STATE.with(|state| state.self_test())
                 }
@@ -46,6 +49,9 @@ macro_rules! export_router {
                 }
                 fn decide(statement: hooks::router::Statement) -> hooks::router::Routed {
                     STATE.with(|state| state.decide(statement))
+                }
+                fn explain(reason: u32) -> ::std::string::String {
+                    STATE.with(|state| state.explain(reason))
                 }
             }
 

@@ -40,8 +40,34 @@ pub struct Statement {
     pub session_marks: u32,
     /// Number of parameters.
     pub parameter_count: u16,
-    /// The text, if the manifest asked for it and it is not too long.
+    /// The text, if [`Needs::sql`](crate::Needs::sql) asked for it and it is not too long.
     pub sql: Option<String>,
+    /// The relations it names, if [`Needs::relations`](crate::Needs::relations) asked for them.
+    pub relations: Vec<Relation>,
+    /// The functions it calls, if [`Needs::functions`](crate::Needs::functions) asked for them.
+    pub functions: Vec<Function>,
+}
+
+/// A relation, as a statement names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Relation {
+    /// Its schema, if it is qualified.
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The statement, or one in its WITH list, writes it.
+    pub written: bool,
+}
+
+/// A function, as a statement calls it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Function {
+    /// Its schema, if it is qualified; `pg_catalog` for what the grammar turns into a call.
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
 }
 
 /// What a node said it is.

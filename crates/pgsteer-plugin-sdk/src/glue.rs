@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use crate::bindings::exports::pgsteer::plugin::{lifecycle, router};
 use crate::bindings::pgsteer::plugin::types;
 use crate::{
-    Class, Node, NodeId, NodeRole, Opening, Reuse, Route, Routed, Router, Session, Spread,
-    Statement, Topology, Traits,
+    Class, Fallback, Function, Limits, Needs, Node, NodeId, NodeRole, Opening, Relation, Reuse,
+    Route, Routed, Router, Session, Spread, Statement, Topology, Traits,
 };
 
 /// The one instance of a plugin inside its component.
@@ -30,6 +30,16 @@ impl<R: Router> State<R> {
         report_panics();
         *self.0.borrow_mut() = Some(R::configure(json)?);
         Ok(())
+    }
+
+    /// See [`Router::needs`].
+    pub fn needs(&self) -> u64 {
+        self.with(|plugin| plugin.needs().0)
+    }
+
+    /// See [`Router::explain`].
+    pub fn explain(&self, reason: u32) -> String {
+        self.with(|plugin| plugin.explain(reason))
     }
 
     /// See [`Router::self_test`].
@@ -79,7 +89,8 @@ pub fn describe<R: Router>() -> lifecycle::Manifest {
     lifecycle::Manifest {
         name: manifest.name.to_owned(),
         version: manifest.version.to_owned(),
-        needs: manifest.needs,
+        // What it has is asked once it is configured.
+        needs: Needs::none().sql().relations().functions().0,
         deterministic: manifest.deterministic,
     }
 }
@@ -113,7 +124,31 @@ impl From<types::Statement> for Statement {
             session_marks: statement.session_marks,
             parameter_count: statement.parameter_count,
             sql: statement.sql,
+            relations: statement.relations.into_iter().map(Into::into).collect(),
+            functions: statement.functions.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<types::Relation> for Relation {
+    fn from(relation: types::Relation) -> Self {
+        let types::Relation {
+            schema,
+            name,
+            written,
+        } = relation;
+        Self {
+            schema,
+            name,
+            written,
+        }
+    }
+}
+
+impl From<types::Function> for Function {
+    fn from(function: types::Function) -> Self {
+        let types::Function { schema, name } = function;
+        Self { schema, name }
     }
 }
 
@@ -191,14 +226,33 @@ impl From<Routed> for router::Routed {
             Reuse::Never => router::Reuse::Never,
             Reuse::Statement => router::Reuse::Statement,
         };
-        let (transaction, session) = (routed.marks.transaction, routed.marks.session);
+        let Limits {
+            fresh,
+            otherwise,
+            lag_bytes,
+            lag_ms,
+        } = routed.limits;
         Self {
             route,
             reuse,
             marks: router::Marks {
-                transaction,
-                session,
+                transaction: routed.marks.transaction,
+                session: routed.marks.session,
+                clear_transaction: routed.marks.clear_transaction,
             },
+            also_writes: routed.also_writes,
+            reason: routed.reason,
+            limits: router::Limits {
+                fresh: fresh.0,
+                otherwise: match otherwise {
+                    Fallback::Primary => router::Fallback::Primary,
+                    Fallback::Another => router::Fallback::Another,
+                    Fallback::LeastLag => router::Fallback::LeastLag,
+                },
+                lag_bytes,
+                lag_ms,
+            },
+            trusts_functions: routed.trusts_functions,
         }
     }
 }

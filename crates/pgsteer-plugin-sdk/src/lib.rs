@@ -42,8 +42,10 @@ mod router;
 pub mod testing;
 mod traits;
 
-pub use answer::{Candidate, Marks, Opening, Rejection, Reuse, Route, Routed, Spread};
+pub use answer::{
+    Candidate, Fallback, Fresh, Limits, Marks, Opening, Rejection, Reuse, Route, Routed, Spread,
+};
 pub use class::Class;
-pub use facts::{Node, NodeId, NodeRole, Session, Statement, Topology};
-pub use router::{Manifest, Router};
+pub use facts::{Function, Node, NodeId, NodeRole, Relation, Session, Statement, Topology};
+pub use router::{Manifest, Needs, Router};
 pub use traits::Traits;

@@ -7,28 +7,18 @@ use crate::{Opening, Routed, Session, Statement, Topology};
 pub struct Manifest {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
-    pub(crate) needs: u64,
     pub(crate) deterministic: bool,
 }
 
 impl Manifest {
-    /// A plugin that gets no SQL text and whose answers are not remembered.
+    /// A plugin whose answers are not remembered.
     #[must_use]
     pub const fn new(name: &'static str, version: &'static str) -> Self {
         Self {
             name,
             version,
-            needs: 0,
             deterministic: false,
         }
-    }
-
-    /// Asks for the text of statements, literals included. Costs a copy per question, and
-    /// remembered answers are then kept per exact text.
-    #[must_use]
-    pub const fn needs_sql(mut self) -> Self {
-        self.needs |= NEEDS_SQL;
-        self
     }
 
     /// Promises that answers depend on nothing but their input, the configuration and the topology.
@@ -37,6 +27,37 @@ impl Manifest {
     pub const fn deterministic(mut self) -> Self {
         self.deterministic = true;
         self
+    }
+}
+
+/// What a plugin wants to be told about statements besides numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs(pub(crate) u64);
+
+impl Needs {
+    /// Numbers only, which cost nothing.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// The text of statements, literals included. Costs a copy per question, and remembered answers
+    /// are then kept per exact text.
+    #[must_use]
+    pub const fn sql(self) -> Self {
+        Self(self.0 | 1 << 0)
+    }
+
+    /// The relations a statement names.
+    #[must_use]
+    pub const fn relations(self) -> Self {
+        Self(self.0 | 1 << 1)
+    }
+
+    /// The functions a statement calls.
+    #[must_use]
+    pub const fn functions(self) -> Self {
+        Self(self.0 | 1 << 2)
     }
 }
 
@@ -64,6 +85,11 @@ pub trait Router: Sized + 'static {
     /// then refused, and what ran before goes on.
     fn configure(json: &str) -> Result<Self, String>;
 
+    /// What it wants to be told under its configuration.
+    fn needs(&self) -> Needs {
+        Needs::none()
+    }
+
     /// A last check before the plugin goes live; it was configured and knows the topology.
     ///
     /// # Errors
@@ -85,7 +111,10 @@ pub trait Router: Sized + 'static {
 
     /// Where a statement runs.
     fn decide(&mut self, statement: &Statement) -> Routed;
-}
 
-/// Bit 0 of `manifest.needs` in `wit/plugin.wit`.
-pub(crate) const NEEDS_SQL: u64 = 1 << 0;
+    /// The rule behind [`Routed::reason`](crate::Routed::reason), in a few words for people.
+    fn explain(&self, reason: u32) -> String {
+        let _ = reason;
+        String::new()
+    }
+}

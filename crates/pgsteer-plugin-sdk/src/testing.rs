@@ -11,7 +11,9 @@
 
 use std::cell::RefCell;
 
-use crate::{Class, Node, NodeId, NodeRole, Session, Statement, Topology, Traits};
+use crate::{
+    Class, Function, Node, NodeId, NodeRole, Relation, Session, Statement, Topology, Traits,
+};
 
 /// A statement of this class, without traits, outside of a transaction.
 #[must_use]
@@ -48,6 +50,27 @@ impl Statement {
     #[must_use]
     pub fn with_balance_node(mut self, node: NodeId) -> Self {
         self.balance_node = Some(node);
+        self
+    }
+
+    /// Adds a relation it names.
+    #[must_use]
+    pub fn with_relation(mut self, schema: Option<&str>, name: &str, written: bool) -> Self {
+        self.relations.push(Relation {
+            schema: schema.map(Into::into),
+            name: name.to_owned(),
+            written,
+        });
+        self
+    }
+
+    /// Adds a function it calls.
+    #[must_use]
+    pub fn with_function(mut self, schema: Option<&str>, name: &str) -> Self {
+        self.functions.push(Function {
+            schema: schema.map(Into::into),
+            name: name.to_owned(),
+        });
         self
     }
 

@@ -49,6 +49,22 @@ impl Traits {
     pub const TEXT_WITHHELD: Self = Self(1 << 19);
     /// SAVEPOINT, RELEASE or ROLLBACK TO.
     pub const SAVEPOINT: Self = Self(1 << 20);
+    /// Names an unlogged relation.
+    pub const UNLOGGED: Self = Self(1 << 21);
+    /// Names a relation of which the catalog facts are missing.
+    pub const UNKNOWN_RELATION: Self = Self(1 << 22);
+    /// Names a relation that an earlier statement of this transaction named while it wrote.
+    pub const WRITTEN_RELATION: Self = Self(1 << 23);
+    /// Names a view behind which there is something that makes it no plain read.
+    pub const THROUGH_VIEW: Self = Self(1 << 24);
+    /// A relation of a name in it is temporary in some other session.
+    pub const TEMPORARY_NAME: Self = Self(1 << 25);
+    /// A function of a name in it is declared volatile in some schema.
+    pub const VOLATILE_NAME: Self = Self(1 << 26);
+    /// ROLLBACK TO.
+    pub const ROLLBACK_TO: Self = Self(1 << 27);
+    /// SET or BEGIN that makes a transaction read only, and nothing else.
+    pub const SETS_READ_ONLY: Self = Self(1 << 28);
 
     /// No finding.
     #[must_use]

@@ -63,6 +63,8 @@ fn statement(class: u16, traits: u64) -> StatementFacts<'static> {
         session_marks: 0,
         parameter_count: 0,
         sql: "",
+        relations: &[],
+        functions: &[],
     }
 }
 
@@ -73,7 +75,7 @@ fn balances_reads_and_sends_writes_to_the_primary() {
         (&*loaded.name, loaded.deterministic),
         ("pgpool-router", true)
     );
-    assert!(!loaded.reads_sql);
+    assert_eq!(loaded.needs, 0);
     assert_eq!(loaded.instances.len(), 2);
     let router = &mut loaded.instances[1];
 

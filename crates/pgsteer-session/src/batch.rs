@@ -2,8 +2,7 @@
 
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
-use pgsteer_core::policy::traits;
-use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, tag};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Severity, encode};
@@ -102,7 +101,7 @@ impl Session {
                 Ok(placement) => placement,
                 Err(reply) => return self.fail(batch, &reply).await.map(|()| None),
             };
-            let read = analysis.is_proven_read();
+            let (read, writes) = (placement.is_proven_read(), placement.may_write(analysis));
             let node = match batch.active {
                 // It must see what the batch wrote, and BEGIN concerns what came before it.
                 Some(active) if batch.writes && (read || begins(analysis)) => active,
@@ -114,7 +113,7 @@ impl Session {
             }
             match self.need(node).await {
                 Ok(()) => {
-                    batch.writes |= writes(analysis);
+                    batch.writes |= writes;
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
@@ -306,14 +305,4 @@ impl Session {
 
 fn begins(analysis: &Analysis) -> bool {
     matches!(analysis.sole_effect(), Some(Effect::Begin { .. }))
-}
-
-/// Whether a later read of the batch might have to see what this statement did.
-fn writes(analysis: &Analysis) -> bool {
-    let concerns_session = matches!(
-        analysis.class,
-        Class::Setting | Class::Transaction | Class::Deallocate
-    );
-    let only_session = concerns_session && analysis.traits & traits::WRITES == 0;
-    !(analysis.is_proven_read() || only_session)
 }

@@ -1,7 +1,6 @@
 //! Remembered answers of the plugins: per worker, of fixed size, without locks.
 
-use pgsteer_core::NodeId;
-use pgsteer_core::policy::{Marks, Route, Spread, StatementFacts};
+use pgsteer_core::policy::{Route, StatementFacts};
 
 use crate::policies::Verdict;
 
@@ -35,20 +34,10 @@ impl Key {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Remembered {
-    Primary,
-    Balanced(Spread),
-    Node(NodeId),
-    Everywhere,
-}
-
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     key: Key,
-    route: Remembered,
-    plugin: usize,
-    marks: Marks,
+    verdict: Verdict,
 }
 
 /// A table in which a newer answer takes the place of an older one with the same slot.
@@ -68,47 +57,32 @@ impl DecisionCache {
         self.slots.fill(None);
     }
 
+    /// A remembered answer. To copy it allocates nothing: no refusal is among them.
     pub(crate) fn get(&self, key: Key) -> Option<Verdict> {
         let slot = self
             .slots
             .get(key.slot())?
             .as_ref()
             .filter(|slot| slot.key == key)?;
-        let route = match slot.route {
-            Remembered::Primary => Route::Primary,
-            Remembered::Balanced(spread) => Route::Balanced(spread),
-            Remembered::Node(node) => Route::Node(node),
-            Remembered::Everywhere => Route::Everywhere,
-        };
-        Some(Verdict {
-            route,
-            plugin: slot.plugin,
-            marks: slot.marks,
-        })
+        Some(slot.verdict.clone())
     }
 
     /// Remembers an answer. Refusals are not worth it: they carry texts.
     pub(crate) fn insert(&mut self, key: Key, verdict: &Verdict) {
-        let route = match verdict.route {
-            Route::Primary => Remembered::Primary,
-            Route::Balanced(spread) => Remembered::Balanced(spread),
-            Route::Node(node) => Remembered::Node(node),
-            Route::Everywhere => Remembered::Everywhere,
-            Route::Abstain | Route::Reject(_) => return,
-        };
+        if matches!(verdict.route, Route::Abstain | Route::Reject(_)) {
+            return;
+        }
         if let Some(slot) = self.slots.get_mut(key.slot()) {
-            *slot = Some(Slot {
-                key,
-                route,
-                plugin: verdict.plugin,
-                marks: verdict.marks,
-            });
+            let verdict = verdict.clone();
+            *slot = Some(Slot { key, verdict });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pgsteer_core::NodeId;
+
     use super::*;
 
     #[test]
@@ -123,13 +97,11 @@ mod tests {
             session_marks: 0,
             parameter_count: 0,
             sql: "",
+            relations: &[],
+            functions: &[],
         };
         let mut cache = DecisionCache::new();
-        let verdict = Verdict {
-            route: Route::Node(NodeId(2)),
-            plugin: 0,
-            marks: Marks::default(),
-        };
+        let verdict = Verdict::new(Route::Node(NodeId(2)), 0);
         cache.insert(Key::new(&facts, 0), &verdict);
         let get = |facts: &StatementFacts<'_>, session| {
             cache.get(Key::new(facts, session)).map(|v| v.route)

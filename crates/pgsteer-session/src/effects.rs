@@ -1,5 +1,7 @@
 //! What a statement that ran changed about the session.
 
+use std::rc::Rc;
+
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::traits;
 use pgsteer_sql::{Analysis, Class, Effect};
@@ -35,8 +37,11 @@ impl Session {
     }
 
     /// A statement succeeded on a leg.
-    pub(crate) fn apply(&mut self, analysis: &Analysis, node: NodeId, rolled_back: bool) {
+    pub(crate) fn apply(&mut self, analysis: &Rc<Analysis>, node: NodeId, rolled_back: bool) {
         for effect in &analysis.effects {
+            if let Effect::Prepare(name) = effect {
+                self.sql_prepared.insert(name.clone(), Rc::clone(analysis));
+            }
             self.apply_effect(effect, node, rolled_back);
         }
         // Which of several statements wrote is not known: the transaction stays where they ran.
@@ -96,8 +101,16 @@ impl Session {
                     leg.pinned = Some(*reason);
                 }
             }
-            Effect::Deallocate(name) => self.forget_prepared(name.as_bytes(), Some(node)),
-            Effect::DeallocateAll => self.forget_all_prepared(node),
+            // The analysis was kept, so that EXECUTE is known for what it is.
+            Effect::Prepare(_) => {}
+            Effect::Deallocate(name) => {
+                self.sql_prepared.remove(name);
+                self.forget_prepared(name.as_bytes(), Some(node));
+            }
+            Effect::DeallocateAll => {
+                self.sql_prepared.clear();
+                self.forget_all_prepared(node);
+            }
             Effect::Commit { chain: true } | Effect::Rollback { chain: true } => {
                 self.chain_transaction(node, rolled_back);
             }
@@ -114,10 +127,8 @@ impl Session {
                     }
                     // It was sent to a server, as part of a batch that had begun there.
                     None => {
-                        let open = Open {
-                            mode: *mode,
-                            ..Open::on_server(node)
-                        };
+                        let mut open = Open::on_server(node);
+                        open.mode = *mode;
                         self.transaction = Transaction::Open(open);
                     }
                 }
@@ -194,6 +205,7 @@ impl Session {
     fn discard_all(&mut self, node: NodeId) {
         self.settings.reset(&self.startup);
         self.prepared.clear();
+        self.sql_prepared.clear();
         self.prepared_bytes = 0;
         self.portals.clear();
         self.steering.temporary.clear();

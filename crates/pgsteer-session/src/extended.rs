@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use pgsteer_core::NodeId;
-use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, Target, tag};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode};
@@ -333,7 +333,7 @@ impl Session {
                 }
                 self.tell_savepoint(analysis, node).await;
             }
-            copies = analysis.class == Class::Copy && !analysis.is_proven_read();
+            copies = analysis.may_copy_in();
             self.count(node, analysis);
         }
         let analysis = analysis.filter(|a| !a.effects.is_empty());
@@ -345,10 +345,14 @@ impl Session {
         if !self.drain(batch).await? {
             return Ok(());
         }
-        if let Some(command) = analysis.console {
-            let table = console::table(command, &self.steering);
-            console::put_rows(&mut self.client.output, &table);
-            return Ok(());
+        if let Some(command) = &analysis.console {
+            return match self.command(command) {
+                Ok(answer) => {
+                    console::put_answer(&mut self.client.output, &answer);
+                    Ok(())
+                }
+                Err(reply) => self.fail(batch, &reply).await,
+            };
         }
         match self.control_transaction(analysis).await {
             Ok(()) => Ok(()),
@@ -407,8 +411,8 @@ fn needs_no_server(analysis: &Analysis) -> bool {
 }
 
 fn describe_local(out: &mut bytes::BytesMut, analysis: &Analysis) {
-    match analysis.console {
-        Some(command) => encode::row_description(out, console::columns(command)),
+    match &analysis.console {
+        Some(command) => console::put_description(out, command),
         None => encode::frame(out, b'n', b""),
     }
 }

@@ -70,6 +70,12 @@ impl Settings {
         }
     }
 
+    /// The statement that set a parameter last, if it is set.
+    pub(crate) fn last_set(&self, name: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| &*entry.name == name);
+        entry.map(|entry| &*entry.text)
+    }
+
     /// Statements a server that saw everything up to `seen` must run, as one string; empty if none.
     pub(crate) fn missing(&self, seen: u64) -> String {
         join(
@@ -120,6 +126,22 @@ impl Journal {
     /// Number of the latest note ever made; a server that saw it is up to date.
     pub(crate) fn latest(&self) -> u64 {
         self.number
+    }
+
+    /// Notes that still hold.
+    pub(crate) fn len(&self) -> usize {
+        self.notes.len()
+    }
+
+    /// The statement that set a parameter last in this transaction: none if RESET ALL took it
+    /// back; nothing at all if the transaction has not touched it.
+    pub(crate) fn last_set(&self, name: &str) -> Option<Option<&str>> {
+        let said = self.notes.iter().rev().find_map(|note| match &note.what {
+            What::Set { name: n, text, .. } if **n == *name => Some(Some(&**text)),
+            What::Set { name: n, .. } if **n == *ALL => Some(None),
+            _ => None,
+        });
+        said
     }
 
     /// Whether a server that saw everything up to `seen` has nothing to be told.

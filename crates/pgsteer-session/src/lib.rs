@@ -1,18 +1,20 @@
 //! The data plane: client connections, the session state machine, the query pipeline, the relay.
 //!
 //! Reading order: [`listener`](DataPlane) accepts, `login` makes a session, `session` is the life
-//! of one, `simple` and `extended` are the two protocols, `steering` finds the node, `leg` is the
-//! hold on it, `flow` and `relay` move the bytes.
+//! of one, `simple` and `extended` are the two protocols, `steering` finds the node (`names`
+//! says what a statement refers to, `balance` chooses), `leg` is the hold on it, `flow` and `relay` move the bytes.
 //!
 //! Nothing on the way of a statement crosses threads, takes a lock or reads a file.
 
 mod auth;
+mod balance;
 mod batch;
 mod cancel;
 mod console;
 mod decision_cache;
 mod effects;
 mod end;
+mod explain;
 mod extended;
 mod flow;
 mod handshake;
@@ -21,14 +23,17 @@ mod leg;
 mod listener;
 mod local;
 mod login;
+mod names;
 mod policies;
 mod prepared;
 mod relay;
+mod search_path;
 mod session;
 mod simple;
 mod steering;
 mod transaction;
 mod worker;
+mod writes;
 
 pub use listener::{DataPlane, bind};
 pub use worker::Shared;

@@ -5,7 +5,7 @@ use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
-use crate::console;
+use crate::console::{self, Answer};
 use crate::journal::quote_identifier;
 use crate::session::{Session, transaction_failed};
 use crate::transaction::{Open, Transaction};
@@ -46,10 +46,19 @@ impl Session {
         if !self.is_local(analysis) {
             return false;
         }
-        if let Some(command) = analysis.console {
-            let table = console::table(command, &self.steering);
-            console::put_description(&mut self.client.output, &table);
-            console::put_rows(&mut self.client.output, &table);
+        if let Some(command) = &analysis.console {
+            match self.command(command) {
+                Ok(answer) => {
+                    if let Answer::Rows(_) = answer {
+                        console::put_description(&mut self.client.output, command);
+                    }
+                    console::put_answer(&mut self.client.output, &answer);
+                }
+                Err(reply) => {
+                    encode::error(&mut self.client.output, &reply);
+                    self.refuse_transaction();
+                }
+            }
             return true;
         }
         if let Err(reply) = self.control_transaction(analysis).await {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use pgsteer_pool::{Channel, Stream};
 use pgsteer_wire::backend::TransactionStatus;
@@ -14,10 +15,12 @@ use crate::flow::Flow;
 use crate::handshake::{self, Wish};
 use crate::journal::{Settings, quote_literal};
 use crate::policies::SessionPolicies;
+use crate::search_path::NameSpace;
 use crate::session::{LegError, Session};
 use crate::steering::{Identity, Steering};
 use crate::transaction::Transaction;
 use crate::worker::{Control, Welcome, Worker};
+use crate::writes::Writes;
 
 /// Serves one connection from its first byte to its last.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: String) {
@@ -85,6 +88,13 @@ async fn start(
     for (name, text) in &startup {
         settings.set(name, text);
     }
+    let shared = &worker.shared;
+    let database = shared.facts.catalogs.enter(&identity.database);
+    let writes = Writes::new(
+        Arc::clone(&shared.facts),
+        Arc::clone(&shared.relation_writes),
+        Arc::clone(&database),
+    );
     let snapshot = worker.snapshot();
     let mut session = Session {
         client,
@@ -95,6 +105,8 @@ async fn start(
             policies: SessionPolicies::default(),
             balance_node: None,
             temporary: HashSet::new(),
+            names: NameSpace::new(database),
+            writes,
             tied_to_primary: startup
                 .iter()
                 .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name)),
@@ -106,6 +118,7 @@ async fn start(
         startup,
         prepared: HashMap::default(),
         prepared_bytes: 0,
+        sql_prepared: HashMap::default(),
         portals: HashMap::default(),
         next_parse: 0,
         cancel,

@@ -1,11 +1,13 @@
 //! The policies of one worker: asks the plugins in order, remembers answers, survives failures.
 
+use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pgsteer_core::policy::{
-    Candidate, Decision, Marks, Opening, Plugin, PolicyError, Rejection, Reuse, Route, Router,
-    SessionFacts, StatementFacts,
+    Candidate, Limits, Marks, Opening, Plugin, PolicyError, Rejection, Reuse, Route, Router,
+    SessionFacts, StatementFacts, needs,
 };
 use pgsteer_core::settings::OnFailure;
 use pgsteer_core::{Generation, Snapshot, Topology};
@@ -51,6 +53,7 @@ impl SessionPolicies {
             plugin.marks.session |= verdict.marks.session;
             if in_transaction {
                 plugin.marks.transaction |= verdict.marks.transaction;
+                plugin.marks.transaction &= !verdict.marks.clear_transaction;
             }
         }
     }
@@ -81,6 +84,28 @@ pub(crate) struct Verdict {
     pub(crate) plugin: usize,
     /// Marks to set when it has succeeded.
     pub(crate) marks: Marks,
+    /// Relations that count as written with it.
+    pub(crate) also_writes: Option<Rc<[String]>>,
+    /// Why, as the plugin numbers it.
+    pub(crate) reason: u32,
+    /// What a replica must keep.
+    pub(crate) limits: Limits,
+    /// The plugin vouches for the functions it calls.
+    pub(crate) trusts_functions: bool,
+}
+
+impl Verdict {
+    pub(crate) fn new(route: Route, plugin: usize) -> Self {
+        Self {
+            route,
+            plugin,
+            marks: Marks::default(),
+            also_writes: None,
+            reason: 0,
+            limits: Limits::default(),
+            trusts_functions: false,
+        }
+    }
 }
 
 /// Failures in a row after which a plugin is left alone for a while.
@@ -168,6 +193,9 @@ pub(crate) struct Policies {
     topology: Arc<Topology>,
     seats: Vec<Seat>,
     cache: DecisionCache,
+    /// Some plugin looks at texts: answers are remembered for the exact text only.
+    reads_sql: bool,
+    hasher: foldhash::quality::RandomState,
 }
 
 impl Policies {
@@ -178,6 +206,8 @@ impl Policies {
             topology: Arc::clone(&snapshot.topology),
             seats: Vec::new(),
             cache: DecisionCache::new(),
+            reads_sql: false,
+            hasher: foldhash::quality::RandomState::default(),
         };
         new.refresh(snapshot);
         new
@@ -210,6 +240,10 @@ impl Policies {
             }
             self.seats.push(seat);
         }
+        self.reads_sql = self
+            .seats
+            .iter()
+            .any(|seat| seat.plugin.needs & needs::SQL != 0);
     }
 
     /// Opens the session at every plugin, unless it is open under this generation.
@@ -239,7 +273,12 @@ impl Policies {
         session: &SessionPolicies,
         facts: &StatementFacts<'_>,
     ) -> Verdict {
-        let key = Key::new(facts, session.class());
+        let text = if self.reads_sql {
+            self.text_hash(facts.sql)
+        } else {
+            0
+        };
+        let key = Key::new(facts, session.class() ^ text);
         if let Some(verdict) = self.cache.get(key) {
             if let Some(seat) = self.seats.get(verdict.plugin) {
                 seat.plugin.counters(self.worker).cached.add(1);
@@ -251,6 +290,20 @@ impl Policies {
             self.cache.insert(key, &verdict);
         }
         verdict
+    }
+
+    fn text_hash(&self, sql: &str) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(sql.as_bytes());
+        hasher.finish()
+    }
+
+    /// The plugin behind a verdict, and its rule in words.
+    pub(crate) fn explain(&mut self, verdict: &Verdict) -> Option<(Arc<Plugin>, String)> {
+        let seat = self.seats.get_mut(verdict.plugin)?;
+        let asked = seat.ask(self.worker, &self.topology, |r| r.explain(verdict.reason));
+        let rule = asked.and_then(Result::ok).unwrap_or_default();
+        Some((Arc::clone(&seat.plugin), rule))
     }
 
     fn ask_all(
@@ -270,48 +323,30 @@ impl Policies {
                 ..*facts
             };
             let answer = seat.ask(self.worker, &self.topology, |r| r.decide(&facts));
-            let Some(Ok(Decision {
-                route,
-                reuse,
-                marks,
-            })) = answer
-            else {
+            let Some(Ok(decision)) = answer else {
                 reusable = false;
                 if seat.plugin.on_failure == OnFailure::Reject {
                     let route = Route::Reject(failure(&seat.plugin));
-                    return (
-                        Verdict {
-                            route,
-                            plugin: index,
-                            marks: Marks::default(),
-                        },
-                        false,
-                    );
+                    return (Verdict::new(route, index), false);
                 }
                 continue;
             };
-            reusable &=
-                reuse == Reuse::Statement && seat.plugin.deterministic && !seat.plugin.reads_sql;
-            if route != Route::Abstain {
-                return (
-                    Verdict {
-                        route,
-                        plugin: index,
-                        marks,
-                    },
-                    reusable,
-                );
+            reusable &= decision.reuse == Reuse::Statement && seat.plugin.deterministic;
+            if decision.route != Route::Abstain {
+                let also_writes = decision.also_writes;
+                let verdict = Verdict {
+                    route: decision.route,
+                    plugin: index,
+                    marks: decision.marks,
+                    also_writes: (!also_writes.is_empty()).then(|| also_writes.into()),
+                    reason: decision.reason,
+                    limits: decision.limits,
+                    trusts_functions: decision.trusts_functions,
+                };
+                return (verdict, reusable);
             }
         }
-        let (route, marks) = (Route::Primary, Marks::default());
-        (
-            Verdict {
-                route,
-                plugin: usize::MAX,
-                marks,
-            },
-            reusable,
-        )
+        (Verdict::new(Route::Primary, usize::MAX), reusable)
     }
 }
 

@@ -8,11 +8,13 @@ use std::io;
 use std::task::{Context, Poll};
 
 use pgsteer_pool::{BUFFER_LEN, Channel, Connection, ServerLost};
+use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{HEADER_LEN, frame};
 use thiserror::Error;
 
 use crate::flow::{Flow, Next};
+use crate::writes::Writes;
 
 /// When to stop. When no answer is due any more, it stops in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,7 @@ pub(crate) struct Relay<'a> {
     pub(crate) client: &'a mut Channel,
     pub(crate) server: &'a mut Connection,
     pub(crate) flow: &'a mut Flow,
+    pub(crate) writes: &'a Writes,
 }
 
 /// What a turn in one direction came to.
@@ -173,11 +176,18 @@ impl Relay<'_> {
         let violation = |_| RelayError::ServerLost(ServerLost::Protocol);
         match self.flow.next(input.bytes()).map_err(violation)? {
             Next::Forward { len, ready } => {
+                // Before a byte of it reaches the client, who may tell others.
+                if ready == Some(TransactionStatus::Idle) {
+                    self.writes.acknowledged();
+                }
                 forward.len = len;
                 forward.ready = ready.is_some();
                 self.server.status = ready.unwrap_or(self.server.status);
             }
             Next::Drop { len, ready } => {
+                if ready == Some(TransactionStatus::Idle) {
+                    self.writes.acknowledged();
+                }
                 input.consume(len);
                 self.flow.dropped();
                 forward.ready = ready.is_some();

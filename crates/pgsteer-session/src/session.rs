@@ -20,7 +20,7 @@ use crate::flow::Flow;
 use crate::journal::Settings;
 use crate::leg::{Leg, PrologueError};
 use crate::relay::{Relay, RelayError, Stop, Until};
-use crate::steering::{Placement, Statement, Steering, Unplaced};
+use crate::steering::{Placement, Situation, Statement, Steering, Unplaced};
 use crate::transaction::Transaction;
 use crate::worker::Control;
 
@@ -56,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) startup: Vec<(Box<str>, Box<str>)>,
     pub(crate) prepared: ByName<Rc<Prepared>>,
     pub(crate) prepared_bytes: usize,
+    /// What PREPARE in SQL left on the primary, by name.
+    pub(crate) sql_prepared: HashMap<Box<str>, Rc<Analysis>, foldhash::fast::RandomState>,
     pub(crate) portals: ByName<Portal>,
     pub(crate) next_parse: u64,
     pub(crate) cancel: Registered,
@@ -268,7 +270,7 @@ impl Session {
 
     /// Moves bytes between the client and a leg.
     pub(crate) async fn relay(&mut self, node: NodeId, until: Until) -> Result<Stop, RelayError> {
-        let (client, flow) = (&mut self.client, &mut self.flow);
+        let (client, flow, writes) = (&mut self.client, &mut self.flow, &self.steering.writes);
         let leg = self.legs.iter_mut().find(|leg| leg.node == node);
         let Some(leg) = leg else {
             return Err(RelayError::ServerLost(ServerLost::Closed));
@@ -278,6 +280,7 @@ impl Session {
             client,
             server: leg.connection(),
             flow,
+            writes,
         }
         .run(until)
         .await;
@@ -316,6 +319,7 @@ impl Session {
         if self.transaction.is_refused() {
             return Err(transaction_failed());
         }
+        let executed = self.executed(analysis);
         let wait = self.steering.snapshot.settings.pool.checkout_timeout;
         let deadline = Instant::now() + wait;
         let mut subscription = self.steering.worker.subscription.borrow().clone();
@@ -326,14 +330,23 @@ impl Session {
             let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
             let statement = Statement {
                 analysis,
+                executed: executed.as_deref(),
                 text,
                 extended,
             };
-            let placed = self
-                .steering
-                .place(&statement, &self.transaction, &self.legs, avoid);
+            let now = Situation {
+                settings: &self.settings,
+                transaction: &self.transaction,
+                legs: &self.legs,
+                avoid,
+            };
+            let placed = self.steering.place(&statement, now);
             match placed {
-                Ok(placement) => return Ok(placement),
+                Ok(placement) => {
+                    let open = self.transaction.open_mut();
+                    self.steering.note_writes(&statement, &placement, open);
+                    return Ok(placement);
+                }
                 Err(Unplaced::Refused(reply)) => return Err(reply),
                 Err(Unplaced::NoNode) => {}
             }
@@ -342,6 +355,14 @@ impl Session {
                 return Err(no_node());
             }
         }
+    }
+
+    /// The statement that EXECUTE runs, if it is one the session prepared.
+    fn executed(&self, analysis: &Analysis) -> Option<Rc<Analysis>> {
+        let name = analysis.executes.as_ref()?;
+        let by_protocol = || self.prepared.get(name.as_bytes()).map(|p| &p.analysis);
+        let found = self.sql_prepared.get(name).or_else(by_protocol);
+        found.map(Rc::clone)
     }
 
     /// Sees to it that the session holds a leg on a node, and that it is up to date.

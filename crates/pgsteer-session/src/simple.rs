@@ -53,7 +53,7 @@ impl Session {
                 Err(reply) => return self.refuse_simple(header, reply).await,
             };
             let node = placement.node;
-            let again = analysis.is_proven_read() && avoid.len() < ATTEMPTS_MAX;
+            let again = placement.is_proven_read() && avoid.len() < ATTEMPTS_MAX;
             match self.need(node).await {
                 Ok(()) => {}
                 Err(LegError::NodeFailed(_)) if again && self.transaction.is_none() => {

@@ -1,20 +1,24 @@
-//! Where a statement goes: asks the policies, and holds their answers to the rules that no policy
-//! may break.
+//! Where a statement goes: tells the policies what is known of it and asks them. `balance` holds
+//! their answers to the rules that no policy may break.
 
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgsteer_core::policy::{Candidate, Route, SessionFacts, Spread, StatementFacts, traits};
-use pgsteer_core::{NodeId, Role, Snapshot};
+use pgsteer_core::policy::{Route, SessionFacts, StatementFacts, traits};
+use pgsteer_core::{NodeId, Snapshot};
 use pgsteer_sql::{Analysis, Class, Isolation};
-use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, SqlState};
 
+use crate::balance::{Choice, Rule};
+use crate::journal::Settings;
 use crate::leg::Leg;
+use crate::names::{self, Meaning};
 use crate::policies::{SessionPolicies, Verdict};
+use crate::search_path::NameSpace;
 use crate::transaction::{Open, Transaction};
 use crate::worker::Worker;
+use crate::writes::Writes;
 
 /// Who the client is.
 #[derive(Debug)]
@@ -25,11 +29,25 @@ pub(crate) struct Identity {
     pub(crate) client_address: String,
 }
 
-/// A node for a statement, and what the policies said.
+/// A node for a statement, and how it was found.
 #[derive(Debug)]
 pub(crate) struct Placement {
     pub(crate) node: NodeId,
+    /// What the policies said.
     pub(crate) verdict: Verdict,
+    /// Why it is this node.
+    pub(crate) rule: Rule,
+    /// What is known of the statement, bits of `wit/plugin.wit`.
+    pub(crate) traits: u64,
+    /// What its names mean.
+    pub(crate) meaning: Rc<Meaning>,
+}
+
+impl Placement {
+    /// Whether it is proven that the statement only reads, so that it may be repeated.
+    pub(crate) fn is_proven_read(&self) -> bool {
+        names::is_proven_read(self.traits)
+    }
 }
 
 /// No node for a statement.
@@ -53,6 +71,20 @@ pub(crate) struct Steering {
     pub(crate) temporary: HashSet<Box<str>>,
     /// The session called `set_config`: only the primary knows what it set.
     pub(crate) tied_to_primary: bool,
+    /// What the names in its statements are looked up in.
+    pub(crate) names: NameSpace,
+    /// What it wrote, and what its reads must not be older than.
+    pub(crate) writes: Writes,
+}
+
+/// What a session is in when a statement is to be placed.
+#[derive(Clone, Copy)]
+pub(crate) struct Situation<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) transaction: &'a Transaction,
+    pub(crate) legs: &'a [Leg],
+    /// Nodes that have just failed.
+    pub(crate) avoid: &'a [NodeId],
 }
 
 /// Longer texts are not shown to plugins, in bytes.
@@ -78,21 +110,22 @@ impl Steering {
         policies.open(&mut self.policies, &facts);
     }
 
-    /// Where a statement goes. `avoid` are nodes that have just failed.
+    /// Where a statement goes.
     pub(crate) fn place(
         &mut self,
         statement: &Statement<'_>,
-        transaction: &Transaction,
-        legs: &[Leg],
-        avoid: &[NodeId],
+        now: Situation<'_>,
     ) -> Result<Placement, Unplaced> {
-        self.refresh(transaction);
-        let open = transaction.open();
-        let failed = legs
-            .iter()
-            .find(|leg| leg.status() == TransactionStatus::Failed);
-        let tied = open.and_then(|o| o.pinned).or(failed.map(|leg| leg.node));
-        let facts = self.facts(statement, open);
+        self.refresh(now.transaction);
+        let user = &self.identity.user;
+        self.names
+            .refresh(&self.worker, user, now.settings, now.transaction);
+        let analysis = statement.analysis;
+        let named = statement.executed.unwrap_or(analysis);
+        let meaning = self.names.meaning(&self.worker, named);
+        let open = now.transaction.open();
+        let facts = self.facts(statement, open, &meaning);
+        let traits = facts.traits;
         let verdict = self
             .worker
             .policies
@@ -105,17 +138,54 @@ impl Steering {
             reply.hint.clone_from(&rejection.hint);
             return Err(Unplaced::Refused(reply));
         }
-        if let Some(node) = tied {
-            return Ok(Placement { node, verdict });
-        }
-        let node = self.resolve(statement.analysis, &verdict, open, legs, avoid);
-        node.map(|node| Placement { node, verdict })
-            .ok_or(Unplaced::NoNode)
+        let Choice { node, rule } = self.choose(analysis, traits, &verdict, &meaning, now);
+        let placement = |node| Placement {
+            node,
+            verdict,
+            rule,
+            traits,
+            meaning,
+        };
+        node.map(placement).ok_or(Unplaced::NoNode)
     }
 
-    fn facts<'a>(&self, statement: &Statement<'a>, open: Option<&Open>) -> StatementFacts<'a> {
+    /// A statement is about to be sent: what it may write is remembered until it is acknowledged.
+    pub(crate) fn note_writes(
+        &self,
+        statement: &Statement<'_>,
+        placement: &Placement,
+        open: Option<&mut Open>,
+    ) {
         let analysis = statement.analysis;
-        let mut bits = analysis.traits;
+        let executes_a_read = statement.executed.is_some_and(Analysis::is_proven_read);
+        if executes_a_read || !placement.may_write(analysis) {
+            return;
+        }
+        let also = placement.verdict.also_writes.as_deref().unwrap_or_default();
+        let named = placement.meaning.relations.iter();
+        let cells = named.clone().map(|r| r.oid);
+        let cells = cells.chain(also.iter().map(|name| self.names.oid(name)));
+        // What a block of code or a procedure writes is not known.
+        let unknown = matches!(analysis.class, Class::Unknown | Class::Call).then_some(0);
+        let cells = cells.chain(unknown).map(|oid| self.writes.cell(oid));
+        self.writes.begin(cells, analysis.changes_schema);
+        if let Some(open) = open {
+            let named = named.map(|r| &*r.name);
+            let also = also
+                .iter()
+                .map(|a| a.rsplit('.').next().unwrap_or_default());
+            open.note_written(named.chain(also));
+        }
+    }
+
+    fn facts<'a>(
+        &self,
+        statement: &Statement<'a>,
+        open: Option<&Open>,
+        meaning: &Meaning,
+    ) -> StatementFacts<'a> {
+        let analysis = statement.analysis;
+        let mut bits = names::complete(analysis, meaning);
         if statement.extended {
             bits |= traits::EXTENDED;
         }
@@ -123,27 +193,7 @@ impl Steering {
             bits |= traits::TEMPORARY;
         }
         if let Some(open) = open {
-            bits |= traits::IN_TRANSACTION;
-            bits |= if open.is_read_only() {
-                traits::TRANSACTION_READ_ONLY
-            } else {
-                0
-            };
-            bits |= if open.wrote {
-                traits::TRANSACTION_WROTE
-            } else {
-                0
-            };
-            bits |= if open.pinned.is_some() {
-                traits::PINNED
-            } else {
-                0
-            };
-            bits |= match open.mode.isolation {
-                Some(Isolation::Serializable) => traits::SERIALIZABLE,
-                Some(Isolation::RepeatableRead) => traits::REPEATABLE_READ,
-                _ => 0,
-            };
+            bits |= transaction_bits(open, meaning);
         }
         let sql = if statement.text.len() <= PLUGIN_TEXT_LEN_MAX {
             statement.text
@@ -163,159 +213,43 @@ impl Steering {
             session_marks: 0,
             parameter_count: analysis.parameter_count,
             sql: std::str::from_utf8(sql).unwrap_or_default(),
+            relations: &analysis.relations,
+            functions: &analysis.functions,
         }
     }
 
-    fn is_temporary(&self, analysis: &Analysis) -> bool {
-        !self.temporary.is_empty() && analysis.names.iter().any(|n| self.temporary.contains(n))
-    }
-
-    /// From a route to a node.
-    fn resolve(
-        &mut self,
-        analysis: &Analysis,
-        verdict: &Verdict,
-        open: Option<&Open>,
-        legs: &[Leg],
-        avoid: &[NodeId],
-    ) -> Option<NodeId> {
-        let primary = self.primary(open, legs);
-        let concerns_session = matches!(
-            analysis.class,
-            Class::Setting | Class::Transaction | Class::Deallocate
-        );
-        let writes = analysis.traits & (traits::WRITES | traits::SEVERAL) != 0;
-        if concerns_session && !writes {
-            return self.any_held(open, legs, primary, avoid);
-        }
-        // What PREPARE leaves behind is looked for on the primary, where EXECUTE goes.
-        let replica_can = analysis.is_proven_read()
-            && analysis.class != Class::Prepare
-            && !self.is_temporary(analysis);
-        // What the session set by a function is known on the primary only, and a standby refuses
-        // serializable transactions.
-        let serializable = open.is_some_and(|o| o.mode.isolation == Some(Isolation::Serializable));
-        let tied = self.tied_to_primary || serializable || open.is_some_and(|o| o.tied_to_primary);
-        if !replica_can || tied {
-            return primary;
-        }
-        if let Some(open) = open.filter(|open| open.needs_one_snapshot()) {
-            let held = legs
-                .iter()
-                .find(|leg| leg.in_transaction())
-                .map(|leg| leg.node);
-            if held.is_some() || !open.is_read_only() {
-                return held.or(primary);
-            }
-        }
-        match verdict.route {
-            Route::Everywhere => self.any_held(open, legs, primary, avoid),
-            Route::Node(node) if self.is_usable(node, avoid) => Some(node),
-            Route::Balanced(Spread::Session) => {
-                self.session_node(verdict.plugin, avoid).or(primary)
-            }
-            Route::Balanced(Spread::Statement) => {
-                self.balance_node = self.draw(self.policies.candidates(verdict.plugin), avoid);
-                self.balance_node.or(primary)
-            }
-            _ => primary,
-        }
-    }
-
-    /// The node that takes writes. While a transaction has a leg on one, that one: a transaction
-    /// does not move.
-    fn primary(&self, open: Option<&Open>, legs: &[Leg]) -> Option<NodeId> {
-        let topology = &self.snapshot.topology;
-        let is_primary = |leg: &&Leg| {
-            topology
-                .node(leg.node)
-                .is_some_and(|n| n.role == Role::Primary)
+    /// Whether it names a temporary relation of this session.
+    pub(crate) fn is_temporary(&self, analysis: &Analysis) -> bool {
+        let temporary = |r: &pgsteer_sql::RelationRef| match &r.schema {
+            Some(schema) => schema.starts_with("pg_temp"),
+            None => self.temporary.contains(&r.name),
         };
-        if open.is_some()
-            && let Some(leg) = legs.iter().filter(|l| l.in_transaction()).find(is_primary)
-        {
-            return Some(leg.node);
+        analysis.relations.iter().any(temporary)
+    }
+}
+
+/// What the transaction it is part of says about a statement.
+fn transaction_bits(open: &Open, meaning: &Meaning) -> u64 {
+    let when = |condition, bit| if condition { bit } else { 0 };
+    let written = meaning.relations.iter().any(|r| open.has_written(&r.name));
+    traits::IN_TRANSACTION
+        | when(open.is_read_only(), traits::TRANSACTION_READ_ONLY)
+        | when(open.wrote, traits::TRANSACTION_WROTE)
+        | when(open.pinned.is_some(), traits::PINNED)
+        | when(written, traits::WRITTEN_RELATION)
+        | match open.mode.isolation {
+            Some(Isolation::Serializable) => traits::SERIALIZABLE,
+            Some(Isolation::RepeatableRead) => traits::REPEATABLE_READ,
+            _ => 0,
         }
-        topology.primary().map(|node| node.id)
-    }
-
-    /// A node for a statement that concerns the session as a whole: one it holds already, the
-    /// primary if possible.
-    fn any_held(
-        &mut self,
-        open: Option<&Open>,
-        legs: &[Leg],
-        primary: Option<NodeId>,
-        avoid: &[NodeId],
-    ) -> Option<NodeId> {
-        let fits = |leg: &&Leg| open.is_none() || leg.in_transaction();
-        let held = || legs.iter().filter(fits);
-        let on_primary = held().find(|leg| Some(leg.node) == primary);
-        on_primary
-            .or_else(|| held().next())
-            .map(|leg| leg.node)
-            .or(primary)
-            .or_else(|| self.login_node(avoid))
-    }
-
-    fn is_usable(&self, node: NodeId, avoid: &[NodeId]) -> bool {
-        !avoid.contains(&node)
-            && self
-                .snapshot
-                .topology
-                .node(node)
-                .is_some_and(|n| n.is_usable())
-    }
-
-    /// The node for balanced reads of the session, drawn anew if it is no candidate any more.
-    fn session_node(&mut self, plugin: usize, avoid: &[NodeId]) -> Option<NodeId> {
-        let candidates = self.policies.candidates(plugin);
-        let still = |node: &NodeId| {
-            self.is_usable(*node, avoid)
-                && candidates.iter().any(|c| c.node == *node && c.weight > 0.0)
-        };
-        if !self.balance_node.as_ref().is_some_and(still) {
-            self.balance_node = self.draw(candidates, avoid);
-        }
-        self.balance_node
-    }
-
-    /// A node to log in at: where balanced reads would go, else any that is usable.
-    pub(crate) fn login_node(&mut self, avoid: &[NodeId]) -> Option<NodeId> {
-        self.balance_node = self.draw(self.policies.first_candidates(), avoid);
-        let usable = || {
-            self.snapshot
-                .topology
-                .nodes
-                .iter()
-                .filter(|n| self.is_usable(n.id, avoid))
-        };
-        let primary = usable().find(|n| n.role == Role::Primary);
-        self.balance_node
-            .or(primary.or_else(|| usable().next()).map(|n| n.id))
-    }
-
-    /// Draws among usable candidates by weight.
-    fn draw(&self, candidates: &[Candidate], avoid: &[NodeId]) -> Option<NodeId> {
-        let usable = || candidates.iter().filter(|c| self.is_usable(c.node, avoid));
-        let total: f64 = usable().map(|c| c.weight).sum();
-        let mut point = self.worker.next_point() * total;
-        let mut last = None;
-        for candidate in usable().filter(|c| c.weight > 0.0) {
-            last = Some(candidate.node);
-            if point < candidate.weight {
-                break;
-            }
-            point -= candidate.weight;
-        }
-        last
-    }
 }
 
 /// A statement that is to be placed.
 #[derive(Clone, Copy)]
 pub(crate) struct Statement<'a> {
     pub(crate) analysis: &'a Analysis,
+    /// What EXECUTE runs, if that is known.
+    pub(crate) executed: Option<&'a Analysis>,
     pub(crate) text: &'a [u8],
     pub(crate) extended: bool,
 }

@@ -1,5 +1,7 @@
 //! The transaction of a session, which may have legs on several nodes.
 
+use std::collections::HashSet;
+
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Isolation, TransactionMode};
 
@@ -32,7 +34,14 @@ pub(crate) struct Open {
     pub(crate) refused: bool,
     /// It called `set_config`: only the primary knows what it set.
     pub(crate) tied_to_primary: bool,
+    /// Relations that statements named which may have written, by their names without schema.
+    written: HashSet<Box<str>, foldhash::fast::RandomState>,
+    /// It named more of them than are remembered.
+    wrote_many: bool,
 }
+
+/// Names of written relations that are remembered for a transaction.
+const WRITTEN_MAX: usize = 1024;
 
 impl Open {
     /// A transaction that has just begun.
@@ -45,6 +54,8 @@ impl Open {
             pinned: None,
             refused: false,
             tied_to_primary: false,
+            written: HashSet::default(),
+            wrote_many: false,
         }
     }
 
@@ -65,6 +76,21 @@ impl Open {
         } else {
             &self.begin
         }
+    }
+
+    /// A statement named these relations and may write.
+    pub(crate) fn note_written<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            self.wrote_many |= self.written.len() >= WRITTEN_MAX;
+            if !self.wrote_many && !self.written.contains(name) {
+                self.written.insert(name.into());
+            }
+        }
+    }
+
+    /// Whether a statement that may have written named this relation.
+    pub(crate) fn has_written(&self, name: &str) -> bool {
+        self.wrote_many || self.written.contains(name)
     }
 
     /// Whether it says READ WRITE.

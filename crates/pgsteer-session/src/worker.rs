@@ -15,7 +15,9 @@ use pgsteer_sql::Cache;
 use pgsteer_wire::scram::Verifier;
 
 use crate::cancel::CancelRegistry;
+use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
+use crate::writes::RelationWrites;
 
 /// Memory for remembered analyses, per worker, in bytes.
 const ANALYSES_BYTES_MAX: usize = 16 << 20;
@@ -32,6 +34,7 @@ pub struct Shared {
     pub facts: Arc<Facts>,
     pub(crate) limits: NodeLimits,
     pub(crate) cancels: Arc<CancelRegistry>,
+    pub(crate) relation_writes: Arc<RelationWrites>,
     pub(crate) sessions: AtomicU64,
     /// For answers to users that do not exist.
     pub(crate) secret: [u8; 32],
@@ -55,6 +58,7 @@ impl Shared {
             facts,
             limits,
             cancels,
+            relation_writes: Arc::default(),
             sessions: AtomicU64::new(0),
             secret,
         }
@@ -78,6 +82,10 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) analyses: RefCell<Cache>,
     pub(crate) policies: RefCell<Policies>,
+    pub(crate) meanings: RefCell<Meanings>,
+    /// The meaning of a statement without names.
+    pub(crate) no_names: Rc<Meaning>,
+    pub(crate) hasher: foldhash::quality::RandomState,
     pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
     pub(crate) controls: RefCell<HashMap<u64, Rc<Control>>>,
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
@@ -95,6 +103,9 @@ impl Worker {
             pools: Pools::new(snapshot.settings.pool.clone(), shared.limits.clone()),
             analyses: RefCell::new(Cache::new(ANALYSES_BYTES_MAX)),
             policies: RefCell::new(Policies::new(index, &snapshot)),
+            meanings: RefCell::default(),
+            no_names: Rc::default(),
+            hasher: foldhash::quality::RandomState::default(),
             welcomes: RefCell::default(),
             controls: RefCell::default(),
             verifiers: RefCell::default(),

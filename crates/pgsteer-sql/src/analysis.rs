@@ -1,6 +1,6 @@
 //! The answer: class, what is read and written, and what the session must remember.
 
-use crate::{TEXT_LEN_MAX, classify, normalize};
+use crate::{Console, TEXT_LEN_MAX, classify, normalize};
 
 /// What kind of statement it is; the numbers are those of `wit/plugin.wit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,26 +135,42 @@ pub enum Effect {
     CreateTemporary(Box<str>),
     /// State that ties the session to its server connection.
     Pin(PinReason),
+    /// PREPARE in SQL, under this name.
+    Prepare(Box<str>),
     /// DEALLOCATE of one statement.
     Deallocate(Box<str>),
     /// DEALLOCATE ALL.
     DeallocateAll,
 }
 
-/// A command that the proxy answers itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Console {
-    /// `SHOW pool_nodes`.
-    PoolNodes,
-    /// `SHOW pool_plugins`.
-    PoolPlugins,
-    /// `SHOW pool_version`.
-    PoolVersion,
+/// A relation a text names, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationRef {
+    /// Its schema, if it is qualified.
+    pub schema: Option<Box<str>>,
+    /// Its name.
+    pub name: Box<str>,
+    /// It is the target of the statement, or of one in a WITH list.
+    pub written: bool,
+}
+
+/// A function a text calls, as it is written. What the grammar turns into a call, such as
+/// `substring(a FROM 1)`, is qualified with `pg_catalog`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionRef {
+    /// Its schema, if it is qualified.
+    pub schema: Option<Box<str>>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Number of arguments; `None` if the text does not tell (VARIADIC).
+    pub arguments: Option<u16>,
 }
 
 /// What is known about a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Analysis {
+    /// Unique among the analyses of a [`crate::Cache`], from 1; 0 if it is in none.
+    pub id: u64,
     /// Class of the first statement.
     pub class: Class,
     /// Text-level bits, numbered as in `wit/plugin.wit`.
@@ -167,8 +183,14 @@ pub struct Analysis {
     pub parameter_count: u16,
     /// What the statements do to the session, in order.
     pub effects: Vec<Effect>,
-    /// Names that could be relations, for comparison with those the session knows as temporary.
-    pub names: Vec<Box<str>>,
+    /// Relations it names, those of WITH queries left out.
+    pub relations: Vec<RelationRef>,
+    /// Functions it calls.
+    pub functions: Vec<FunctionRef>,
+    /// The statement that EXECUTE runs.
+    pub executes: Option<Box<str>>,
+    /// It may change what names mean to other statements.
+    pub changes_schema: bool,
     /// The command, if the proxy answers it.
     pub console: Option<Console>,
 }
@@ -188,6 +210,8 @@ pub(crate) mod bits {
     pub(crate) const NOT_LIKE_A_READ: u64 = 1 << 16;
     pub(crate) const TEXT_WITHHELD: u64 = 1 << 19;
     pub(crate) const SAVEPOINT: u64 = 1 << 20;
+    pub(crate) const ROLLBACK_TO: u64 = 1 << 27;
+    pub(crate) const SETS_READ_ONLY: u64 = 1 << 28;
 }
 
 impl Analysis {
@@ -195,13 +219,17 @@ impl Analysis {
     #[must_use]
     pub fn opaque(fingerprint: u64) -> Self {
         Self {
+            id: 0,
             class: Class::Unknown,
             traits: bits::WRITES,
             fingerprint,
             statement_count: 1,
             parameter_count: 0,
             effects: Vec::new(),
-            names: Vec::new(),
+            relations: Vec::new(),
+            functions: Vec::new(),
+            executes: None,
+            changes_schema: false,
             console: None,
         }
     }
@@ -216,12 +244,17 @@ impl Analysis {
     }
 
     /// Whether it only reads, as far as the text can prove: a replica would give the same answer
-    /// and nothing would be missing afterwards.
+    /// and nothing would be missing afterwards. The functions of PostgreSQL are known here, others
+    /// and relations are not.
     #[must_use]
     pub fn is_proven_read(&self) -> bool {
-        const NOT: u64 =
-            bits::WRITES | bits::LOCKING | bits::VOLATILE_FUNCTION | bits::UNKNOWN_FUNCTION;
-        self.traits & bits::READS != 0 && self.traits & NOT == 0 && self.statement_count == 1
+        is_proven_read(self.traits) && self.statement_count == 1
+    }
+
+    /// Whether it may make a server take copied data.
+    #[must_use]
+    pub fn may_copy_in(&self) -> bool {
+        self.class == Class::Copy && self.traits & bits::READS == 0
     }
 
     /// Whether it controls transactions and nothing else.
@@ -232,9 +265,28 @@ impl Analysis {
 
     /// Bytes it occupies, roughly.
     pub(crate) fn size_bytes(&self) -> usize {
-        let names: usize = self.names.iter().map(|n| n.len() + 16).sum();
-        size_of::<Self>() + names + self.effects.len() * size_of::<Effect>()
+        let text = |schema: &Option<Box<str>>, name: &str| {
+            name.len() + schema.as_ref().map_or(0, |s| s.len()) + 16
+        };
+        let relations = self.relations.iter().map(|r| text(&r.schema, &r.name));
+        let functions = self.functions.iter().map(|f| text(&f.schema, &f.name));
+        let texts: usize = relations.chain(functions).sum();
+        size_of::<Self>()
+            + texts
+            + self.console.as_ref().map_or(0, Console::text_len)
+            + self.relations.len() * size_of::<RelationRef>()
+            + self.functions.len() * size_of::<FunctionRef>()
+            + self.effects.len() * size_of::<Effect>()
     }
+}
+
+/// Whether bits of [`Analysis::traits`], completed by what else is known, say that a statement only
+/// reads.
+#[must_use]
+pub fn is_proven_read(traits: u64) -> bool {
+    const NOT: u64 =
+        bits::WRITES | bits::LOCKING | bits::VOLATILE_FUNCTION | bits::UNKNOWN_FUNCTION;
+    traits & bits::READS != 0 && traits & NOT == 0
 }
 
 /// Analyses a text. Takes microseconds to milliseconds; see [`crate::Cache`].

@@ -24,6 +24,7 @@ pub struct Cache {
     generation_bytes_max: usize,
     seeds: [foldhash::quality::RandomState; 2],
     scratch: Vec<u8>,
+    last_id: u64,
 }
 
 impl Cache {
@@ -38,6 +39,7 @@ impl Cache {
             generation_bytes_max: bytes_max / 2,
             seeds: [seed(), seed()],
             scratch: Vec::new(),
+            last_id: 0,
         }
     }
 
@@ -47,10 +49,13 @@ impl Cache {
         if let Some(found) = self.young.get(&key) {
             return Rc::clone(found);
         }
-        let analysis = self
-            .old
-            .remove(&key)
-            .unwrap_or_else(|| Rc::new(analyze(text)));
+        let analysis = self.old.remove(&key).unwrap_or_else(|| {
+            self.last_id += 1;
+            Rc::new(Analysis {
+                id: self.last_id,
+                ..analyze(text)
+            })
+        });
         self.insert(key, Rc::clone(&analysis));
         analysis
     }

@@ -3,47 +3,79 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RawStmt};
 
-use crate::analysis::{Analysis, Class, Console, bits};
-use crate::{Effect, effects, tokens};
+use crate::analysis::{Analysis, Class, bits};
+use crate::references::{self, References};
+use crate::{
+    Console, Effect, PinReason, RelationRef, TransactionMode, console, effects, functions, schema,
+};
 
 /// Analyses a text that is not too long.
 pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     let mut analysis = Analysis::opaque(fingerprint);
     analysis.traits |= text_bits(text);
+    if let Some(command) = console::command(text) {
+        return Analysis {
+            console: Some(command),
+            class: Class::Show,
+            ..analysis
+        };
+    }
     let Ok(parsed) = pg_query::parse(text, 0) else {
         return analysis;
     };
-    let Some(found) = tokens::scan(text) else {
-        return analysis;
-    };
     let statements = &parsed.protobuf.stmts;
-    analysis.statement_count = statements.len();
-    analysis.parameter_count = found.parameter_count;
     let Some(first) = statements.first().and_then(inner) else {
         analysis.class = Class::Empty;
-        analysis.statement_count = 1;
         analysis.traits = (analysis.traits | bits::READS) & !bits::WRITES & !bits::NOT_LIKE_A_READ;
         return analysis;
     };
-    analysis.class = class(first);
-    analysis.console = console(first).filter(|_| statements.len() == 1);
+    analysis.statement_count = statements.len();
+    let mut found = References::default();
     for statement in statements {
-        if let Some(node) = inner(statement) {
+        let known = inner(statement).and_then(|node| {
+            references::collect(node, &mut found)?;
             effects::collect(node, own_text(text, statement), &mut analysis.effects);
+            analysis.changes_schema |= schema::may_change(node);
+            Some(())
+        });
+        if known.is_none() {
+            return Analysis::opaque(fingerprint);
         }
     }
+    analysis.class = class(first);
+    analysis.console = show(first).filter(|_| statements.len() == 1);
+    if let NodeEnum::ExecuteStmt(execute) = first {
+        analysis.executes = Some(execute.name.as_str().into());
+    }
+    let reads = statements.len() == 1 && reads(first);
+    complete(&mut analysis, found, reads);
+    analysis
+}
+
+/// Takes over what the tree refers to, and judges by it.
+fn complete(analysis: &mut Analysis, mut found: References, reads: bool) {
     if let Some(local) = found.set_config {
         analysis.effects.push(Effect::SetByFunction { local });
     }
-    if found.session_lock {
-        analysis
-            .effects
-            .push(Effect::Pin(crate::PinReason::AdvisoryLock));
+    if found.functions.iter().any(functions::takes_session_lock) {
+        analysis.effects.push(Effect::Pin(PinReason::AdvisoryLock));
     }
-    let reads = statements.len() == 1 && reads(first);
-    // Outside queries the class says it all, and a parenthesis is no sign of a function.
-    let from_tokens = if reads { found.traits } else { 0 };
-    analysis.traits = text_bits(text) | from_tokens;
+    // Outside queries the class says it all.
+    let text_bits = analysis.traits & !bits::WRITES;
+    analysis.traits = text_bits | if reads { found.traits } else { 0 };
+    if reads {
+        analysis.traits |= found
+            .functions
+            .iter()
+            .fold(0, |all, f| all | functions::bit(f));
+        let is_catalog = |r: &RelationRef| match &r.schema {
+            Some(schema) => &**schema == "pg_catalog",
+            None => r.name.starts_with("pg_"),
+        };
+        if found.relations.iter().any(is_catalog) {
+            analysis.traits |= bits::CATALOG;
+        }
+    }
     if analysis.traits & bits::WRITES == 0 {
         analysis.traits |= if reads {
             bits::READS
@@ -51,30 +83,38 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
             writes(analysis.class)
         };
     }
-    if statements.len() > 1 {
+    let prepares = analysis.effects.contains(&Effect::PrepareTransaction);
+    let about_prepared = analysis.class == Class::Transaction && analysis.effects.is_empty();
+    if prepares || about_prepared {
+        analysis.traits |= bits::WRITES;
+    }
+    if analysis.statement_count > 1 {
         analysis.traits |= bits::SEVERAL | bits::WRITES;
     }
-    let savepoint = |e: &Effect| {
-        matches!(
-            e,
-            Effect::Savepoint(_) | Effect::Release(_) | Effect::RollbackTo(_)
-        )
-    };
-    if analysis.effects.first().is_some_and(savepoint) {
-        analysis.traits |= bits::SAVEPOINT;
-    }
-    if analysis.class == Class::Transaction && analysis.effects.is_empty() {
-        // COMMIT PREPARED and ROLLBACK PREPARED.
-        analysis.traits |= bits::WRITES;
-    }
-    if analysis.effects.contains(&Effect::PrepareTransaction) {
-        analysis.traits |= bits::WRITES;
-    }
+    analysis.traits |= analysis.effects.first().map_or(0, effect_bits);
     if found.parameter_count > 0 {
         analysis.traits |= bits::PARAMETERS;
     }
-    analysis.names = found.names;
-    analysis
+    if !reads && matches!(analysis.class, Class::Copy) {
+        // The target of COPY FROM has no statement of its own in the tree.
+        found.relations.iter_mut().for_each(|r| r.written = true);
+    }
+    analysis.parameter_count = found.parameter_count;
+    (analysis.relations, analysis.functions) = (found.relations, found.functions);
+}
+
+/// What the kind of an effect says.
+fn effect_bits(effect: &Effect) -> u64 {
+    let read_only = TransactionMode {
+        read_only: Some(true),
+        isolation: None,
+    };
+    match effect {
+        Effect::Savepoint(_) | Effect::Release(_) => bits::SAVEPOINT,
+        Effect::RollbackTo(_) => bits::SAVEPOINT | bits::ROLLBACK_TO,
+        Effect::SetTransaction { mode, .. } if *mode == read_only => bits::SETS_READ_ONLY,
+        _ => 0,
+    }
 }
 
 /// The part of the text that is this statement; a length of zero means up to the end.
@@ -153,14 +193,9 @@ fn writes(class: Class) -> u64 {
     }
 }
 
-fn console(statement: &NodeEnum) -> Option<Console> {
-    let NodeEnum::VariableShowStmt(show) = statement else {
-        return None;
-    };
-    match show.name.as_str() {
-        "pool_nodes" => Some(Console::PoolNodes),
-        "pool_plugins" => Some(Console::PoolPlugins),
-        "pool_version" => Some(Console::PoolVersion),
+fn show(statement: &NodeEnum) -> Option<Console> {
+    match statement {
+        NodeEnum::VariableShowStmt(show) => Console::show(&show.name),
         _ => None,
     }
 }

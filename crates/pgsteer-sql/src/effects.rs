@@ -23,7 +23,10 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
         },
         N::DeallocateStmt(s) if s.isall => effects.push(Effect::DeallocateAll),
         N::DeallocateStmt(s) => effects.push(Effect::Deallocate(s.name.as_str().into())),
-        N::PrepareStmt(_) => effects.push(Effect::Pin(PinReason::SqlPrepare)),
+        N::PrepareStmt(s) => {
+            effects.push(Effect::Prepare(s.name.as_str().into()));
+            effects.push(Effect::Pin(PinReason::SqlPrepare));
+        }
         N::ListenStmt(_) => effects.push(Effect::Pin(PinReason::Listen)),
         N::LoadStmt(_) => effects.push(Effect::Pin(PinReason::Load)),
         N::DeclareCursorStmt(s) if s.options & CURSOR_OPT_HOLD != 0 => {
@@ -131,6 +134,34 @@ fn parameter_mode(name: &str, args: &[Node]) -> TransactionMode {
         _ => {}
     }
     mode
+}
+
+/// The value that SET, or `SELECT set_config(...)` with a literal, gives its parameter, in the form
+/// `SHOW` prints lists of names: each quoted, separated by commas. `None` for RESET and DEFAULT, and
+/// for what is no such statement.
+#[must_use]
+pub fn set_value(text: &str) -> Option<String> {
+    let parsed = pg_query::parse(text, 0).ok()?;
+    let statement = parsed.protobuf.stmts.first()?.stmt.as_deref()?;
+    let set = match statement.node.as_ref()? {
+        NodeEnum::VariableSetStmt(set) => set,
+        NodeEnum::SelectStmt(select) => {
+            let Some(NodeEnum::ResTarget(target)) = &select.target_list.first()?.node else {
+                return None;
+            };
+            let Some(NodeEnum::FuncCall(call)) = &target.val.as_ref()?.node else {
+                return None;
+            };
+            return constant(call.args.get(1)?);
+        }
+        _ => return None,
+    };
+    if set.kind() != VariableSetKind::VarSetValue {
+        return None;
+    }
+    let quoted = |node| Some(format!("\"{}\"", constant(node)?.replace('"', "\"\"")));
+    let values: Option<Vec<String>> = set.args.iter().map(quoted).collect();
+    Some(values?.join(", "))
 }
 
 fn isolation(text: &str) -> Isolation {

@@ -7,6 +7,9 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use crate::FunctionRef;
+use crate::analysis::bits;
+
 static STABLE: LazyLock<HashSet<&'static str, foldhash::fast::RandomState>> =
     LazyLock::new(|| include_str!("stable_functions.txt").lines().collect());
 
@@ -28,9 +31,13 @@ const VOLATILE: &[&str] = &[
     "pg_current_xact_id",
 ];
 
+/// Functions that PostgreSQL declares stable although they assign a transaction id, which a replica
+/// cannot.
+const DISGUISED: &[&str] = &["txid_current", "pg_current_xact_id"];
+
 /// What is known about a function by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Volatility {
+pub enum Volatility {
     /// The same answer on a replica, and nothing changes.
     Stable,
     /// It may change something.
@@ -39,8 +46,9 @@ pub(crate) enum Volatility {
     Unknown,
 }
 
-/// Looks a function up; `schema` as written, if it was.
-pub(crate) fn volatility(schema: Option<&str>, name: &str) -> Volatility {
+/// What is known of a function without a catalog; `schema` as written, if it was.
+#[must_use]
+pub fn known_volatility(schema: Option<&str>, name: &str) -> Volatility {
     if !matches!(schema, None | Some("pg_catalog")) {
         return Volatility::Unknown;
     }
@@ -53,8 +61,24 @@ pub(crate) fn volatility(schema: Option<&str>, name: &str) -> Volatility {
     }
 }
 
+/// Whether a function writes although its catalog entry says that it does not.
+#[must_use]
+pub fn is_write_in_disguise(schema: Option<&str>, name: &str) -> bool {
+    matches!(schema, None | Some("pg_catalog")) && DISGUISED.contains(&name)
+}
+
+/// The bit of [`crate::Analysis::traits`] for a call, without a catalog.
+pub(crate) fn bit(function: &FunctionRef) -> u64 {
+    match known_volatility(function.schema.as_deref(), &function.name) {
+        Volatility::Stable => 0,
+        Volatility::Volatile => bits::VOLATILE_FUNCTION,
+        Volatility::Unknown => bits::UNKNOWN_FUNCTION,
+    }
+}
+
 /// Whether calling it leaves a lock that belongs to the session.
-pub(crate) fn takes_session_lock(name: &str) -> bool {
+pub(crate) fn takes_session_lock(function: &FunctionRef) -> bool {
+    let name = &*function.name;
     let base = name.strip_suffix("_shared").unwrap_or(name);
     matches!(base, "pg_advisory_lock" | "pg_try_advisory_lock")
 }

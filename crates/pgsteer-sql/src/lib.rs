@@ -10,15 +10,21 @@
 mod analysis;
 mod cache;
 mod classify;
+mod console;
 mod effects;
 mod functions;
 mod normalize;
-mod tokens;
+mod references;
+mod schema;
 
 pub use analysis::{
-    Analysis, Class, Console, Effect, Isolation, PinReason, TransactionMode, analyze,
+    Analysis, Class, Effect, FunctionRef, Isolation, PinReason, RelationRef, TransactionMode,
+    analyze, is_proven_read,
 };
 pub use cache::Cache;
+pub use console::Console;
+pub use effects::set_value;
+pub use functions::{Volatility, is_write_in_disguise, known_volatility};
 
 /// Longer texts are not parsed, in bytes: the parser takes about a millisecond per 16 KiB.
 pub const TEXT_LEN_MAX: usize = 64 * 1024;

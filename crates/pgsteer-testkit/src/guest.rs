@@ -17,6 +17,8 @@ pub struct Guest {
     pub describe: String,
     /// Body of `configure`.
     pub configure: String,
+    /// Body of `needs`; by default all that `describe` says it may need.
+    pub needs: String,
     /// Body of `self-test`.
     pub self_test: String,
     /// Body of `open`.
@@ -42,6 +44,7 @@ impl Default for Guest {
         Self {
             describe: "i32.const 64".to_owned(),
             configure: "i32.const 128".to_owned(),
+            needs: "i64.const -1".to_owned(),
             self_test: "i32.const 128".to_owned(),
             open: "i32.const 192".to_owned(),
             decide: "i32.const 256".to_owned(),
@@ -82,6 +85,7 @@ impl Guest {
         let Self {
             describe,
             configure,
+            needs,
             self_test,
             open,
             decide,
@@ -102,11 +106,15 @@ impl Guest {
             (func (export "pgsteer:plugin/lifecycle@0.1.0#describe") (result i32) {describe})
             (func (export "pgsteer:plugin/lifecycle@0.1.0#configure") (param i32 i32) (result i32)
                 {configure})
+            (func (export "pgsteer:plugin/lifecycle@0.1.0#needs") (result i64) {needs})
             (func (export "pgsteer:plugin/lifecycle@0.1.0#self-test") (result i32) {self_test})
             (func (export "pgsteer:plugin/router@0.1.0#open")
                 (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {open})
             (func $decide (export "pgsteer:plugin/router@0.1.0#decide")
-                (param i64 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {decide})
+                (param i64 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+                {decide})
+            (func (export "pgsteer:plugin/router@0.1.0#explain") (param i32) (result i32)
+                i32.const 352)
             (func (export "pgsteer:plugin/topology-listener@0.1.0#changed") (param i64 i32 i32)
                 {changed})
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})

@@ -1,18 +1,26 @@
 //! The default router: Pgpool-II's load balancing in streaming-replication mode.
 //!
-//! `parameters` reads the configuration, `decide` answers for statements, `writing` is the flag of
-//! `disable_load_balance_on_write`, `open` names the nodes a session's reads are drawn from.
+//! `parameters` reads the configuration with the help of `lists`, `redirect` and `relationships`.
+//! `open` names the nodes a session's reads are drawn from, `decide` answers for statements with
+//! the help of `functions`, `writing` is the flag of `disable_load_balance_on_write`, `reason` puts
+//! the rules in words. With `compatibility = "exact"` the defects of Pgpool-II that only change
+//! where a read goes are reproduced.
 
 use pgsteer_plugin_sdk::{
-    Manifest, Opening, Routed, Router, Session, Statement, Topology, export_router, manifest,
+    Manifest, Needs, Opening, Routed, Router, Session, Statement, Topology, export_router, manifest,
 };
 
 mod decide;
+mod functions;
+mod lists;
 mod open;
 mod parameters;
+mod reason;
+mod redirect;
+mod relationships;
 mod writing;
 
-pub use parameters::{DisableOnWrite, Parameters};
+pub use parameters::{CheckTempTable, DisableOnWrite, KEYS, Parameters, ReadYourWrites};
 
 /// The plugin.
 pub struct PgpoolRouter {
@@ -30,6 +38,25 @@ impl Router for PgpoolRouter {
         })
     }
 
+    fn needs(&self) -> Needs {
+        let parameters = &self.parameters;
+        let relationships = &parameters.dml_adaptive_object_relationship_list;
+        let by_function = !parameters.read_only_function_list.is_empty()
+            || !parameters.write_function_list.is_empty()
+            || relationships.name_functions();
+        let mut needs = Needs::none();
+        if !parameters.primary_routing_query_pattern_list.is_empty() {
+            needs = needs.sql();
+        }
+        if by_function {
+            needs = needs.functions();
+        }
+        if !relationships.is_empty() {
+            needs = needs.relations();
+        }
+        needs
+    }
+
     fn topology_changed(&mut self, topology: &Topology) {
         self.topology = topology.clone();
     }
@@ -41,9 +68,15 @@ impl Router for PgpoolRouter {
     fn decide(&mut self, statement: &Statement) -> Routed {
         decide::decide(&self.parameters, statement)
     }
+
+    fn explain(&self, reason: u32) -> String {
+        reason::Reason::text(reason).to_owned()
+    }
 }
 
 export_router!(PgpoolRouter);
 
+#[cfg(test)]
+mod list_tests;
 #[cfg(test)]
 mod tests;

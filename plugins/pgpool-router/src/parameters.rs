@@ -2,8 +2,12 @@
 
 use pgsteer_plugin_sdk::json::{self, Json};
 
+use crate::lists::{FunctionList, Patterns};
+use crate::redirect::Redirects;
+use crate::relationships::Relationships;
+
 /// What the operator can set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of Pgpool-II with its name"
@@ -19,6 +23,34 @@ pub struct Parameters {
     pub allow_sql_comments: bool,
     /// White space in front of a statement is skipped before its text is looked at.
     pub ignore_leading_white_space: bool,
+    /// If there are any: only these functions are no writes.
+    pub read_only_function_list: FunctionList,
+    /// These functions are writes.
+    pub write_function_list: FunctionList,
+    /// Texts that go to the primary.
+    pub primary_routing_query_pattern_list: Patterns,
+    /// Preferred nodes by user.
+    pub user_redirect_preference_list: Redirects,
+    /// Preferred nodes by database.
+    pub database_redirect_preference_list: Redirects,
+    /// Preferred nodes by application name.
+    pub app_name_redirect_preference_list: Redirects,
+    /// Relations that are written along with others.
+    pub dml_adaptive_object_relationship_list: Relationships,
+    /// How temporary relations are recognised.
+    pub check_temp_table: CheckTempTable,
+    /// Unlogged relations are read on the primary.
+    pub check_unlogged_table: bool,
+    /// Bytes a replica may be behind; 0 for any number.
+    pub delay_threshold: u64,
+    /// Milliseconds a replica may be behind; 0 for any number.
+    pub delay_threshold_by_time: u64,
+    /// A replica that is too far behind is replaced by the one that lags least, not by the primary.
+    pub prefer_lower_delay_standby: bool,
+    /// Whose writes a read must see.
+    pub read_your_writes: ReadYourWrites,
+    /// Whether the defects of Pgpool-II that only change where a read goes are wanted back.
+    pub exact: bool,
 }
 
 /// How far a write keeps reads on the primary.
@@ -32,6 +64,32 @@ pub enum DisableOnWrite {
     TransTransaction,
     /// To the end of the session.
     Always,
+    /// To the end of its transaction, reads of what it wrote only.
+    DmlAdaptive,
+    /// The same, and reads of any session until a replica has replayed the write.
+    DmlAdaptiveGlobal,
+}
+
+/// How temporary relations are recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckTempTable {
+    /// By the catalog and by the statements of the session.
+    Catalog,
+    /// By the statements of the session.
+    Trace,
+    /// Not at all.
+    None,
+}
+
+/// Whose acknowledged writes a balanced read must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadYourWrites {
+    /// Nobody's.
+    Off,
+    /// Those of its session, and those of the database before the session began.
+    Session,
+    /// Those of all sessions of the database.
+    Global,
 }
 
 impl Default for Parameters {
@@ -42,6 +100,20 @@ impl Default for Parameters {
             disable_load_balance_on_write: DisableOnWrite::Transaction,
             allow_sql_comments: false,
             ignore_leading_white_space: true,
+            read_only_function_list: FunctionList::default(),
+            write_function_list: FunctionList::default(),
+            primary_routing_query_pattern_list: Patterns::default(),
+            user_redirect_preference_list: Redirects::default(),
+            database_redirect_preference_list: Redirects::default(),
+            app_name_redirect_preference_list: Redirects::default(),
+            dml_adaptive_object_relationship_list: Relationships::default(),
+            check_temp_table: CheckTempTable::Catalog,
+            check_unlogged_table: true,
+            delay_threshold: 0,
+            delay_threshold_by_time: 0,
+            prefer_lower_delay_standby: false,
+            read_your_writes: ReadYourWrites::Session,
+            exact: false,
         }
     }
 }
@@ -53,24 +125,71 @@ impl Parameters {
     /// A sentence with the key, its value and what is allowed.
     pub fn from_json(json: &str) -> Result<Self, String> {
         let mut parameters = Self::default();
-        for (key, value) in json::object(json)? {
-            parameters.set(&key, &value)?;
+        let fields = json::object(json)?;
+        // First, because it decides how lists are read and which defaults others have.
+        for (key, value) in fields.iter().filter(|(key, _)| key == "compatibility") {
+            let words = [("safe", false), ("exact", true)];
+            parameters.exact = choice(key, value, &words)?;
+            if parameters.exact {
+                parameters.read_your_writes = ReadYourWrites::Off;
+            }
+        }
+        for (key, value) in &fields {
+            parameters.set(key, value)?;
         }
         Ok(parameters)
     }
 
     fn set(&mut self, key: &str, value: &Json) -> Result<(), String> {
+        let exact = self.exact;
         match key {
+            "compatibility" => {}
             "load_balance_mode" => self.load_balance_mode = switch(key, value)?,
             "statement_level_load_balance" => {
                 self.statement_level_load_balance = switch(key, value)?;
             }
             "disable_load_balance_on_write" => {
-                self.disable_load_balance_on_write = disable_on_write(key, value)?;
+                self.disable_load_balance_on_write = choice(key, value, DISABLE_ON_WRITE)?;
             }
             "allow_sql_comments" => self.allow_sql_comments = switch(key, value)?,
             "ignore_leading_white_space" => self.ignore_leading_white_space = switch(key, value)?,
-            _ => return Err(format!("unknown key \"{key}\" ({value}); known are {KEYS}")),
+            "read_only_function_list" => {
+                self.read_only_function_list = list(key, value, FunctionList::parse)?;
+            }
+            "write_function_list" => {
+                self.write_function_list = list(key, value, FunctionList::parse)?;
+            }
+            "primary_routing_query_pattern_list" => {
+                self.primary_routing_query_pattern_list = list(key, value, Patterns::parse)?;
+            }
+            "user_redirect_preference_list" => {
+                let read = |text: &str| Redirects::parse(text, exact);
+                self.user_redirect_preference_list = list(key, value, read)?;
+            }
+            "database_redirect_preference_list" => {
+                let read = |text: &str| Redirects::parse(text, exact);
+                self.database_redirect_preference_list = list(key, value, read)?;
+            }
+            "app_name_redirect_preference_list" => {
+                let read = |text: &str| Redirects::parse(text, exact);
+                self.app_name_redirect_preference_list = list(key, value, read)?;
+            }
+            "dml_adaptive_object_relationship_list" => {
+                self.dml_adaptive_object_relationship_list =
+                    list(key, value, Relationships::parse)?;
+            }
+            "check_temp_table" => self.check_temp_table = choice(key, value, CHECK_TEMP_TABLE)?,
+            "check_unlogged_table" => self.check_unlogged_table = switch(key, value)?,
+            "delay_threshold" => self.delay_threshold = number(key, value)?,
+            "delay_threshold_by_time" => self.delay_threshold_by_time = number(key, value)?,
+            "prefer_lower_delay_standby" => self.prefer_lower_delay_standby = switch(key, value)?,
+            "read_your_writes" => self.read_your_writes = choice(key, value, READ_YOUR_WRITES)?,
+            _ => {
+                let known = KEYS.join(", ");
+                return Err(format!(
+                    "unknown key \"{key}\" ({value}); known are {known}"
+                ));
+            }
         }
         Ok(())
     }
@@ -83,21 +202,77 @@ fn switch(key: &str, value: &Json) -> Result<bool, String> {
     }
 }
 
-fn disable_on_write(key: &str, value: &Json) -> Result<DisableOnWrite, String> {
-    match value.as_text() {
-        Some("off") => Ok(DisableOnWrite::Off),
-        Some("transaction") => Ok(DisableOnWrite::Transaction),
-        Some("trans_transaction") => Ok(DisableOnWrite::TransTransaction),
-        Some("always") => Ok(DisableOnWrite::Always),
-        Some("dml_adaptive" | "dml_adaptive_global") => Err(format!(
-            "{key} = {value}: not supported yet, it needs the tables of each statement; \
-             use {MODES} (\"transaction\" is the nearest safe choice)"
-        )),
-        _ => Err(format!("{key} = {value}: allowed are {MODES}")),
-    }
+fn number(key: &str, value: &Json) -> Result<u64, String> {
+    let parsed = match value {
+        Json::Number(text) => text.parse().ok(),
+        _ => None,
+    };
+    parsed.ok_or_else(|| format!("{key} = {value}: allowed are whole numbers from 0"))
 }
 
-const MODES: &str = r#""off", "transaction", "trans_transaction" and "always""#;
+fn choice<T: Copy>(key: &str, value: &Json, words: &[(&str, T)]) -> Result<T, String> {
+    let meant = value.as_text();
+    let found = words.iter().find(|(word, _)| Some(*word) == meant);
+    found.map(|(_, choice)| *choice).ok_or_else(|| {
+        let words: Vec<_> = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        format!("{key} = {value}: allowed are {}", words.join(", "))
+    })
+}
 
-const KEYS: &str = "load_balance_mode, statement_level_load_balance, \
-     disable_load_balance_on_write, allow_sql_comments and ignore_leading_white_space";
+fn list<T>(
+    key: &str,
+    value: &Json,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    let text = value
+        .as_text()
+        .ok_or_else(|| format!("{key} = {value}: must be a text, as in pgpool.conf"))?;
+    read(text).map_err(|reason| format!("{key} = {value}: {reason}"))
+}
+
+const DISABLE_ON_WRITE: &[(&str, DisableOnWrite)] = &[
+    ("off", DisableOnWrite::Off),
+    ("transaction", DisableOnWrite::Transaction),
+    ("trans_transaction", DisableOnWrite::TransTransaction),
+    ("always", DisableOnWrite::Always),
+    ("dml_adaptive", DisableOnWrite::DmlAdaptive),
+    ("dml_adaptive_global", DisableOnWrite::DmlAdaptiveGlobal),
+];
+
+const CHECK_TEMP_TABLE: &[(&str, CheckTempTable)] = &[
+    ("catalog", CheckTempTable::Catalog),
+    ("trace", CheckTempTable::Trace),
+    ("none", CheckTempTable::None),
+];
+
+const READ_YOUR_WRITES: &[(&str, ReadYourWrites)] = &[
+    ("off", ReadYourWrites::Off),
+    ("session", ReadYourWrites::Session),
+    ("global", ReadYourWrites::Global),
+];
+
+/// All keys, in the order of the documentation.
+pub const KEYS: [&str; 19] = [
+    "load_balance_mode",
+    "statement_level_load_balance",
+    "disable_load_balance_on_write",
+    "dml_adaptive_object_relationship_list",
+    "read_your_writes",
+    "delay_threshold",
+    "delay_threshold_by_time",
+    "prefer_lower_delay_standby",
+    "allow_sql_comments",
+    "ignore_leading_white_space",
+    "read_only_function_list",
+    "write_function_list",
+    "primary_routing_query_pattern_list",
+    "user_redirect_preference_list",
+    "database_redirect_preference_list",
+    "app_name_redirect_preference_list",
+    "check_temp_table",
+    "check_unlogged_table",
+    "compatibility",
+];

@@ -5,7 +5,7 @@ use pgsteer_plugin_sdk::{
     Candidate, Class, NodeId, NodeRole, Reuse, Route, Routed, Router, Spread, Statement, Traits,
 };
 
-use super::{DisableOnWrite, Parameters, PgpoolRouter};
+use super::{Parameters, PgpoolRouter};
 
 const LB: Route = Route::Balanced(Spread::Session);
 const P: Route = Route::Primary;
@@ -72,7 +72,7 @@ fn statements_outside_transactions() {
         (
             "PREPARE p AS SELECT 10",
             reading(Class::Prepare).with_traits(Traits::NOT_LIKE_A_READ),
-            LB,
+            P,
         ),
         (
             "PREPARE q AS INSERT",
@@ -82,7 +82,7 @@ fn statements_outside_transactions() {
         (
             "EXECUTE p",
             reading(Class::Execute).with_traits(Traits::NOT_LIKE_A_READ),
-            LB,
+            P,
         ),
         ("EXECUTE nosuch", statement(Class::Execute), P),
         (
@@ -198,7 +198,11 @@ struct Play {
 
 impl Play {
     fn new(mode: &str) -> Self {
-        let router = router(&format!(r#"{{"disable_load_balance_on_write": "{mode}"}}"#));
+        Self::with(&format!(r#"{{"disable_load_balance_on_write": "{mode}"}}"#))
+    }
+
+    fn with(json: &str) -> Self {
+        let router = router(json);
         Self {
             router,
             in_transaction: None,
@@ -213,7 +217,7 @@ impl Play {
             .with_marks(self.marks.0, self.marks.1);
         let Routed { route, marks, .. } = self.router.decide(&asked);
         self.marks = (
-            self.marks.0 | marks.transaction,
+            (self.marks.0 | marks.transaction) & !marks.clear_transaction,
             self.marks.1 | marks.session,
         );
         route
@@ -359,14 +363,6 @@ fn configuration_errors_name_key_value_and_what_is_allowed() {
                 "trans_transaction",
             ],
         ),
-        (
-            r#"{"disable_load_balance_on_write": "dml_adaptive"}"#,
-            [
-                "disable_load_balance_on_write",
-                "not supported yet",
-                "always",
-            ],
-        ),
         ("[]", ["object", "[]", ""]),
         ("{", ["JSON", "", ""]),
     ];
@@ -377,20 +373,4 @@ fn configuration_errors_name_key_value_and_what_is_allowed() {
             "{json}: {error:?}"
         );
     }
-}
-
-#[test]
-fn every_parameter_is_read() {
-    let json = r#"{"load_balance_mode": false, "statement_level_load_balance": true,
-        "disable_load_balance_on_write": "always", "allow_sql_comments": true,
-        "ignore_leading_white_space": false}"#;
-    let expected = Parameters {
-        load_balance_mode: false,
-        statement_level_load_balance: true,
-        disable_load_balance_on_write: DisableOnWrite::Always,
-        allow_sql_comments: true,
-        ignore_leading_white_space: false,
-    };
-    assert_eq!(Parameters::from_json(json), Ok(expected));
-    assert_eq!(Parameters::from_json("{}"), Ok(Parameters::default()));
 }

@@ -67,17 +67,6 @@ impl Database {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A session logged in.
-    pub fn enter(&self) {
-        self.sessions.fetch_add(1, Ordering::AcqRel);
-        self.wanted.notify_one();
-    }
-
-    /// A session ended.
-    pub fn leave(&self) {
-        self.sessions.fetch_sub(1, Ordering::AcqRel);
-    }
-
     /// Whether any session uses it.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
@@ -104,14 +93,16 @@ pub struct Catalogs {
 }
 
 impl Catalogs {
-    /// The database of this name. Takes a lock: for logins, not for statements.
+    /// A session of this database begins. Takes a lock: for logins, not for statements.
     #[must_use]
-    pub fn database(&self, name: &str) -> Arc<Database> {
+    pub fn enter(&self, name: &str) -> Arc<Database> {
         let mut databases = self
             .databases
             .write()
             .unwrap_or_else(PoisonError::into_inner);
+        self.wanted.notify_one();
         if let Some(known) = databases.get(name) {
+            known.sessions.fetch_add(1, Ordering::AcqRel);
             return Arc::clone(known);
         }
         let name: Arc<str> = name.into();
@@ -120,12 +111,25 @@ impl Catalogs {
             schema_epoch: AtomicU64::new(1),
             version: AtomicU64::new(1),
             current: RwLock::default(),
-            sessions: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(1),
             last_write: LatestMoment::default(),
             wanted: Arc::clone(&self.wanted),
         });
         databases.insert(name, Arc::clone(&database));
         database
+    }
+
+    /// A session that entered ends. A database that nobody uses and nobody wrote to is forgotten:
+    /// names of databases that do not exist must not pile up.
+    pub fn leave(&self, database: &Database) {
+        let mut databases = self
+            .databases
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let last = database.sessions.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && database.last_write() == Moment::NEVER {
+            databases.remove(&database.name);
+        }
     }
 
     /// All of them.

@@ -58,6 +58,15 @@ impl SearchPath {
     }
 }
 
+impl std::fmt::Display for SearchPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Schemas(schemas) => f.write_str(&schemas.join(", ")),
+            Self::Unknown => f.write_str("not known"),
+        }
+    }
+}
+
 /// Schema of PostgreSQL's own objects.
 const CATALOG_SCHEMA: &str = "pg_catalog";
 

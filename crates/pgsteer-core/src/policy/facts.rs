@@ -1,5 +1,7 @@
 //! What a policy is told and what it answers. The meaning of each field is in `wit/plugin.wit`.
 
+use pgsteer_sql::{FunctionRef, RelationRef};
+
 use crate::NodeId;
 
 /// Bits of [`StatementFacts::traits`], as documented in `wit/plugin.wit`.
@@ -46,6 +48,24 @@ pub mod traits {
     pub const TEXT_WITHHELD: u64 = 1 << 19;
     /// SAVEPOINT, RELEASE or ROLLBACK TO.
     pub const SAVEPOINT: u64 = 1 << 20;
+    /// Names an unlogged relation.
+    pub const UNLOGGED: u64 = 1 << 21;
+    /// Names a relation of which the catalog facts are missing.
+    pub const UNKNOWN_RELATION: u64 = 1 << 22;
+    /// Names a relation that an earlier statement of this transaction named while it wrote.
+    pub const WRITTEN_RELATION: u64 = 1 << 23;
+    /// Names a view behind which there is something that makes it no plain read.
+    pub const THROUGH_VIEW: u64 = 1 << 24;
+    /// A relation of a name in it is temporary in some other session.
+    pub const TEMPORARY_NAME: u64 = 1 << 25;
+    /// A function of a name in it is declared volatile in some schema.
+    pub const VOLATILE_NAME: u64 = 1 << 26;
+    /// ROLLBACK TO.
+    pub const ROLLBACK_TO: u64 = 1 << 27;
+    /// SET or BEGIN that makes a transaction read only, and nothing else.
+    pub const SETS_READ_ONLY: u64 = 1 << 28;
+    /// How many there are.
+    pub const COUNT: u32 = 29;
 }
 
 /// A session, as known when it was authenticated.
@@ -82,6 +102,22 @@ pub struct StatementFacts<'a> {
     pub parameter_count: u16,
     /// The text, whole.
     pub sql: &'a str,
+    /// Relations it names.
+    pub relations: &'a [RelationRef],
+    /// Functions it calls.
+    pub functions: &'a [FunctionRef],
+}
+
+/// What plugins want to be told about statements, as documented in `wit/plugin.wit`.
+pub mod needs {
+    /// The SQL text.
+    pub const SQL: u64 = 1 << 0;
+    /// Relations.
+    pub const RELATIONS: u64 = 1 << 1;
+    /// Functions.
+    pub const FUNCTIONS: u64 = 1 << 2;
+    /// All there are.
+    pub const ALL: u64 = SQL | RELATIONS | FUNCTIONS;
 }
 
 /// A node with its share of balanced reads.
@@ -155,6 +191,45 @@ pub struct Marks {
     pub transaction: u32,
     /// Until the session ends.
     pub session: u32,
+    /// Those of the transaction that are taken back.
+    pub clear_transaction: u32,
+}
+
+/// Bits of [`Limits::fresh`]: whose acknowledged writes a replica must have replayed.
+pub mod fresh {
+    /// Those of this session, and those of the database before it began.
+    pub const SESSION: u32 = 1 << 0;
+    /// All of the database.
+    pub const DATABASE: u32 = 1 << 1;
+    /// Those to relations that the statement names.
+    pub const RELATIONS: u32 = 1 << 2;
+    /// All there are.
+    pub const ALL: u32 = SESSION | DATABASE | RELATIONS;
+}
+
+/// Where a balanced read goes if the node drawn for it does not keep the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// The primary.
+    #[default]
+    Primary,
+    /// Another candidate that keeps them, else the primary.
+    Another,
+    /// The candidate that keeps them and lags least, else the primary.
+    LeastLag,
+}
+
+/// What a replica must keep to serve a balanced read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bits of [`fresh`].
+    pub fresh: u32,
+    /// If the node drawn does not keep them.
+    pub otherwise: Fallback,
+    /// Most bytes of WAL behind; 0 for no limit.
+    pub lag_bytes: u64,
+    /// Longest time behind in milliseconds; 0 for no limit.
+    pub lag_ms: u64,
 }
 
 /// Answer to a statement.
@@ -166,4 +241,28 @@ pub struct Decision {
     pub reuse: Reuse,
     /// Set when the statement has succeeded.
     pub marks: Marks,
+    /// Relations that count as written with it, by name.
+    pub also_writes: Vec<String>,
+    /// Why, as a number of the plugin's own.
+    pub reason: u32,
+    /// For [`Route::Balanced`].
+    pub limits: Limits,
+    /// The functions it calls only read, whatever the catalog says.
+    pub trusts_functions: bool,
+}
+
+impl Decision {
+    /// This route, not to be remembered, without anything else.
+    #[must_use]
+    pub fn new(route: Route) -> Self {
+        Self {
+            route,
+            reuse: Reuse::Never,
+            marks: Marks::default(),
+            also_writes: Vec::new(),
+            reason: 0,
+            limits: Limits::default(),
+            trusts_functions: false,
+        }
+    }
 }

@@ -69,8 +69,8 @@ pub struct LoadedPlugin {
     pub hooks: Vec<&'static str>,
     /// It may be remembered what it answered.
     pub deterministic: bool,
-    /// Its answers may depend on the text of a statement, literals included.
-    pub reads_sql: bool,
+    /// What it wants to be told about statements, bits of [`super::needs`].
+    pub needs: u64,
     /// Makes further instances.
     pub factory: Arc<dyn RouterFactory>,
     /// One instance per worker; the topology was told to each.

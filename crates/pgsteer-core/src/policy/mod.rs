@@ -8,8 +8,8 @@ mod loader;
 mod set;
 
 pub use facts::{
-    Candidate, Decision, Marks, Opening, Rejection, Reuse, Route, SessionFacts, Spread,
-    StatementFacts, traits,
+    Candidate, Decision, Fallback, Limits, Marks, Opening, Rejection, Reuse, Route, SessionFacts,
+    Spread, StatementFacts, fresh, needs, traits,
 };
 pub use loader::{FailureClass, LoadError, LoadedPlugin, PluginLoader, PluginSource, PolicyError};
 pub use set::{Plugin, PluginCounters, PluginReport, PluginState, PolicySet};
@@ -35,6 +35,12 @@ pub trait Router: Send {
     /// # Errors
     /// The plugin failed; the instance must not be used again.
     fn decide(&mut self, statement: &StatementFacts<'_>) -> Result<Decision, PolicyError>;
+
+    /// The rule behind [`Decision::reason`], in a few words for people.
+    ///
+    /// # Errors
+    /// The plugin failed; the instance must not be used again.
+    fn explain(&mut self, reason: u32) -> Result<String, PolicyError>;
 }
 
 /// Makes router instances of one plugin, for a worker whose instance was used up or failed.

@@ -36,8 +36,8 @@ pub struct Plugin {
     pub generation: Generation,
     /// Its answers may be remembered.
     pub deterministic: bool,
-    /// Its answers may depend on literals.
-    pub reads_sql: bool,
+    /// What it wants to be told about statements, bits of [`super::needs`].
+    pub needs: u64,
     /// What happens to a statement when it fails.
     pub on_failure: OnFailure,
     factory: Arc<dyn RouterFactory>,
@@ -72,7 +72,7 @@ impl Plugin {
             hooks: loaded.hooks,
             generation,
             deterministic: loaded.deterministic,
-            reads_sql: loaded.reads_sql,
+            needs: loaded.needs,
             on_failure: source.limits.on_failure,
             factory: loaded.factory,
             mailboxes: loaded.instances.into_iter().map(mailbox).collect(),

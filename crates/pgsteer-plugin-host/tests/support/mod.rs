@@ -15,7 +15,7 @@ pub(crate) use pgsteer_testkit::guest::{BAD, Guest, WIT, dummy};
 
 pub(crate) fn limits() -> PluginLimits {
     PluginLimits {
-        decision_timeout: Duration::from_millis(3),
+        decision_timeout: Duration::from_millis(20),
         configure_timeout: Duration::from_millis(50),
         memory_bytes_max: 16 * 1024 * 1024,
         file_bytes_max: 4 * 1024 * 1024,
@@ -86,5 +86,7 @@ pub(crate) fn statement(fingerprint: u64, sql: &str) -> StatementFacts<'_> {
         session_marks: 0,
         parameter_count: 0,
         sql,
+        relations: &[],
+        functions: &[],
     }
 }

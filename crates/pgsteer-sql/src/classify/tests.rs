@@ -227,3 +227,38 @@ fn hostile_texts_are_writes_and_do_not_panic() {
         assert!(!analyze(text).is_proven_read());
     }
 }
+
+#[test]
+fn values_of_set_statements() {
+    for (text, expected) in [
+        (
+            "SET search_path = a, \"B c\", 'd'",
+            Some("\"a\", \"B c\", \"d\""),
+        ),
+        ("SET search_path TO DEFAULT", None),
+        ("RESET search_path", None),
+        (
+            "SELECT pg_catalog.set_config('search_path','a,b',false)",
+            Some("a,b"),
+        ),
+        ("SELECT 1", None),
+        ("SELEC", None),
+    ] {
+        assert_eq!(crate::set_value(text).as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_a_rollback_and_a_read_only_mode_look_like() {
+    use crate::analysis::bits::{ROLLBACK_TO, SETS_READ_ONLY};
+    let has = |text: &str, bit| analyze(text.as_bytes()).traits & bit != 0;
+    assert!(has("ROLLBACK TO a", ROLLBACK_TO) && !has("SAVEPOINT a", ROLLBACK_TO));
+    assert!(has("SET TRANSACTION READ ONLY", SETS_READ_ONLY));
+    assert!(has("SET transaction_read_only = on", SETS_READ_ONLY));
+    assert!(!has("SET TRANSACTION READ WRITE", SETS_READ_ONLY));
+    assert!(!has(
+        "SET TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE",
+        SETS_READ_ONLY
+    ));
+    assert!(!has("SET work_mem = 1", SETS_READ_ONLY));
+}

@@ -7,14 +7,17 @@ use pgsteer_core::policy::{PluginReport, PluginState};
 use pgsteer_core::topology::Health;
 use pgsteer_core::{Node, Role};
 use pgsteer_sql::Console;
-use pgsteer_wire::encode;
+use pgsteer_wire::{ErrorReply, SqlState, encode};
 
+use crate::session::Session;
 use crate::steering::Steering;
 
-/// Columns and rows, all text.
-pub(crate) struct Table {
-    columns: &'static [&'static str],
-    rows: Vec<Vec<String>>,
+/// What the client gets for a command.
+pub(crate) enum Answer {
+    /// Rows of text.
+    Rows(Vec<Vec<String>>),
+    /// A command tag.
+    Done(&'static str),
 }
 
 const NODES: &[&str] = &[
@@ -48,38 +51,43 @@ const PLUGINS: &[&str] = &[
     "reason",
 ];
 
-/// Columns of the answer.
-pub(crate) fn columns(command: Console) -> &'static [&'static str] {
-    match command {
-        Console::PoolNodes => NODES,
-        Console::PoolPlugins => PLUGINS,
-        Console::PoolVersion => &["pool_version"],
-    }
+/// Columns of the answer; none if it has no rows.
+pub(crate) fn columns(command: &Console) -> Option<Vec<&str>> {
+    Some(match command {
+        Console::PoolNodes => NODES.to_vec(),
+        Console::PoolPlugins => PLUGINS.to_vec(),
+        Console::PoolVersion => vec!["pool_version"],
+        Console::ExplainRoute(_) => vec!["item", "value"],
+        Console::Set { .. } | Console::Reset(_) => return None,
+        _ => vec!["item", "value", "description"],
+    })
 }
 
-/// The answer to a command.
-pub(crate) fn table(command: Console, steering: &Steering) -> Table {
-    let rows = match command {
-        Console::PoolNodes => {
-            let snapshot = steering.worker.snapshot();
-            let nodes = &snapshot.topology.nodes;
-            nodes
-                .iter()
-                .map(|node| node_row(node, nodes, steering))
-                .collect()
-        }
-        Console::PoolPlugins => steering
-            .worker
-            .snapshot()
-            .plugin_reports
-            .iter()
-            .map(plugin_row)
-            .collect(),
-        Console::PoolVersion => vec![vec![concat!("pgsteer ", env!("CARGO_PKG_VERSION")).into()]],
-    };
-    Table {
-        columns: columns(command),
-        rows,
+impl Session {
+    /// The answer to a command.
+    pub(crate) fn command(&mut self, command: &Console) -> Result<Answer, ErrorReply> {
+        let steering = &self.steering;
+        let rows = match command {
+            Console::PoolNodes => {
+                let snapshot = steering.worker.snapshot();
+                let nodes = &snapshot.topology.nodes;
+                let row = |node| node_row(node, nodes, steering);
+                nodes.iter().map(row).collect()
+            }
+            Console::PoolPlugins => {
+                let snapshot = steering.worker.snapshot();
+                snapshot.plugin_reports.iter().map(plugin_row).collect()
+            }
+            Console::PoolVersion => {
+                vec![vec![concat!("pgsteer ", env!("CARGO_PKG_VERSION")).into()]]
+            }
+            Console::ExplainRoute(text) => self.explain_route(text),
+            _ => {
+                let text = "the proxy does not answer this command yet";
+                return Err(ErrorReply::error(SqlState::FEATURE_NOT_SUPPORTED, text));
+            }
+        };
+        Ok(Answer::Rows(rows))
     }
 }
 
@@ -187,17 +195,25 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
-/// RowDescription.
-pub(crate) fn put_description(out: &mut BytesMut, table: &Table) {
-    encode::row_description(out, table.columns);
+/// RowDescription, or NoData.
+pub(crate) fn put_description(out: &mut BytesMut, command: &Console) {
+    match columns(command) {
+        Some(columns) => encode::row_description(out, &columns),
+        None => encode::frame(out, b'n', b""),
+    }
 }
 
 /// The rows, and CommandComplete.
-pub(crate) fn put_rows(out: &mut BytesMut, table: &Table) {
-    for row in &table.rows {
-        encode::data_row(out, row);
+pub(crate) fn put_answer(out: &mut BytesMut, answer: &Answer) {
+    match answer {
+        Answer::Rows(rows) => {
+            for row in rows {
+                encode::data_row(out, row);
+            }
+            encode::command_complete(out, &format!("SELECT {}", rows.len()));
+        }
+        Answer::Done(tag) => encode::command_complete(out, tag),
     }
-    encode::command_complete(out, &format!("SELECT {}", table.rows.len()));
 }
 
 #[cfg(test)]

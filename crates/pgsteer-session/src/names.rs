@@ -1,0 +1,208 @@
+//! What the names in a statement mean: relations and functions looked up in the catalog, along the
+//! session's search path and through views. Remembered per worker.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgsteer_core::Catalog;
+use pgsteer_core::catalog::{Persistence, Relation, RelationKind, SearchPath, Volatility};
+use pgsteer_core::policy::traits;
+use pgsteer_sql::{Analysis, Cache, FunctionRef, RelationRef, is_write_in_disguise};
+
+/// A relation a statement names, or one behind a view it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) name: Box<str>,
+    /// Zero if it is not known.
+    pub(crate) oid: u32,
+}
+
+/// What the catalog says about a statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Meaning {
+    /// Bits about functions and relations.
+    pub(crate) traits: u64,
+    /// Relations, those behind views too.
+    pub(crate) relations: Vec<Named>,
+}
+
+/// Bits of an analysis that the catalog knows better.
+const FROM_CATALOG: u64 = traits::VOLATILE_FUNCTION | traits::UNKNOWN_FUNCTION | traits::CATALOG;
+
+/// Views behind views that are looked through; deeper ones are not known.
+const VIEW_DEPTH_MAX: usize = 16;
+
+/// Relations behind the views of one statement; more are not known.
+const NAMED_MAX: usize = 256;
+
+/// The traits of a statement with what the catalog says.
+pub(crate) fn complete(analysis: &Analysis, meaning: &Meaning) -> u64 {
+    // Outside queries the class says it all.
+    let asked = analysis.traits & traits::READS != 0;
+    let from_text = analysis.traits & !FROM_CATALOG;
+    from_text
+        | if asked {
+            meaning.traits
+        } else {
+            meaning.traits & traits::WRITTEN_RELATION
+        }
+}
+
+/// Whether bits of a statement prove that it only reads.
+pub(crate) fn is_proven_read(bits: u64) -> bool {
+    let in_doubt = traits::UNKNOWN_RELATION | traits::THROUGH_VIEW;
+    pgsteer_sql::is_proven_read(bits) && bits & in_doubt == 0
+}
+
+/// Looks names up in one catalog.
+pub(crate) struct Lookup<'a> {
+    pub(crate) catalog: Option<&'a Catalog>,
+    pub(crate) path: &'a SearchPath,
+    /// For the definitions of views.
+    pub(crate) analyses: &'a RefCell<Cache>,
+}
+
+impl Lookup<'_> {
+    /// What the names in a statement mean. Without a catalog nothing is known of relations, and of
+    /// functions what the text says.
+    pub(crate) fn meaning(&self, analysis: &Analysis) -> Meaning {
+        let mut meaning = Meaning::default();
+        self.collect(analysis, self.path, 0, &mut meaning);
+        meaning
+    }
+
+    fn collect(&self, analysis: &Analysis, path: &SearchPath, depth: usize, into: &mut Meaning) {
+        let Some(catalog) = self.catalog else {
+            into.traits |= analysis.traits & FROM_CATALOG;
+            if !analysis.relations.is_empty() {
+                into.traits |= traits::UNKNOWN_RELATION;
+            }
+            let unknown = |r: &RelationRef| named(&r.name, 0);
+            into.relations
+                .extend(analysis.relations.iter().map(unknown));
+            return;
+        };
+        for function in &analysis.functions {
+            into.traits |= function_bits(catalog, function, path);
+        }
+        for relation in &analysis.relations {
+            self.relation(catalog, relation, path, depth, into);
+        }
+    }
+
+    fn relation(
+        &self,
+        catalog: &Catalog,
+        named_as: &RelationRef,
+        path: &SearchPath,
+        depth: usize,
+        into: &mut Meaning,
+    ) {
+        let name = &*named_as.name;
+        let before = into.relations.len();
+        for found in catalog.relations(named_as.schema.as_deref(), name, path) {
+            into.relations.push(named(name, found.oid));
+            into.traits |= relation_bits(found);
+            if let RelationKind::View(query) = &found.kind {
+                into.traits |= self.behind_view(query, depth, into.relations.len(), into);
+            }
+        }
+        if into.relations.len() == before {
+            into.relations.push(named(name, 0));
+            into.traits |= traits::UNKNOWN_RELATION;
+        }
+        let temporary = |r: &Relation| r.persistence == Persistence::Temporary;
+        if catalog.relations_named(name).iter().any(temporary) {
+            into.traits |= traits::TEMPORARY_NAME;
+        }
+    }
+
+    /// The bits for what stands behind a view; its relations count as named.
+    fn behind_view(&self, query: &str, depth: usize, count: usize, into: &mut Meaning) -> u64 {
+        if depth >= VIEW_DEPTH_MAX || count >= NAMED_MAX {
+            return traits::THROUGH_VIEW;
+        }
+        let analysis = self.analyses.borrow_mut().analyze(query.as_bytes());
+        // Its names are qualified, except those of PostgreSQL itself.
+        let path = SearchPath::Schemas(Box::default());
+        let mut behind = Meaning::default();
+        self.collect(&analysis, &path, depth + 1, &mut behind);
+        into.relations.append(&mut behind.relations);
+        let bits = complete(&analysis, &behind);
+        let harmless = is_proven_read(bits) && bits & traits::UNLOGGED == 0;
+        if harmless { 0 } else { traits::THROUGH_VIEW }
+    }
+}
+
+fn named(name: &str, oid: u32) -> Named {
+    let name = name.into();
+    Named { name, oid }
+}
+
+fn relation_bits(relation: &Relation) -> u64 {
+    let catalog = if &*relation.schema == "pg_catalog" {
+        traits::CATALOG
+    } else {
+        0
+    };
+    catalog
+        | match relation.persistence {
+            Persistence::Permanent => 0,
+            Persistence::Unlogged => traits::UNLOGGED,
+            // Of some session, perhaps of this one.
+            Persistence::Temporary => traits::UNKNOWN_RELATION,
+        }
+}
+
+fn function_bits(catalog: &Catalog, function: &FunctionRef, path: &SearchPath) -> u64 {
+    let (schema, name) = (function.schema.as_deref(), &*function.name);
+    let mut bits = 0;
+    let mut known = false;
+    for found in catalog.functions(schema, name, function.arguments, path) {
+        known = true;
+        if found.volatility == Volatility::Volatile {
+            bits |= traits::VOLATILE_FUNCTION;
+        }
+    }
+    if !known {
+        bits |= traits::UNKNOWN_FUNCTION;
+    }
+    if is_write_in_disguise(schema, name) {
+        bits |= traits::VOLATILE_FUNCTION;
+    }
+    let by_name = catalog
+        .functions_named(name)
+        .iter()
+        .any(|f| f.volatility == Volatility::Volatile && schema.is_none_or(|s| *s == *f.schema));
+    bits | if by_name { traits::VOLATILE_NAME } else { 0 }
+}
+
+/// Meanings remembered per worker before all are forgotten.
+const REMEMBERED_MAX: usize = 8192;
+
+/// Remembered meanings.
+#[derive(Debug, Default)]
+pub(crate) struct Meanings(HashMap<(u64, u64), Rc<Meaning>, foldhash::fast::RandomState>);
+
+impl Meanings {
+    /// The meaning of a statement; `moment` is a number for catalog and search path.
+    pub(crate) fn get(&self, analysis: &Analysis, moment: u64) -> Option<Rc<Meaning>> {
+        self.0.get(&(analysis.id, moment)).map(Rc::clone)
+    }
+
+    /// Remembers one, if its analysis can be told from others.
+    pub(crate) fn insert(&mut self, analysis: &Analysis, moment: u64, meaning: &Rc<Meaning>) {
+        if analysis.id == 0 {
+            return;
+        }
+        if self.0.len() >= REMEMBERED_MAX {
+            self.0.clear();
+        }
+        self.0.insert((analysis.id, moment), Rc::clone(meaning));
+    }
+}
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;

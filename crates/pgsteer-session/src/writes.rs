@@ -1,0 +1,216 @@
+//! What was written and acknowledged: the moments that reads must not be older than.
+//!
+//! A moment is noted when a server says that it is idle again after something that may have
+//! written, before a byte of that answer reaches the client: whoever hears of a write finds it
+//! noted.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgsteer_core::freshness::LatestMoment;
+use pgsteer_core::{Database, Facts, Moment};
+
+/// Cells for relations, of all databases; two that share one are both taken for written.
+const CELL_COUNT: usize = 1 << 16;
+
+/// When each relation was last written through the proxy, for all workers.
+#[derive(Debug)]
+pub(crate) struct RelationWrites {
+    cells: Box<[LatestMoment]>,
+    hasher: foldhash::quality::RandomState,
+}
+
+/// Where a relation's moment is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CellId(u16);
+
+impl Default for RelationWrites {
+    fn default() -> Self {
+        Self {
+            cells: (0..CELL_COUNT).map(|_| LatestMoment::default()).collect(),
+            hasher: foldhash::quality::RandomState::default(),
+        }
+    }
+}
+
+impl RelationWrites {
+    /// The cell of a relation. `oid` is zero for those that are not known: a database has one cell
+    /// for all of them, which every read looks at.
+    pub(crate) fn cell(&self, database: &Database, oid: u32) -> CellId {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(database.name().as_bytes());
+        hasher.write_u32(oid);
+        CellId(u16::try_from(hasher.finish() & 0xffff).unwrap_or(0))
+    }
+
+    fn latest(&self, cell: CellId) -> &LatestMoment {
+        // There are as many cells as there are numbers for them.
+        self.cells
+            .get(usize::from(cell.0))
+            .unwrap_or_else(|| unreachable!("every cell exists"))
+    }
+
+    /// When any of these was last written.
+    pub(crate) fn last_write(&self, cells: impl IntoIterator<Item = CellId>) -> Moment {
+        let moments = cells.into_iter().map(|cell| self.latest(cell).get());
+        moments.max().unwrap_or(Moment::NEVER)
+    }
+}
+
+/// What one session has sent that may write and was not acknowledged yet, and its floor.
+#[derive(Debug)]
+pub(crate) struct Writes {
+    facts: Arc<Facts>,
+    relations: Arc<RelationWrites>,
+    pub(crate) database: Arc<Database>,
+    floor: Cell<Moment>,
+    pending: Cell<bool>,
+    changes_schema: Cell<bool>,
+    cells: RefCell<Vec<CellId>>,
+}
+
+/// Cells noted for one transaction one by one; one that writes more relations counts as having
+/// written those nobody knows.
+const CELLS_MAX: usize = 256;
+
+impl Writes {
+    /// For a session that begins now. Its floor is the last write to the database it can have
+    /// heard of.
+    pub(crate) fn new(
+        facts: Arc<Facts>,
+        relations: Arc<RelationWrites>,
+        database: Arc<Database>,
+    ) -> Self {
+        Self {
+            floor: Cell::new(database.last_write()),
+            facts,
+            relations,
+            database,
+            pending: Cell::new(false),
+            changes_schema: Cell::new(false),
+            cells: RefCell::default(),
+        }
+    }
+
+    /// Something that may write these relations is about to be sent.
+    pub(crate) fn begin(&self, cells: impl IntoIterator<Item = CellId>, changes_schema: bool) {
+        self.pending.set(true);
+        let mut pending = self.cells.borrow_mut();
+        for cell in cells {
+            if pending.contains(&cell) {
+                continue;
+            }
+            let full = pending.len() >= CELLS_MAX;
+            let unknown = self.relations.cell(&self.database, 0);
+            if !full {
+                pending.push(cell);
+            } else if !pending.contains(&unknown) {
+                pending.push(unknown);
+            }
+        }
+        if changes_schema {
+            self.changes_schema.set(true);
+            self.database.schema_changed();
+        }
+    }
+
+    /// A server is idle again: what was pending has happened, or never will.
+    pub(crate) fn acknowledged(&self) {
+        if !self.pending.get() {
+            return;
+        }
+        self.pending.set(false);
+        let now = self.facts.freshness.moment(Instant::now());
+        self.floor.set(now);
+        self.database.note_write(now);
+        self.facts.freshness.note_write(now);
+        for cell in self.cells.borrow_mut().drain(..) {
+            self.relations.latest(cell).raise(now);
+        }
+        if self.changes_schema.take() {
+            self.database.schema_changed();
+        }
+    }
+
+    /// Everything this session wrote, and everything it can have heard of before it began, was
+    /// acknowledged before this moment.
+    pub(crate) fn floor(&self) -> Moment {
+        self.floor.get()
+    }
+
+    /// When any of these relations, or one that nobody knows, was last written through the proxy.
+    pub(crate) fn last_write(&self, cells: impl IntoIterator<Item = CellId>) -> Moment {
+        let unknown = self.relations.cell(&self.database, 0);
+        self.relations
+            .last_write(cells.into_iter().chain([unknown]))
+    }
+
+    /// The cell of a relation of this session's database.
+    pub(crate) fn cell(&self, oid: u32) -> CellId {
+        self.relations.cell(&self.database, oid)
+    }
+}
+
+impl Drop for Writes {
+    fn drop(&mut self) {
+        // The session is gone and nobody knows what became of it: it may have happened.
+        self.acknowledged();
+        self.facts.catalogs.leave(&self.database);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(facts: &Arc<Facts>, relations: &Arc<RelationWrites>) -> Writes {
+        let database = facts.catalogs.enter("shop");
+        Writes::new(Arc::clone(facts), Arc::clone(relations), database)
+    }
+
+    #[test]
+    fn a_write_is_noted_when_it_is_acknowledged() {
+        let facts = Arc::new(Facts::new(Instant::now(), 1));
+        let relations = Arc::new(RelationWrites::default());
+        let (writer, reader) = (session(&facts, &relations), session(&facts, &relations));
+        let (t, other) = (writer.cell(4711), writer.cell(4712));
+        writer.begin([t], false);
+        assert_eq!(writer.floor(), Moment::NEVER);
+        writer.acknowledged();
+        assert!(writer.floor() > Moment::NEVER);
+        assert_eq!(reader.floor(), Moment::NEVER);
+        assert_eq!(reader.last_write([t]), writer.floor());
+        assert_eq!(reader.last_write([other]), Moment::NEVER);
+        assert_eq!(reader.database.last_write(), writer.floor());
+        // Who connects now may have heard of it.
+        assert_eq!(session(&facts, &relations).floor(), writer.floor());
+        writer.acknowledged();
+        assert_eq!(session(&facts, &relations).floor(), writer.floor());
+    }
+
+    #[test]
+    fn a_write_of_a_session_that_vanished_may_have_happened() {
+        let facts = Arc::new(Facts::new(Instant::now(), 1));
+        let relations = Arc::new(RelationWrites::default());
+        let reader = session(&facts, &relations);
+        let writer = session(&facts, &relations);
+        writer.begin([writer.cell(0)], false);
+        drop(writer);
+        assert!(reader.last_write([reader.cell(1)]) > Moment::NEVER);
+    }
+
+    #[test]
+    fn a_schema_change_is_told_when_it_is_sent_and_when_it_is_over() {
+        let facts = Arc::new(Facts::new(Instant::now(), 1));
+        let writer = session(&facts, &Arc::default());
+        let before = writer.database.schema_epoch();
+        writer.begin([], true);
+        assert_eq!(writer.database.schema_epoch(), before + 1);
+        writer.acknowledged();
+        assert_eq!(writer.database.schema_epoch(), before + 2);
+        writer.acknowledged();
+        assert_eq!(writer.database.schema_epoch(), before + 2);
+    }
+}
