@@ -15,6 +15,7 @@ mod auth;
 mod cancel;
 mod drivers;
 mod failure;
+mod fresh;
 mod isolation;
 mod load;
 mod programs;

@@ -4,6 +4,7 @@
 //! loads the plugins, begins to probe the nodes and publishes what it finds as snapshots, to which
 //! the data plane subscribes. Nothing here touches a client connection.
 
+pub mod client;
 pub mod config;
 mod control;
 pub mod health;

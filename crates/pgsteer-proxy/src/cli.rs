@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgsteer_control::config::{self, ConfigErrors, Loaded, Source};
 
-use crate::{lab, logging, run};
+use crate::{explain, lab, logging, run};
 
 /// The programmable proxy for PostgreSQL.
 #[derive(Debug, Parser)]
@@ -38,6 +38,30 @@ enum Command {
     /// Start a real primary with two streaming replicas and the proxy in front, for trying things
     /// out. Ctrl-C stops everything.
     Lab(LabArgs),
+    /// Ask a running proxy where a statement would go, and why. Nothing is executed.
+    Explain(ExplainArgs),
+}
+
+/// Which proxy is asked, and about what.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// The statement.
+    pub sql: String,
+    /// Host of the proxy.
+    #[arg(long, env = "PGHOST", default_value = "localhost")]
+    pub host: String,
+    /// Port of the proxy.
+    #[arg(short, long, env = "PGPORT", default_value_t = 9999)]
+    pub port: u16,
+    /// User to log in as; its password is taken from PGPASSWORD.
+    #[arg(short = 'U', long, env = "PGUSER", default_value = "postgres")]
+    pub user: String,
+    /// Database to log in to, by default the one named as the user.
+    #[arg(short, long, env = "PGDATABASE")]
+    pub dbname: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where the configuration comes from.
@@ -98,6 +122,7 @@ pub fn main() -> ExitCode {
             Err(errors) => refuse(&errors),
         },
         Command::Lab(args) => exit_code(lab::run(&args)),
+        Command::Explain(args) => exit_code(explain::run(&args)),
     }
 }
 

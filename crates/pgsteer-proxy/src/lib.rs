@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod embedded;
+mod explain;
 mod lab;
 mod logging;
 mod run;

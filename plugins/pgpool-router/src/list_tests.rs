@@ -305,3 +305,11 @@ fn every_key_is_known_and_wrong_values_are_refused() {
         );
     }
 }
+
+#[test]
+fn the_readme_names_every_key() {
+    let readme = include_str!("../README.md");
+    for key in KEYS {
+        assert!(readme.contains(&format!("| `{key}` |")), "{key}");
+    }
+}

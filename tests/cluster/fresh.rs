@@ -1,0 +1,224 @@
+//! Nobody misses what was written: reads are balanced, replicas lag, and still every session sees
+//! its own writes and those it can have heard of.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use pgsteer_testkit::{Cluster, Node, wait_until};
+use tokio_postgres::Client;
+
+use crate::support::{DEADLINE, Options, Running, runtime};
+
+/// Replicas replay every change this much later.
+async fn delay_replay(cluster: &Cluster, milliseconds: u64) -> Result<()> {
+    for replica in cluster.replicas() {
+        let set = format!("ALTER SYSTEM SET recovery_min_apply_delay = '{milliseconds}ms'");
+        replica.sql(&set).await?;
+        replica.sql("SELECT pg_reload_conf()").await?;
+    }
+    Ok(())
+}
+
+async fn prepared(setup: &str) -> Result<Cluster> {
+    let cluster = Cluster::builder().fast(true).start().await?;
+    cluster.primary().sql(setup).await?;
+    cluster.wait_until_caught_up(DEADLINE).await?;
+    Ok(cluster)
+}
+
+/// Reads are for replicas, as long as they are fresh enough.
+fn proxy(cluster: &Cluster, router: &'static str) -> Running {
+    let options = Options {
+        router,
+        ..Options::weights([0, 1, 1])
+    };
+    options.start_for(cluster)
+}
+
+/// Waits until reads of a relation are balanced, which takes the catalog.
+async fn until_balanced(client: &Client, cluster: &Cluster) -> Result<()> {
+    let primary = i32::from(cluster.primary().port());
+    wait_until(DEADLINE, "reads of a table on a replica", || async {
+        let row = client
+            .query_one("SELECT inet_server_port() FROM ledger LIMIT 1", &[])
+            .await;
+        row.is_ok_and(|row| row.get::<_, i32>(0) != primary)
+    })
+    .await
+}
+
+const SETUP: &str = "CREATE TABLE ledger (id int PRIMARY KEY, n int NOT NULL);
+    INSERT INTO ledger VALUES (0, 0)";
+
+/// Writes and reads back at once, `rounds` times, in turns with each protocol and with the write
+/// inside a transaction; returns how many reads a replica served.
+async fn write_and_read(client: &Client, cluster: &Cluster, rounds: i32) -> Result<u32> {
+    let primary = i32::from(cluster.primary().port());
+    let read = "SELECT n, inet_server_port() FROM ledger WHERE id = 0";
+    let mut on_replicas = 0;
+    for round in 1..=rounds {
+        let update = format!("UPDATE ledger SET n = {round} WHERE id = 0");
+        match round % 3 {
+            0 => client.batch_execute(&update).await?,
+            1 => drop(client.execute(&update, &[]).await?),
+            _ => {
+                let transaction = format!("BEGIN; {update}; COMMIT");
+                client.batch_execute(&transaction).await?;
+            }
+        }
+        let row = client.query_one(read, &[]).await?;
+        let (n, port): (i32, i32) = (row.get(0), row.get(1));
+        ensure!(n == round, "wrote {round}, read {n} at port {port}");
+        on_replicas += u32::from(port != primary);
+    }
+    Ok(on_replicas)
+}
+
+#[test]
+fn a_session_sees_its_own_writes_however_late_the_replicas_are() -> Result<()> {
+    runtime().block_on(async {
+        let cluster = prepared(SETUP).await?;
+        let proxy = proxy(&cluster, "");
+        let client = proxy.connect("postgres").await;
+        until_balanced(&client, &cluster).await?;
+        for milliseconds in [0, 20, 200] {
+            delay_replay(&cluster, milliseconds).await?;
+            write_and_read(&client, &cluster, 60).await?;
+            // Once they have caught up, replicas serve this session again.
+            until_balanced(&client, &cluster).await?;
+        }
+        cluster.stop().await
+    })
+}
+
+#[test]
+fn a_new_session_sees_what_was_committed_before_it_connected() -> Result<()> {
+    runtime().block_on(async {
+        let cluster = prepared(SETUP).await?;
+        let proxy = proxy(&cluster, "");
+        let writer = proxy.connect("postgres").await;
+        until_balanced(&writer, &cluster).await?;
+        delay_replay(&cluster, 150).await?;
+        for round in 1..=20 {
+            let update = format!("UPDATE ledger SET n = {round} WHERE id = 0");
+            writer.batch_execute(&update).await?;
+            let reader = proxy.connect("postgres").await;
+            let row = reader.query_one("SELECT n FROM ledger WHERE id = 0", &[]).await?;
+            assert_eq!(row.get::<_, i32>(0), round);
+        }
+        cluster.stop().await
+    })
+}
+
+/// Rounds in which another session that is connected already reads what a writer has just written;
+/// returns how many of them were stale.
+async fn stale_for_others(router: &'static str, delay: u64) -> Result<u32> {
+    let cluster = prepared(SETUP).await?;
+    let proxy = proxy(&cluster, router);
+    let (writer, reader) = (proxy.connect("postgres").await, proxy.connect("postgres").await);
+    until_balanced(&reader, &cluster).await?;
+    delay_replay(&cluster, delay).await?;
+    let mut stale = 0;
+    for round in 1..=30 {
+        let update = format!("UPDATE ledger SET n = {round} WHERE id = 0");
+        writer.batch_execute(&update).await?;
+        let row = reader.query_one("SELECT n FROM ledger WHERE id = 0", &[]).await?;
+        stale += u32::from(row.get::<_, i32>(0) != round);
+    }
+    cluster.stop().await?;
+    Ok(stale)
+}
+
+#[test]
+fn with_global_nobody_misses_anything() -> Result<()> {
+    runtime().block_on(async {
+        assert_eq!(stale_for_others("read_your_writes = \"global\"", 100).await?, 0);
+        Ok(())
+    })
+}
+
+#[test]
+fn dml_adaptive_global_keeps_reads_of_what_was_written_from_late_replicas() -> Result<()> {
+    let router = "disable_load_balance_on_write = \"dml_adaptive_global\"";
+    runtime().block_on(async {
+        assert_eq!(stale_for_others(router, 100).await?, 0);
+        Ok(())
+    })
+}
+
+/// So that the tests above can fail: this is what they protect from.
+#[test]
+fn without_it_others_read_stale_rows() -> Result<()> {
+    runtime().block_on(async {
+        let stale = stale_for_others("read_your_writes = \"off\"", 100).await?;
+        assert!(stale > 20, "{stale} of 30 reads were stale");
+        Ok(())
+    })
+}
+
+async fn replay(node: &Node, what: &str) -> Result<()> {
+    node.sql(&format!("SELECT pg_wal_replay_{what}()")).await?;
+    Ok(())
+}
+
+#[test]
+fn paused_replicas_serve_nobody_who_wrote() -> Result<()> {
+    runtime().block_on(async {
+        let cluster = prepared(SETUP).await?;
+        let proxy = proxy(&cluster, "");
+        let client = proxy.connect("postgres").await;
+        until_balanced(&client, &cluster).await?;
+        for replica in cluster.replicas() {
+            replay(replica, "pause").await?;
+        }
+        let served = write_and_read(&client, &cluster, 30).await?;
+        assert_eq!(served, 0, "nothing is replayed any more");
+        // One of them goes on: reads move there, the other one stays out.
+        let (first, second) = (cluster.replicas()[0], cluster.replicas()[1]);
+        replay(first, "resume").await?;
+        until_balanced(&client, &cluster).await?;
+        let mut ports = HashMap::new();
+        for _ in 0..40 {
+            let session = proxy.connect("postgres").await;
+            let row = session.query_one("SELECT inet_server_port() FROM ledger", &[]).await?;
+            *ports.entry(row.get::<_, i32>(0)).or_insert(0) += 1;
+        }
+        assert!(!ports.contains_key(&i32::from(second.port())), "{ports:?}");
+        assert!(ports.contains_key(&i32::from(first.port())), "{ports:?}");
+        replay(second, "resume").await?;
+        cluster.stop().await
+    })
+}
+
+/// Not a test of speed: the share of reads that replicas serve while every session writes now and
+/// then. Printed for the documentation; what must hold is that replicas that are fresh serve.
+#[test]
+fn replicas_serve_most_reads_when_they_are_fresh() -> Result<()> {
+    runtime().block_on(async {
+        let cluster = prepared(SETUP).await?;
+        let proxy = proxy(&cluster, "");
+        let primary = i32::from(cluster.primary().port());
+        let client = proxy.connect("postgres").await;
+        until_balanced(&client, &cluster).await?;
+        for milliseconds in [0, 10, 100] {
+            delay_replay(&cluster, milliseconds).await?;
+            let (mut served, mut asked) = (0, 0);
+            for round in 1..=15 {
+                let update = format!("UPDATE ledger SET n = {round} WHERE id = 0");
+                client.batch_execute(&update).await?;
+                for _ in 0..20 {
+                    let read = "SELECT n, inet_server_port() FROM ledger";
+                    let row = client.query_one(read, &[]).await?;
+                    assert_eq!(row.get::<_, i32>(0), round);
+                    served += u32::from(row.get::<_, i32>(1) != primary);
+                    asked += 1;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            println!("replay {milliseconds} ms late: replicas served {served} of {asked} reads");
+            assert!(milliseconds > 0 || served * 2 > asked, "{served} of {asked}");
+        }
+        cluster.stop().await
+    })
+}
