@@ -16,7 +16,10 @@ fn main() {
     let list = format!("SELECT * FROM t WHERE a IN ({}1)", "1234,".repeat(10_000));
     let nested = format!("SELECT {}1{}", "(".repeat(2_000), ")".repeat(2_000));
     let texts = [
-        ("point select", "SELECT abalance FROM pgbench_accounts WHERE aid = 4711"),
+        (
+            "point select",
+            "SELECT abalance FROM pgbench_accounts WHERE aid = 4711",
+        ),
         (
             "join",
             "SELECT o.id, c.name, sum(l.price * l.count) FROM orders o JOIN customers c ON c.id = \
@@ -30,11 +33,17 @@ fn main() {
     for (name, text) in texts {
         println!("{name}, {} bytes", text.len());
         measure("  pg_query::parse", || pg_query::parse(text, 0).is_ok());
-        measure("  pg_query::summary", || pg_query::summary(text, 0, -1).is_ok());
+        measure("  pg_query::summary", || {
+            pg_query::summary(text, 0, -1).is_ok()
+        });
         measure("  pg_query::scan", || pg_query::scan(text).is_ok());
-        measure("  analyze, all of it", || analyze(text.as_bytes()).fingerprint != 0);
+        measure("  analyze, all of it", || {
+            analyze(text.as_bytes()).fingerprint != 0
+        });
         let mut cache = Cache::new(16 << 20);
-        measure("  cache hit", || cache.analyze(text.as_bytes()).fingerprint != 0);
+        measure("  cache hit", || {
+            cache.analyze(text.as_bytes()).fingerprint != 0
+        });
     }
 }
 

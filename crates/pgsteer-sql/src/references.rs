@@ -1,12 +1,15 @@
 //! What a syntax tree refers to: relations, functions, parameters, and what in it writes or locks.
 //!
-//! A walk that knows the node types misses those its author forgot. So the tree is serialised first,
-//! and this walk visits every object of the result, whatever it is called; it looks for a few kinds
-//! and passes through all others.
+//! A walk that knows the node types misses those its author forgot. So the tree is handed to a
+//! serialiser, which is shown every struct and every field of it, whatever they are called; it looks
+//! at a few kinds and passes through all others. Nothing is written anywhere.
 
-use serde_json::{Map, Value};
+mod visit;
+
+use serde::Serialize;
 
 use crate::analysis::{FunctionRef, RelationRef, bits};
+use visit::{Visitor, boolean, number, text};
 
 /// What was found in one statement.
 #[derive(Debug, Default)]
@@ -25,155 +28,352 @@ pub(crate) struct References {
 
 /// Walks one statement; `None` if it cannot be serialised, which no parse result is known for.
 pub(crate) fn collect(statement: &pg_query::NodeEnum, found: &mut References) -> Option<()> {
-    let tree = serde_json::to_value(statement).ok()?;
-    Walk {
+    let mut walk = Walk {
         found,
-        with_queries: Vec::new(),
-    }
-    .value(&tree);
+        scopes: Vec::new(),
+        scope: None,
+        named: Vec::new(),
+        strings: None,
+        sequence_len: None,
+        element: Element::default(),
+        last_element: Element::default(),
+    };
+    statement.serialize(Visitor(&mut walk)).ok()?;
+    walk.resolve();
     Some(())
 }
 
-struct Walk<'a, 't> {
-    found: &'a mut References,
-    /// Names that mean a WITH query here and no relation, innermost last.
-    with_queries: Vec<&'t str>,
+/// Where a name stands: names of WITH queries mean something in parts of a statement only.
+#[derive(Debug)]
+enum Scope {
+    /// A statement with the queries of its WITH list.
+    Statement {
+        outer: Option<usize>,
+        queries: Vec<String>,
+        recursive: bool,
+    },
+    /// One of those queries, by its place in the list of its statement.
+    Query { of: usize, place: usize },
 }
 
-impl<'t> Walk<'_, 't> {
-    fn value(&mut self, value: &'t Value) {
-        match value {
-            Value::Object(object) => self.object(object),
-            Value::Array(items) => items.iter().for_each(|item| self.value(item)),
+/// A relation as it was met.
+struct Met {
+    schema: String,
+    name: String,
+    written: bool,
+    scope: Option<usize>,
+}
+
+/// An element of a list.
+#[derive(Clone, Copy, Default)]
+struct Element {
+    fresh: bool,
+    is_constant: bool,
+    is_true: bool,
+}
+
+/// The state of a walk.
+pub(crate) struct Walk<'a> {
+    found: &'a mut References,
+    scopes: Vec<Scope>,
+    scope: Option<usize>,
+    named: Vec<Met>,
+    /// Strings are collected while this is set.
+    strings: Option<Vec<String>>,
+    /// The length of the next list goes here while this is set to none inside.
+    sequence_len: Option<Option<usize>>,
+    element: Element,
+    /// The one that was left last.
+    last_element: Element,
+}
+
+/// A struct that is being visited, with what is kept of it.
+pub(crate) enum Visited {
+    /// Nothing of it matters but what is inside.
+    Plain,
+    /// A statement that may have a WITH list; `target`: its relation is written.
+    Statement {
+        target: bool,
+        outer: Option<usize>,
+    },
+    With,
+    Query {
+        outer: Option<usize>,
+    },
+    Relation {
+        schema: String,
+        name: String,
+    },
+    Function {
+        names: Vec<String>,
+        arguments: usize,
+        ordered: usize,
+        within: bool,
+        variadic: bool,
+    },
+    String,
+    Parameter,
+    Constant,
+}
+
+impl Walk<'_> {
+    /// A struct begins.
+    pub(crate) fn enter(&mut self, name: &str) -> Visited {
+        match name {
+            "SelectStmt" => self.statement(false),
+            "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" => {
+                self.found.traits |= bits::WRITES;
+                self.statement(true)
+            }
+            "WithClause" => Visited::With,
+            "CommonTableExpr" => {
+                let outer = self.scope;
+                if let Some(of) = outer
+                    && let Some(Scope::Statement { queries, .. }) = self.scopes.get(of)
+                {
+                    let place = queries.len();
+                    self.open(Scope::Query { of, place });
+                }
+                Visited::Query { outer }
+            }
+            "RangeVar" => Visited::Relation {
+                schema: String::new(),
+                name: String::new(),
+            },
+            "FuncCall" => Visited::Function {
+                names: Vec::new(),
+                arguments: 0,
+                ordered: 0,
+                within: false,
+                variadic: false,
+            },
+            "IntoClause" => {
+                self.found.traits |= bits::WRITES;
+                Visited::Plain
+            }
+            "LockingClause" => {
+                self.found.traits |= bits::LOCKING;
+                Visited::Plain
+            }
+            "String" => Visited::String,
+            "ParamRef" => Visited::Parameter,
+            "AConst" => Visited::Constant,
+            _ => Visited::Plain,
+        }
+    }
+
+    fn statement(&mut self, target: bool) -> Visited {
+        let outer = self.scope;
+        self.open(Scope::Statement {
+            outer,
+            queries: Vec::new(),
+            recursive: false,
+        });
+        Visited::Statement { target, outer }
+    }
+
+    fn open(&mut self, scope: Scope) {
+        self.scope = Some(self.scopes.len());
+        self.scopes.push(scope);
+    }
+
+    /// A field of a struct that is being visited.
+    pub(crate) fn field<T: Serialize + ?Sized>(
+        &mut self,
+        visited: &mut Visited,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), visit::Never> {
+        match (visited, key) {
+            (Visited::Statement { target: true, .. }, "relation") => {
+                let before = self.named.len();
+                value.serialize(Visitor(self))?;
+                let target = self.named.get_mut(before..).unwrap_or_default();
+                target.iter_mut().for_each(|met| met.written = true);
+                Ok(())
+            }
+            (Visited::With, "recursive") => {
+                let statement = self.scope.and_then(|at| self.scopes.get_mut(at));
+                if let Some(Scope::Statement { recursive, .. }) = statement {
+                    *recursive = boolean(value);
+                }
+                Ok(())
+            }
+            (Visited::Query { outer }, "ctename") => {
+                let statement = outer.and_then(|at| self.scopes.get_mut(at));
+                if let Some(Scope::Statement { queries, .. }) = statement {
+                    queries.push(text(value));
+                }
+                Ok(())
+            }
+            (Visited::Relation { schema, .. }, "schemaname") => {
+                *schema = text(value);
+                Ok(())
+            }
+            (Visited::Relation { name, .. }, "relname") => {
+                *name = text(value);
+                Ok(())
+            }
+            (Visited::String, "sval") => {
+                if let Some(strings) = &mut self.strings {
+                    strings.push(text(value));
+                }
+                Ok(())
+            }
+            (Visited::Parameter, "number") => {
+                let count = &mut self.found.parameter_count;
+                *count = u16::try_from(number(value)).unwrap_or(u16::MAX).max(*count);
+                Ok(())
+            }
+            // So that the value is the only truth in it.
+            (Visited::Constant, "isnull") => Ok(()),
+            (visited @ Visited::Function { .. }, _) => self.function_field(visited, key, value),
+            _ => value.serialize(Visitor(self)),
+        }
+    }
+
+    fn function_field<T: Serialize + ?Sized>(
+        &mut self,
+        visited: &mut Visited,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), visit::Never> {
+        let Visited::Function {
+            names,
+            arguments,
+            ordered,
+            within,
+            variadic,
+        } = visited
+        else {
+            return Ok(());
+        };
+        match key {
+            "funcname" => {
+                let outer = self.strings.replace(Vec::new());
+                value.serialize(Visitor(self))?;
+                *names = std::mem::replace(&mut self.strings, outer).unwrap_or_default();
+            }
+            "args" | "agg_order" => {
+                let count = self.counted(value)?;
+                if key == "args" {
+                    *arguments = count;
+                    if names.last().is_some_and(|name| name == "set_config") {
+                        let local = self.last_element.is_constant && self.last_element.is_true;
+                        let all = self.found.set_config.unwrap_or(true);
+                        self.found.set_config = Some(all && local);
+                    }
+                } else {
+                    *ordered = count;
+                }
+            }
+            "agg_within_group" => *within = boolean(value),
+            "func_variadic" => *variadic = boolean(value),
+            _ => value.serialize(Visitor(self))?,
+        }
+        Ok(())
+    }
+
+    /// Visits a list and says how long it is.
+    fn counted<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<usize, visit::Never> {
+        let outer = self.sequence_len.replace(None);
+        value.serialize(Visitor(self))?;
+        let len = std::mem::replace(&mut self.sequence_len, outer);
+        Ok(len.flatten().unwrap_or(0))
+    }
+
+    /// A list begins; the first one after it was asked for is counted.
+    fn list(&mut self, len: Option<usize>) {
+        if let Some(wanted @ None) = &mut self.sequence_len {
+            *wanted = len.or(Some(0));
+        }
+    }
+
+    /// A struct ends.
+    pub(crate) fn leave(&mut self, visited: Visited) {
+        match visited {
+            Visited::Statement { outer, .. } | Visited::Query { outer } => self.scope = outer,
+            Visited::Relation { schema, name } => {
+                let scope = self.scope;
+                self.named.push(Met {
+                    schema,
+                    name,
+                    written: false,
+                    scope,
+                });
+            }
+            Visited::Function {
+                mut names,
+                arguments,
+                ordered,
+                within,
+                variadic,
+            } => {
+                let count = arguments + if within { ordered } else { 0 };
+                let name = names.pop().unwrap_or_default().into();
+                let schema = names.pop().map(Into::into);
+                let arguments = u16::try_from(count).ok().filter(|_| !variadic);
+                let function = FunctionRef {
+                    schema,
+                    name,
+                    arguments,
+                };
+                if !self.found.functions.contains(&function) {
+                    self.found.functions.push(function);
+                }
+            }
             _ => {}
         }
     }
 
-    fn object(&mut self, object: &'t Map<String, Value>) {
-        if object.contains_key("relname") {
-            self.relation(object, false);
-        } else if object.contains_key("funcname") && object.contains_key("args") {
-            self.function(object);
-        } else if object.contains_key("locked_rels") {
-            self.found.traits |= bits::LOCKING;
-        } else if let Some(number) = object.get("ParamRef").and_then(|p| p.get("number")) {
-            let number = number.as_u64().and_then(|n| u16::try_from(n).ok());
-            let count = &mut self.found.parameter_count;
-            *count = number.unwrap_or(u16::MAX).max(*count);
-        }
-        let outer = self.with_queries.len();
-        if let Some(Value::Object(with)) = object.get("with_clause") {
-            self.with_clause(with);
-        }
-        for (key, value) in object {
-            match (key.as_str(), value) {
-                ("with_clause", _) | (_, Value::Null) => {}
-                ("into_clause", _) => {
-                    self.found.traits |= bits::WRITES;
-                    self.value(value);
+    /// Whether a name without schema means a WITH query where it stands.
+    fn is_with_query(&self, name: &str, scope: Option<usize>) -> bool {
+        let mut at = scope;
+        let mut seen = usize::MAX;
+        while let Some(scope) = at.and_then(|at| self.scopes.get(at)) {
+            match scope {
+                // A query of a WITH list sees those before it, or with RECURSIVE all of them.
+                Scope::Query { of, place } => (at, seen) = (Some(*of), *place),
+                Scope::Statement {
+                    outer,
+                    queries,
+                    recursive,
+                } => {
+                    let visible = if *recursive { usize::MAX } else { seen };
+                    if queries.iter().take(visible).any(|query| query == name) {
+                        return true;
+                    }
+                    (at, seen) = (*outer, usize::MAX);
                 }
-                ("InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt", _) => {
-                    self.found.traits |= bits::WRITES;
-                    self.target(value);
-                    self.value(value);
-                }
-                _ => self.value(value),
             }
         }
-        self.with_queries.truncate(outer);
+        false
     }
 
-    /// A query of a WITH list sees those before it, or with RECURSIVE all of them.
-    fn with_clause(&mut self, with: &'t Map<String, Value>) {
-        let queries = with.get("ctes").and_then(Value::as_array);
-        let queries = queries.map_or(&[][..], Vec::as_slice);
-        let name = |query: &'t Value| {
-            let query = query.get("node")?.get("CommonTableExpr")?;
-            query.get("ctename")?.as_str()
-        };
-        let recursive = with.get("recursive").and_then(Value::as_bool) == Some(true);
-        if recursive {
-            self.with_queries.extend(queries.iter().filter_map(name));
-        }
-        for query in queries {
-            self.value(query);
-            if !recursive {
-                self.with_queries.extend(name(query));
+    /// Tells relations from WITH queries, now that all of those are known.
+    fn resolve(&mut self) {
+        for met in std::mem::take(&mut self.named) {
+            // What a statement writes is a relation, whatever a WITH query is called.
+            let hidden =
+                !met.written && met.schema.is_empty() && self.is_with_query(&met.name, met.scope);
+            if hidden {
+                continue;
+            }
+            let schema = (!met.schema.is_empty()).then(|| Box::from(met.schema));
+            let relations = &mut self.found.relations;
+            let known = relations
+                .iter_mut()
+                .find(|r| *r.name == *met.name && r.schema == schema);
+            match known {
+                Some(known) => known.written |= met.written,
+                None => relations.push(RelationRef {
+                    schema,
+                    name: met.name.into(),
+                    written: met.written,
+                }),
             }
         }
     }
-
-    /// What INSERT, UPDATE, DELETE and MERGE write is a relation, whatever a WITH query is called.
-    fn target(&mut self, statement: &'t Value) {
-        if let Some(Value::Object(relation)) = statement.get("relation") {
-            self.relation(relation, true);
-        }
-    }
-
-    fn relation(&mut self, object: &'t Map<String, Value>, written: bool) {
-        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-        let (schema, name) = (text("schemaname"), text("relname"));
-        if !written && schema.is_empty() && self.with_queries.contains(&name) {
-            return;
-        }
-        let schema = (!schema.is_empty()).then(|| schema.into());
-        let relations = &mut self.found.relations;
-        let known = relations
-            .iter_mut()
-            .find(|r| *r.name == *name && r.schema == schema);
-        match known {
-            Some(known) => known.written |= written,
-            None => relations.push(RelationRef {
-                schema,
-                name: name.into(),
-                written,
-            }),
-        }
-    }
-
-    fn function(&mut self, object: &'t Map<String, Value>) {
-        let list = |key: &str| object.get(key).and_then(Value::as_array);
-        let (names, arguments) = (list("funcname"), list("args"));
-        let mut names = names.into_iter().flatten().rev();
-        let mut next = || {
-            names
-                .next()?
-                .get("node")?
-                .get("String")?
-                .get("sval")?
-                .as_str()
-        };
-        let (name, schema) = (next().unwrap_or_default(), next());
-        // The text tells how many arguments there are unless the last one is an array of them.
-        let variadic = object.get("func_variadic").and_then(Value::as_bool) == Some(true);
-        let mut count = arguments.map_or(0, Vec::len);
-        if object.get("agg_within_group").and_then(Value::as_bool) == Some(true) {
-            count += list("agg_order").map_or(0, Vec::len);
-        }
-        if name == "set_config" {
-            let local = arguments.and_then(|a| a.last()).is_some_and(is_true);
-            self.found.set_config = Some(self.found.set_config.unwrap_or(true) && local);
-        }
-        let function = FunctionRef {
-            schema: schema.map(Into::into),
-            name: name.into(),
-            arguments: u16::try_from(count).ok().filter(|_| !variadic),
-        };
-        if !self.found.functions.contains(&function) {
-            self.found.functions.push(function);
-        }
-    }
-}
-
-/// Whether an argument is the literal `true`.
-fn is_true(argument: &Value) -> bool {
-    let constant = argument
-        .get("node")
-        .and_then(|n| n.get("AConst"))
-        .and_then(|c| c.get("val"))
-        .and_then(|v| v.get("Boolval"))
-        .and_then(|b| b.get("boolval"));
-    constant.and_then(Value::as_bool) == Some(true)
 }
 
 #[cfg(test)]
@@ -315,7 +515,27 @@ mod tests {
             shown("SELECT 'x'::numeric(1), v.a FROM (VALUES (1)) v(a)"),
             [""; 0]
         );
-        assert_eq!(shown("SELECT * FROM f(g(1)) AS t(a int)"), ["f/1", "g/1"]);
-        assert_eq!(shown("CALL p(f(1))"), ["p/1", "f/1"]);
+        assert_eq!(shown("SELECT * FROM f(g(1)) AS t(a int)"), ["g/1", "f/1"]);
+        assert_eq!(shown("CALL p(f(1))"), ["f/1", "p/1"]);
+        let ordered = "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY x) FROM t";
+        assert_eq!(shown(ordered), ["percentile_cont/2"]);
+    }
+
+    #[test]
+    fn set_config_is_local_if_its_last_argument_says_so() {
+        for (text, expected) in [
+            ("SELECT set_config('a', $1, true)", Some(true)),
+            ("SELECT set_config('a', 'b', false)", Some(false)),
+            ("SELECT set_config('a', 'b', f(true))", Some(false)),
+            ("SELECT set_config('a', 'b', (ARRAY[true])[1])", Some(false)),
+            ("SELECT set_config('a', 'b', true AND $1)", Some(false)),
+            (
+                "SELECT set_config('a', 'b', true), set_config('a', 'b', $1)",
+                Some(false),
+            ),
+            ("SELECT true", None),
+        ] {
+            assert_eq!(found(text).set_config, expected, "{text}");
+        }
     }
 }
