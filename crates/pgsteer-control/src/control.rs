@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
 use crate::{probe, topology};
@@ -56,6 +57,19 @@ impl Control {
         workers: usize,
         facts: Arc<Facts>,
     ) -> Result<Self, StartError> {
+        let patience = Patience::default();
+        Self::start_with(settings, embedded, loader, workers, facts, patience).await
+    }
+
+    /// [`Control::start`] with another patience with replicas that do not follow.
+    pub(crate) async fn start_with(
+        settings: Settings,
+        embedded: Embedded,
+        loader: Arc<dyn PluginLoader>,
+        workers: usize,
+        facts: Arc<Facts>,
+        patience: Patience,
+    ) -> Result<Self, StartError> {
         let nodes = Nodes::new(&settings.nodes, SystemTime::now());
         let settings = Arc::new(settings);
         let publisher = Arc::new(Publisher::new(Snapshot {
@@ -82,18 +96,32 @@ impl Control {
             tasks: JoinSet::new(),
         };
         control.tasks.spawn(supervisor.run());
-        control.spawn_probes(nodes, ready_sender);
+        let follows = watch::Sender::new(vec![true; control.settings.borrow().nodes.len()]);
+        control.spawn_probes(nodes, follows.subscribe(), ready_sender);
+        control.tasks.spawn(freshness::run(Watch {
+            facts: Arc::clone(&control.facts),
+            subscription: control.publisher.subscribe(),
+            settings: control.settings.subscribe(),
+            follows,
+            patience,
+        }));
         Ok(control)
     }
 
-    fn spawn_probes(&mut self, nodes: Nodes, ready: watch::Sender<bool>) {
+    fn spawn_probes(
+        &mut self,
+        nodes: Nodes,
+        follows: watch::Receiver<Vec<bool>>,
+        ready: watch::Sender<bool>,
+    ) {
         let settings = Arc::clone(&self.settings.borrow());
         // Two probes of each node may wait; a probe waits for room.
         let (sender, receiver) = mpsc::channel(settings.nodes.len().max(1) * 2);
         let publisher = Arc::clone(&self.publisher);
         let own = self.settings.subscribe();
-        self.tasks
-            .spawn(topology::run(nodes, receiver, own, publisher, ready));
+        self.tasks.spawn(topology::run(
+            nodes, receiver, own, follows, publisher, ready,
+        ));
         for (index, node) in (0..).zip(&settings.nodes) {
             let own = self.settings.subscribe();
             self.tasks

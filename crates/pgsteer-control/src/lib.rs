@@ -1,4 +1,5 @@
-//! The control plane of pgsteer: configuration, probes, topology, plugin files, publication.
+//! The control plane of pgsteer: configuration, probes, topology, freshness of replicas, plugin
+//! files, publication.
 //!
 //! [`config::load`] turns a file or environment variables into checked settings. [`Control::start`]
 //! loads the plugins, begins to probe the nodes and publishes what it finds as snapshots, to which
@@ -6,7 +7,9 @@
 
 pub mod client;
 pub mod config;
+mod connection;
 mod control;
+mod freshness;
 pub mod health;
 mod plugins;
 mod probe;

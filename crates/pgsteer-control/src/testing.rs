@@ -9,8 +9,11 @@ use pgsteer_core::policy::{
 };
 use pgsteer_core::settings::NodeSettings;
 use pgsteer_core::{Facts, Generation, Settings, Snapshot, Topology};
+use pgsteer_testkit::{DEFAULT_PASSWORD, Node};
 
 use crate::config::{Source, load_with};
+use crate::freshness::Patience;
+use crate::{Control, Embedded};
 
 /// A node with weight 1.
 pub(crate) fn node(host: &str, port: u16) -> NodeSettings {
@@ -29,6 +32,43 @@ pub(crate) fn settings() -> Settings {
     load_with(&source, [], &|_| Ok(file.to_owned()), 2)
         .expect("valid")
         .settings
+}
+
+/// Settings for these servers, which are probed often.
+pub(crate) fn settings_for(nodes: &[&Node]) -> Settings {
+    let mut file = format!("[probe]\npassword = \"{DEFAULT_PASSWORD}\"\ninterval = \"100ms\"\n");
+    for node in nodes {
+        let (host, port) = (node.host(), node.port());
+        file.push_str(&format!("[[nodes]]\nhost = \"{host}\"\nport = {port}\n"));
+    }
+    let source = Source::File("test.toml".into());
+    load_with(&source, [], &|_| Ok(file.clone()), 2)
+        .expect("valid")
+        .settings
+}
+
+/// A control plane that knows these servers; all are up.
+pub(crate) async fn start_on(
+    nodes: &[&Node],
+    settings: Settings,
+    patience: Patience,
+) -> (Control, Arc<Facts>) {
+    let facts = Arc::new(Facts::new(Instant::now(), nodes.len()));
+    let embedded = Embedded {
+        name: "90-router".to_owned(),
+        bytes: b"1".as_slice().into(),
+    };
+    let loader = Arc::new(FakeLoader::default());
+    let own = Arc::clone(&facts);
+    let control = Control::start_with(settings, embedded, loader, 1, own, patience)
+        .await
+        .expect("starts");
+    until("all nodes are up", || {
+        let topology = &control.current().topology;
+        topology.nodes.iter().all(pgsteer_core::Node::is_usable)
+    })
+    .await;
+    (control, facts)
 }
 
 /// Facts about two nodes, none known yet.

@@ -25,6 +25,7 @@ struct Known {
     answer: Option<Answer>,
     observed: bool,
     foreign: bool,
+    follows: bool,
 }
 
 /// Runs until all probes are gone. `ready` becomes true when every node was asked once and the
@@ -33,6 +34,7 @@ pub(crate) async fn run(
     mut nodes: Nodes,
     mut observations: mpsc::Receiver<Observation>,
     mut settings: watch::Receiver<Arc<Settings>>,
+    mut follows: watch::Receiver<Vec<bool>>,
     publisher: Arc<Publisher>,
     ready: watch::Sender<bool>,
 ) {
@@ -52,6 +54,13 @@ pub(crate) async fn run(
                     return;
                 }
                 nodes.set_weights(&settings.borrow_and_update());
+            }
+            // Cancel safe: a change that nobody saw is reported again.
+            changed = follows.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                nodes.set_follows(&follows.borrow_and_update(), SystemTime::now());
             }
             // Cancel safe: a timer. Brings out details that came too soon after the last ones.
             () = tokio::time::sleep(interval) => {}
@@ -77,7 +86,7 @@ pub(crate) async fn run(
 }
 
 fn differs_for_routing(current: &Topology, next: &Topology) -> bool {
-    let key = |node: &Node| (node.role, node.health, node.weight.to_bits());
+    let key = |node: &Node| (node.role, node.health, node.follows, node.weight.to_bits());
     current.nodes.len() != next.nodes.len()
         || current.nodes.iter().map(key).ne(next.nodes.iter().map(key))
 }
@@ -96,6 +105,7 @@ impl Nodes {
             answer: None,
             observed: false,
             foreign: false,
+            follows: true,
         };
         Self(settings.iter().map(known).collect())
     }
@@ -122,6 +132,16 @@ impl Nodes {
     fn set_weights(&mut self, settings: &Settings) {
         for (node, settings) in self.0.iter_mut().zip(&settings.nodes) {
             node.settings.weight = settings.weight;
+        }
+    }
+
+    /// Takes over which replicas follow the primary.
+    fn set_follows(&mut self, follows: &[bool], now: SystemTime) {
+        for (node, follows) in self.0.iter_mut().zip(follows) {
+            if node.follows != *follows {
+                node.follows = *follows;
+                node.health.changed_at = now;
+            }
         }
     }
 
@@ -197,6 +217,7 @@ impl Nodes {
             },
             health: known.health.health,
             last_probe_ok: known.health.last_probe_ok,
+            follows: known.follows,
             // Positions are of different moments: a replica asked later may be ahead.
             lag_bytes: primary_lsn
                 .zip(replica_lsn)

@@ -113,6 +113,7 @@ fn a_replica_of_another_cluster_serves_nothing() {
 struct Running {
     observations: mpsc::Sender<Observation>,
     settings: watch::Sender<Arc<Settings>>,
+    follows: watch::Sender<Vec<bool>>,
     publisher: Arc<Publisher>,
     ready: watch::Receiver<bool>,
 }
@@ -126,17 +127,20 @@ fn start() -> Running {
     )));
     let (observations, receiver) = mpsc::channel(8);
     let settings = watch::Sender::new(Arc::new(settings));
+    let follows = watch::Sender::new(vec![true, true]);
     let (ready_sender, ready) = watch::channel(false);
     tokio::spawn(run(
         nodes,
         receiver,
         settings.subscribe(),
+        follows.subscribe(),
         Arc::clone(&publisher),
         ready_sender,
     ));
     Running {
         observations,
         settings,
+        follows,
         publisher,
         ready,
     }
@@ -221,4 +225,25 @@ async fn new_weights_are_published() {
     }
     let topology = Arc::clone(&running.publisher.current().topology);
     assert_eq!((topology.epoch, topology.nodes[1].weight), (1, 5.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_does_not_follow_is_published_at_once() {
+    let running = start();
+    running.tell(0, Ok(answer(Role::Primary, 1))).await;
+    running.tell(1, Ok(answer(Role::Replica, 1))).await;
+    let (before, _) = running.epoch_and_generation();
+    for (follows, epoch) in [(false, before + 1), (true, before + 2)] {
+        running.follows.send_replace(vec![true, follows]);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let topology = Arc::clone(&running.publisher.current().topology);
+        assert_eq!(
+            (topology.epoch, topology.nodes[1].follows),
+            (epoch, follows)
+        );
+        assert_eq!(topology.nodes[1].is_usable(), follows);
+        assert!(topology.nodes[0].is_usable());
+    }
 }

@@ -6,8 +6,10 @@
 //! acknowledgement, and may be served by nodes that are fresh as of it. All cells are atomics, so
 //! the data plane compares two numbers per read and nobody waits.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::NodeId;
 
@@ -33,13 +35,13 @@ pub struct LatestMoment(AtomicU64);
 impl LatestMoment {
     /// Moves it forward to this moment; an earlier one changes nothing.
     pub fn raise(&self, to: Moment) {
-        self.0.fetch_max(to.0, Ordering::AcqRel);
+        self.0.fetch_max(to.0, Ordering::SeqCst);
     }
 
     /// The latest moment so far.
     #[must_use]
     pub fn get(&self) -> Moment {
-        Moment(self.0.load(Ordering::Acquire))
+        Moment(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -95,6 +97,9 @@ pub struct Freshness {
     nodes: Box<[NodeFreshness]>,
     /// The last write acknowledged to anybody: while nodes are behind it, they are watched closely.
     latest_write: LatestMoment,
+    /// Whether somebody waits for a write: only then does one wake a thread.
+    awaited: AtomicBool,
+    written: Notify,
 }
 
 impl Freshness {
@@ -110,6 +115,8 @@ impl Freshness {
             start,
             nodes: (0..nodes).map(node).collect(),
             latest_write: LatestMoment::default(),
+            awaited: AtomicBool::new(false),
+            written: Notify::new(),
         }
     }
 
@@ -129,6 +136,27 @@ impl Freshness {
     /// A write was acknowledged to somebody.
     pub fn note_write(&self, at: Moment) {
         self.latest_write.raise(at);
+        // All four accesses are sequentially consistent: of a write here and a waiter that looks at
+        // the same time, at least one sees the other.
+        if self.awaited.load(Ordering::SeqCst) && self.awaited.swap(false, Ordering::SeqCst) {
+            self.written.notify_one();
+        }
+    }
+
+    /// Waits until a write later than `known` is acknowledged to anybody. For one waiter, the
+    /// control plane.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: whoever waits again looks first.
+    pub async fn written_after(&self, known: Moment) {
+        loop {
+            self.awaited.store(true, Ordering::SeqCst);
+            if self.latest_write() > known {
+                self.awaited.store(false, Ordering::SeqCst);
+                return;
+            }
+            self.written.notified().await;
+        }
     }
 
     /// The last write acknowledged to anybody.

@@ -46,28 +46,38 @@ pub struct Node {
     pub health: Health,
     /// Whether the last single probe succeeded; `health` follows with the configured patience.
     pub last_probe_ok: bool,
+    /// Whether it replays what the current primary writes. False only for a replica that is known
+    /// not to: it follows another primary, or nobody, and what it answers gets older and older, or
+    /// is about other data. A replica about which nothing is known yet follows.
+    pub follows: bool,
     /// Bytes of WAL the primary has and this node has not replayed; `None` if not known.
     pub lag_bytes: Option<u64>,
     /// `pg_stat_replication.state` of this node as its primary reports it, or empty.
     pub replication_state: String,
     /// `pg_stat_replication.sync_state`, or empty.
     pub replication_sync_state: String,
-    /// When health or role last changed.
+    /// When health, role or `follows` last changed.
     pub changed_at: SystemTime,
 }
 
 impl Node {
-    /// Whether statements may be sent there: up, and its role is known.
+    /// Whether statements may be sent there: up, its role is known, and it follows the primary if
+    /// it is a replica.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.health == Health::Up && self.role != Role::Unknown
+        let fit = match self.role {
+            Role::Unknown => false,
+            Role::Primary => true,
+            Role::Replica => self.follows,
+        };
+        self.health == Health::Up && fit
     }
 }
 
 /// All nodes at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
-    /// Grows with every change that routing could notice: health, role, weight.
+    /// Grows with every change that routing could notice: health, role, weight, `follows`.
     pub epoch: u64,
     /// In order of their ids; `nodes[i].id == NodeId(i)`.
     pub nodes: Vec<Node>,

@@ -131,6 +131,7 @@ fn topology() -> Topology {
         role,
         health: Health::Up,
         last_probe_ok: true,
+        follows: true,
         lag_bytes: Some(0),
         replication_state: String::new(),
         replication_sync_state: String::new(),

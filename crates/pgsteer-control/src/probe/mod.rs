@@ -10,10 +10,9 @@ use std::time::Duration;
 use pgsteer_core::settings::{NodeSettings, ProbeSettings};
 use pgsteer_core::{NodeId, Role, Settings};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
 use tracing::{debug, info, warn};
 
+use crate::connection::Connection;
 pub(crate) use fault::Fault;
 #[cfg(test)]
 pub(crate) use question::Names;
@@ -79,7 +78,7 @@ fn pause(settings: &ProbeSettings, failures: u32) -> Duration {
 /// Waits until the server closes the kept connection: it may have died, so it is asked at once.
 async fn lost(connection: &mut Option<Connection>) {
     if let Some(kept) = connection {
-        let _ended = (&mut kept.driver).await;
+        kept.ended().await;
         *connection = None;
     } else {
         std::future::pending().await
@@ -102,28 +101,16 @@ struct Known {
     faults: Vec<String>,
 }
 
-struct Connection {
-    client: Client,
-    // Made with these; others take a new connection.
-    made_with: (String, Arc<str>, String),
-    driver: JoinHandle<()>,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
 impl Probe {
     /// One probe, bounded by the timeout. A connection that failed is not used again.
     async fn once(&mut self, settings: &ProbeSettings) -> Result<Answer, Fault> {
         // Taken out while in use: whatever ends this early also closes the connection.
-        let kept = self.connection.take().filter(|kept| kept.fits(settings));
+        let kept = self.connection.take();
+        let kept = kept.filter(|kept| kept.fits(settings, &settings.database));
         let work = async {
             let connection = match kept {
                 Some(connection) => connection,
-                None => connect(&self.node, settings).await?,
+                None => Connection::open(&self.node, settings, &settings.database, NAME).await?,
             };
             let messages = connection
                 .client
@@ -180,48 +167,6 @@ impl Probe {
     }
 }
 
-impl Connection {
-    fn fits(&self, settings: &ProbeSettings) -> bool {
-        let (user, password, database) = &self.made_with;
-        !self.client.is_closed()
-            && *user == settings.user
-            && *password == settings.password
-            && *database == settings.database
-    }
-}
-
-async fn connect(node: &NodeSettings, settings: &ProbeSettings) -> Result<Connection, Fault> {
-    let mut config = tokio_postgres::Config::new();
-    let statement_timeout = settings.timeout.as_millis().max(1);
-    config
-        .host(&*node.host)
-        .port(node.port)
-        .user(&settings.user)
-        .password(settings.password.as_bytes())
-        .dbname(&settings.database)
-        .application_name("pgsteer probe")
-        .options(format!("-c statement_timeout={statement_timeout}"))
-        .connect_timeout(settings.timeout);
-    let (client, connection) = config
-        .connect(NoTls)
-        .await
-        .map_err(|error| Fault::from_postgres(&error))?;
-    // Ends when the client is dropped, or is aborted with it. Its error reaches the client too.
-    let driver = tokio::spawn(async move {
-        let _ended = connection.await;
-    });
-    let made_with = (
-        settings.user.clone(),
-        Arc::clone(&settings.password),
-        settings.database.clone(),
-    );
-    Ok(Connection {
-        client,
-        made_with,
-        driver,
-    })
-}
-
 /// The role in words of the log.
 pub(crate) fn role_word(role: Role) -> &'static str {
     match role {
@@ -231,6 +176,8 @@ pub(crate) fn role_word(role: Role) -> &'static str {
     }
 }
 
+/// `application_name` of its connections.
+const NAME: &str = "pgsteer probe";
 /// Different faults in a row that get a line of their own (ours).
 const FAULTS_SAID_MAX: usize = 8;
 

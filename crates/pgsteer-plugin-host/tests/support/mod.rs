@@ -45,6 +45,7 @@ pub(crate) fn topology() -> Topology {
         role,
         health: Health::Up,
         last_probe_ok: true,
+        follows: true,
         lag_bytes: None,
         replication_state: String::new(),
         replication_sync_state: String::new(),
