@@ -104,7 +104,9 @@ fn a_new_session_sees_what_was_committed_before_it_connected() -> Result<()> {
             let update = format!("UPDATE ledger SET n = {round} WHERE id = 0");
             writer.batch_execute(&update).await?;
             let reader = proxy.connect("postgres").await;
-            let row = reader.query_one("SELECT n FROM ledger WHERE id = 0", &[]).await?;
+            let row = reader
+                .query_one("SELECT n FROM ledger WHERE id = 0", &[])
+                .await?;
             assert_eq!(row.get::<_, i32>(0), round);
         }
         cluster.stop().await
@@ -116,14 +118,19 @@ fn a_new_session_sees_what_was_committed_before_it_connected() -> Result<()> {
 async fn stale_for_others(router: &'static str, delay: u64) -> Result<u32> {
     let cluster = prepared(SETUP).await?;
     let proxy = proxy(&cluster, router);
-    let (writer, reader) = (proxy.connect("postgres").await, proxy.connect("postgres").await);
+    let (writer, reader) = (
+        proxy.connect("postgres").await,
+        proxy.connect("postgres").await,
+    );
     until_balanced(&reader, &cluster).await?;
     delay_replay(&cluster, delay).await?;
     let mut stale = 0;
     for round in 1..=30 {
         let update = format!("UPDATE ledger SET n = {round} WHERE id = 0");
         writer.batch_execute(&update).await?;
-        let row = reader.query_one("SELECT n FROM ledger WHERE id = 0", &[]).await?;
+        let row = reader
+            .query_one("SELECT n FROM ledger WHERE id = 0", &[])
+            .await?;
         stale += u32::from(row.get::<_, i32>(0) != round);
     }
     cluster.stop().await?;
@@ -133,7 +140,10 @@ async fn stale_for_others(router: &'static str, delay: u64) -> Result<u32> {
 #[test]
 fn with_global_nobody_misses_anything() -> Result<()> {
     runtime().block_on(async {
-        assert_eq!(stale_for_others("read_your_writes = \"global\"", 100).await?, 0);
+        assert_eq!(
+            stale_for_others("read_your_writes = \"global\"", 100).await?,
+            0
+        );
         Ok(())
     })
 }
@@ -181,7 +191,9 @@ fn paused_replicas_serve_nobody_who_wrote() -> Result<()> {
         let mut ports = HashMap::new();
         for _ in 0..40 {
             let session = proxy.connect("postgres").await;
-            let row = session.query_one("SELECT inet_server_port() FROM ledger", &[]).await?;
+            let row = session
+                .query_one("SELECT inet_server_port() FROM ledger", &[])
+                .await?;
             *ports.entry(row.get::<_, i32>(0)).or_insert(0) += 1;
         }
         assert!(!ports.contains_key(&i32::from(second.port())), "{ports:?}");
@@ -217,7 +229,10 @@ fn replicas_serve_most_reads_when_they_are_fresh() -> Result<()> {
                 }
             }
             println!("replay {milliseconds} ms late: replicas served {served} of {asked} reads");
-            assert!(milliseconds > 0 || served * 2 > asked, "{served} of {asked}");
+            assert!(
+                milliseconds > 0 || served * 2 > asked,
+                "{served} of {asked}"
+            );
         }
         cluster.stop().await
     })

@@ -4,9 +4,13 @@ use anyhow::Result;
 
 use crate::support::{Frame, Options, Running, Wire, database, marked_nodes, runtime};
 
-/// Reads are for replicas only.
+/// Reads are for replicas only, and where they go depends on nothing that was written before.
 fn balancing() -> Running {
-    Options::weights([0, 1, 1]).start()
+    let options = Options {
+        router: "read_your_writes = \"off\"",
+        ..Options::weights([0, 1, 1])
+    };
+    options.start()
 }
 
 /// Nodes of new sessions that ask where they are.

@@ -63,7 +63,12 @@ pub async fn ask(target: &Target, sql: &str) -> Result<Vec<Vec<String>>, AskErro
     }
     let lost = |source: tokio_postgres::Error| match source.as_db_error() {
         Some(error) => AskError::Refused {
-            message: format!("{}: {} ({})", error.severity(), error.message(), error.code().code()),
+            message: format!(
+                "{}: {} ({})",
+                error.severity(),
+                error.message(),
+                error.code().code()
+            ),
         },
         None => AskError::Connection {
             host: target.host.clone(),

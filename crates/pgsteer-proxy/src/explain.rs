@@ -21,7 +21,11 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
     let rows = runtime
         .block_on(client::ask(&target, &question))
         .context("no answer")?;
-    say(&if args.json { as_json(&rows) } else { as_table(&rows) });
+    say(&if args.json {
+        as_json(&rows)
+    } else {
+        as_table(&rows)
+    });
     Ok(())
 }
 

@@ -49,11 +49,24 @@ fn choice(node: Option<NodeId>, rule: Rule) -> Choice {
 }
 
 impl Placement {
-    /// Whether the statement may write, as far as is known.
+    /// Whether rows may be different after the statement, as far as is known.
     pub(crate) fn may_write(&self, analysis: &Analysis) -> bool {
-        let only_session = concerns_session(analysis) && analysis.traits & traits::WRITES == 0;
-        !self.is_proven_read() && !only_session && analysis.class != Class::Show
+        if analysis.traits & traits::READS == 0 {
+            return !only_session(analysis);
+        }
+        let in_doubt = traits::UNKNOWN_RELATION | traits::THROUGH_VIEW;
+        self.meaning.calls_writer || self.traits & in_doubt != 0
     }
+
+    /// Whether later reads of a batch might have to see what the statement did.
+    pub(crate) fn ties_reads(&self, analysis: &Analysis) -> bool {
+        !self.is_proven_read() && !only_session(analysis) && analysis.class != Class::Show
+    }
+}
+
+/// Whether it leaves data alone and is about the session as a whole.
+fn only_session(analysis: &Analysis) -> bool {
+    concerns_session(analysis) && analysis.traits & traits::WRITES == 0
 }
 
 /// Whether it is about the session as a whole and not about data.

@@ -101,7 +101,7 @@ impl Session {
                 Ok(placement) => placement,
                 Err(reply) => return self.fail(batch, &reply).await.map(|()| None),
             };
-            let (read, writes) = (placement.is_proven_read(), placement.may_write(analysis));
+            let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
             let node = match batch.active {
                 // It must see what the batch wrote, and BEGIN concerns what came before it.
                 Some(active) if batch.writes && (read || begins(analysis)) => active,

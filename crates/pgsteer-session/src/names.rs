@@ -8,7 +8,10 @@ use std::rc::Rc;
 use pgsteer_core::Catalog;
 use pgsteer_core::catalog::{Persistence, Relation, RelationKind, SearchPath, Volatility};
 use pgsteer_core::policy::traits;
-use pgsteer_sql::{Analysis, Cache, FunctionRef, RelationRef, is_write_in_disguise};
+use pgsteer_sql::{
+    self as sql, Analysis, Cache, FunctionRef, RelationRef, is_write_in_disguise, known_volatility,
+    leaves_rows_alone,
+};
 
 /// A relation a statement names, or one behind a view it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub(crate) struct Meaning {
     pub(crate) traits: u64,
     /// Relations, those behind views too.
     pub(crate) relations: Vec<Named>,
+    /// A function it calls may change rows.
+    pub(crate) calls_writer: bool,
 }
 
 /// Bits of an analysis that the catalog knows better.
@@ -75,6 +80,12 @@ impl Lookup<'_> {
     fn collect(&self, analysis: &Analysis, path: &SearchPath, depth: usize, into: &mut Meaning) {
         let Some(catalog) = self.catalog else {
             into.traits |= analysis.traits & FROM_CATALOG;
+            let writer = |f: &FunctionRef| {
+                let (schema, name) = (f.schema.as_deref(), &*f.name);
+                known_volatility(schema, name) != sql::Volatility::Stable
+                    && !leaves_rows_alone(schema, name)
+            };
+            into.calls_writer |= analysis.functions.iter().any(writer);
             if !analysis.relations.is_empty() {
                 into.traits |= traits::UNKNOWN_RELATION;
             }
@@ -84,7 +95,11 @@ impl Lookup<'_> {
             return;
         };
         for function in &analysis.functions {
-            into.traits |= function_bits(catalog, function, path);
+            let bits = function_bits(catalog, function, path);
+            let may_write = bits & (traits::VOLATILE_FUNCTION | traits::UNKNOWN_FUNCTION) != 0;
+            into.calls_writer |=
+                may_write && !leaves_rows_alone(function.schema.as_deref(), &function.name);
+            into.traits |= bits;
         }
         for relation in &analysis.relations {
             self.relation(catalog, relation, path, depth, into);
@@ -129,6 +144,7 @@ impl Lookup<'_> {
         let mut behind = Meaning::default();
         self.collect(&analysis, &path, depth + 1, &mut behind);
         into.relations.append(&mut behind.relations);
+        into.calls_writer |= behind.calls_writer;
         let bits = complete(&analysis, &behind);
         let harmless = is_proven_read(bits) && bits & traits::UNLOGGED == 0;
         if harmless { 0 } else { traits::THROUGH_VIEW }

@@ -237,3 +237,26 @@ fn without_a_catalog_relations_are_unknown_and_functions_are_as_the_text_says() 
     );
     assert!(!is_proven_read(unknown) && is_proven_read(READS));
 }
+
+#[test]
+fn functions_after_which_rows_may_be_different() {
+    let writer = |catalog: Option<&Catalog>, text: &str| {
+        let analyses = RefCell::new(Cache::new(1 << 20));
+        let analysis = analyses.borrow_mut().analyze(text.as_bytes());
+        let path = SearchPath::parse("public", "alice");
+        let lookup = Lookup {
+            catalog,
+            path: &path,
+            analyses: &analyses,
+        };
+        lookup.meaning(&analysis).calls_writer
+    };
+    let catalog = catalog();
+    for catalog in [None, Some(&catalog)] {
+        assert!(!writer(catalog, "SELECT random(), lower('a')"));
+        assert!(writer(catalog, "SELECT f(1, 2)"));
+        assert!(writer(catalog, "SELECT nextval('s')"));
+    }
+    assert!(!writer(Some(&catalog), "SELECT f(1)"));
+    assert!(!writer(Some(&catalog), "SELECT * FROM vr"));
+}

@@ -35,6 +35,53 @@ const VOLATILE: &[&str] = &[
 /// cannot.
 const DISGUISED: &[&str] = &["txid_current", "pg_current_xact_id"];
 
+/// Volatile functions of PostgreSQL after which no row is different.
+const HARMLESS: &[&str] = &[
+    "random",
+    "random_normal",
+    "setseed",
+    "clock_timestamp",
+    "timeofday",
+    "statement_timestamp",
+    "gen_random_uuid",
+    "uuidv4",
+    "uuidv7",
+    "currval",
+    "lastval",
+    "set_config",
+    "pg_sleep",
+    "pg_sleep_for",
+    "pg_sleep_until",
+    "pg_is_in_recovery",
+    "pg_is_wal_replay_paused",
+    "pg_export_snapshot",
+    "pg_notify",
+    "pg_terminate_backend",
+    "pg_cancel_backend",
+];
+
+/// Beginnings of the names of more of them.
+const HARMLESS_PREFIXES: &[&str] = &[
+    "pg_advisory_",
+    "pg_try_advisory_",
+    "pg_current_wal_",
+    "pg_last_wal_",
+    "pg_stat_get_",
+    "pg_database_size",
+    "pg_table_size",
+    "pg_relation_size",
+    "pg_total_relation_size",
+    "pg_indexes_size",
+    "pg_tablespace_size",
+];
+
+/// Whether a function of PostgreSQL leaves all rows as they are, though it is volatile.
+#[must_use]
+pub fn leaves_rows_alone(schema: Option<&str>, name: &str) -> bool {
+    matches!(schema, None | Some("pg_catalog"))
+        && (HARMLESS.contains(&name) || HARMLESS_PREFIXES.iter().any(|p| name.starts_with(p)))
+}
+
 /// What is known about a function by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Volatility {

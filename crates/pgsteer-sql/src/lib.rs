@@ -24,7 +24,7 @@ pub use analysis::{
 pub use cache::Cache;
 pub use console::Console;
 pub use effects::set_value;
-pub use functions::{Volatility, is_write_in_disguise, known_volatility};
+pub use functions::{Volatility, is_write_in_disguise, known_volatility, leaves_rows_alone};
 
 /// Longer texts are not parsed, in bytes: the parser takes about a millisecond per 16 KiB.
 pub const TEXT_LEN_MAX: usize = 64 * 1024;
