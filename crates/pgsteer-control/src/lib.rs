@@ -3,10 +3,12 @@
 //! [`config::load`] turns a file or environment variables into checked settings. [`Control::start`]
 //! loads the plugins, begins to probe the nodes and publishes what it finds as snapshots, to which
 //! the data plane subscribes. Nothing here touches a client connection.
+//! [`import::import`] turns a configuration of Pgpool-II into one of pgsteer.
 
 pub mod config;
 mod control;
 pub mod health;
+pub mod import;
 mod plugins;
 mod probe;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgsteer_control::config::{self, ConfigErrors, Loaded, Source};
 
-use crate::{lab, logging, run};
+use crate::{import, lab, logging, run};
 
 /// The programmable proxy for PostgreSQL.
 #[derive(Debug, Parser)]
@@ -35,6 +35,9 @@ enum Command {
     Serve(ConfigArgs),
     /// Check the configuration, say everything that is wrong with it, and do nothing else.
     Check(ConfigArgs),
+    /// Turn the configuration of Pgpool-II into one for pgsteer, and say what became of every line
+    /// of it.
+    Import(ImportArgs),
     /// Start a real primary with two streaming replicas and the proxy in front, for trying things
     /// out. Ctrl-C stops everything.
     Lab(LabArgs),
@@ -47,6 +50,32 @@ struct ConfigArgs {
     /// proxy.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// Which files of Pgpool-II are imported.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Files that are called pgpool.conf, pool_hba.conf, pool_passwd and pcp.conf, with or without
+    /// something behind the name.
+    #[arg(value_name = "FILE", required_unless_present = "conf")]
+    pub(crate) files: Vec<PathBuf>,
+    /// A pgpool.conf with another name, or a file it includes. May be given several times; where
+    /// files repeat a parameter the later one counts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) conf: Vec<PathBuf>,
+    /// A pool_hba.conf with another name.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hba: Vec<PathBuf>,
+    /// A pool_passwd with another name.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passwd: Vec<PathBuf>,
+    /// A pcp.conf with another name.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcp: Vec<PathBuf>,
+    /// Write the configuration into this new file instead of standard output. A file that exists is
+    /// left as it is.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// What the lab looks like.
@@ -97,6 +126,7 @@ pub fn main() -> ExitCode {
             }
             Err(errors) => refuse(&errors),
         },
+        Command::Import(args) => import::run(&args),
         Command::Lab(args) => exit_code(lab::run(&args)),
     }
 }
@@ -138,7 +168,7 @@ pub(crate) fn say(text: &str) {
     clippy::print_stderr,
     reason = "the command line complains on standard error"
 )]
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     eprintln!("{text}");
 }
 

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod embedded;
+mod import;
 mod lab;
 mod logging;
 mod run;
