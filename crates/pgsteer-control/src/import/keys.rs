@@ -177,7 +177,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("authentication_timeout", Duration("listen.login_timeout", Unit::Seconds, "10m"), ""),
     key("allow_clear_text_frontend_auth", Missing(OFF), "passwords are in `[[users]]`; `auth.method = \"password\"` asks clients for clear text"),
 
-    key("ssl", Danger(OFF), "there is no TLS yet, to clients or to nodes: passwords are hashed with scram-sha-256, but data goes in clear text. Keep it inside a trusted network or a tunnel"),
+    key("ssl", Danger(OFF), "there is no TLS yet, to clients or to nodes: scram-sha-256 keeps passwords secret, but data goes in clear text. Keep it inside a trusted network or a tunnel"),
     key("ssl_key", Part("ssl"), TLS),
     key("ssl_cert", Part("ssl"), TLS),
     key("ssl_ca_cert", Part("ssl"), TLS),
@@ -277,7 +277,7 @@ pub(crate) const KEYS: &[Key] = &[
     each("connect_timeout", Perhaps, Special(CarriedOver, "`pool.connect_timeout`"), "one for all nodes"),
     key("health_check_test", NotNeeded, "it is for tests of Pgpool-II itself"),
 
-    key("failover_command", Missing(EMPTY), NO_COMMANDS),
+    key("failover_command", Danger(EMPTY), NO_COMMANDS),
     key("failback_command", Missing(EMPTY), NO_COMMANDS),
     was(&["follow_master_command"], key("follow_primary_command", Missing(EMPTY), NO_COMMANDS)),
     was(&["fail_over_on_backend_error"], key("failover_on_backend_error", NotNeeded, NODES_JUDGED)),

@@ -34,8 +34,7 @@ fn settle(items: &Items, name: &str, used: Option<usize>, answer: &Answer, work:
             } else if item.entry.value.is_empty() {
                 Answer::new(NotNeeded, "it is empty")
             } else {
-                let text = format!("there is one `probe.{name}`, and another parameter gives it");
-                Answer::new(OtherMeaning, text)
+                Answer::new(OtherMeaning, "another parameter gives it, for all nodes")
             };
             work.answers.insert(index, said);
         }
@@ -149,17 +148,14 @@ fn timeout(items: &Items, work: &mut Work) {
     let Some((used, item)) = items.get("health_check_timeout") else {
         return;
     };
-    if duration(item, TIMEOUT, Unit::Seconds, "20s", work).is_none() {
+    if is_off(items, "timeout", work) {
         return;
     }
-    let text = "the default is 2s, which finds a node that hangs sooner";
-    settle(
-        items,
-        "timeout",
-        Some(used),
-        &Answer::to(CarriedOver, TIMEOUT, text),
-        work,
-    );
+    if duration(item, TIMEOUT, Unit::Seconds, "20s", work).is_some() {
+        let text = "the default is 2s, which finds a node that hangs sooner";
+        let answer = Answer::to(CarriedOver, TIMEOUT, text);
+        settle(items, "timeout", Some(used), &answer, work);
+    }
 }
 
 fn retries(items: &Items, work: &mut Work) {
@@ -167,16 +163,32 @@ fn retries(items: &Items, work: &mut Work) {
     let Some((used, item)) = items.get("health_check_max_retries") else {
         return;
     };
-    let Some(retries) = whole(item, work) else {
+    if is_off(items, "max_retries", work) {
         return;
-    };
-    count(FAILURES, retries.saturating_add(1), work);
-    let text = "failures in a row, the first included";
-    settle(
-        items,
-        "max_retries",
-        Some(used),
-        &Answer::to(OtherMeaning, FAILURES, text),
-        work,
-    );
+    }
+    if let Some(retries) = whole(item, work) {
+        count(FAILURES, retries.saturating_add(1), work);
+        let answer = Answer::to(
+            OtherMeaning,
+            FAILURES,
+            "failures in a row, the first included",
+        );
+        settle(items, "max_retries", Some(used), &answer, work);
+    }
+}
+
+/// Whether Pgpool-II checks no node, so that these values were never in use and would only make
+/// the probes here stricter or lazier than their defaults.
+fn is_off(items: &Items, name: &str, work: &mut Work) -> bool {
+    let is_check = |item: &Item| values::number(&item.entry.value, Unit::Seconds) != Some(0);
+    let is_off = !items
+        .all("health_check_period")
+        .any(|(_, item)| is_check(item));
+    if is_off {
+        for (index, _) in items.all(&format!("health_check_{name}")) {
+            let text = "health_check_period is not set or 0, so Pgpool-II does not use it either";
+            work.answers.insert(index, Answer::new(NotNeeded, text));
+        }
+    }
+    is_off
 }

@@ -34,6 +34,9 @@ pub(crate) fn answer(items: &Items, work: &mut Work) {
 /// A setting of the router, under the name of today; `None` if the value is wrong.
 fn router(item: &Item, key: &Key, work: &mut Work) -> Option<Answer> {
     let text = item.entry.value.as_str();
+    if key.rule == Rule::Text && text.is_empty() {
+        return Some(Answer::new(Verdict::NotNeeded, "it is empty"));
+    }
     let value: Option<toml::Value> = match key.rule {
         Rule::Switch => values::switch(text).map(Into::into),
         Rule::Number(unit) => values::number(text, unit).map(Into::into),
@@ -138,11 +141,11 @@ fn danger(item: &Item, key: &Key, harmless: &[&str]) -> Answer {
 }
 
 fn asks_for_nothing(value: &str, harmless: &[&str]) -> bool {
-    let same = |word: &&str| {
+    let same = |word: &str| {
         let switch = values::switch(word);
         word.eq_ignore_ascii_case(value) || switch.is_some() && switch == values::switch(value)
     };
-    harmless.iter().any(|word| same(&word))
+    harmless.iter().any(|word| same(word))
 }
 
 fn part(items: &Items, key: &Key, whole: &str) -> Answer {

@@ -35,9 +35,7 @@ fn line<'a>(import: &'a Import, subject: &str) -> &'a Line {
 
 const NODES: &str = "backend_hostname0 = 'pg-0'\nbackend_weight0 = 1\n";
 
-#[test]
-fn a_whole_configuration_loads() {
-    let conf = "\
+const WHOLE: &str = "\
 listen_addresses = '*'
 port = 5433
 num_init_children = 100
@@ -56,7 +54,7 @@ authentication_timeout = 30
 reset_query_list = 'ABORT; DISCARD ALL'
 sr_check_user = 'check'
 sr_check_period = 10s
-health_check_period = 0
+health_check_period = 30
 health_check_timeout = 20
 health_check_max_retries = 2
 load_balance_mode = on
@@ -67,10 +65,13 @@ delay_threshold = 10MB
 delay_threshold_by_time = 2s
 black_function_list = 'nextval,setval'
 ";
+
+#[test]
+fn a_whole_configuration_loads() {
     let hba = "local all all trust\nhost all all 0.0.0.0/0 md5 # all\n";
     let passwd = "check:TEXTsecret\nalice:wonder:land\nbob:md5d41d8cd98f00b204e9800998ecf8427e\n";
     let import = imported(&[
-        ("pgpool.conf", conf),
+        ("pgpool.conf", WHOLE),
         ("pool_hba.conf", hba),
         ("pool_passwd", passwd),
     ]);
@@ -271,6 +272,23 @@ fn the_method_is_the_strictest_and_trust_stays_where_it_was() {
         ("pool_hba.conf", "host all \"my user\" 10.0.0.0/8 md5\n"),
     ]);
     assert!(line(&import, "host all my user 10.0.0.0/8 md5").is_warning);
+}
+
+#[test]
+fn health_checks_that_are_off_make_no_probe_stricter() {
+    let conf = format!(
+        "{NODES}health_check_period = 0\nhealth_check_timeout = 20\nhealth_check_max_retries = 0\n"
+    );
+    let import = imported(&[("pgpool.conf", &conf)]);
+    let probe = loaded(&import.toml).settings.probe;
+    assert_eq!((probe.failures_max, probe.timeout.as_secs()), (3, 2));
+    assert_eq!(
+        line(&import, "health_check_max_retries").verdict,
+        Verdict::NotNeeded
+    );
+    let conf = format!("{conf}health_check_period1 = 5\n");
+    let import = imported(&[("pgpool.conf", &conf)]);
+    assert_eq!(loaded(&import.toml).settings.probe.failures_max, 1);
 }
 
 #[test]
