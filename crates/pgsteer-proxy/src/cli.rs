@@ -54,28 +54,28 @@ struct ConfigArgs {
 
 /// Which files of Pgpool-II are imported.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ImportArgs {
+pub struct ImportArgs {
     /// Files that are called pgpool.conf, pool_hba.conf, pool_passwd and pcp.conf, with or without
     /// something behind the name.
     #[arg(value_name = "FILE", required_unless_present = "conf")]
-    pub(crate) files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
     /// A pgpool.conf with another name, or a file it includes. May be given several times; where
     /// files repeat a parameter the later one counts.
     #[arg(long, value_name = "FILE")]
-    pub(crate) conf: Vec<PathBuf>,
+    pub conf: Vec<PathBuf>,
     /// A pool_hba.conf with another name.
     #[arg(long, value_name = "FILE")]
-    pub(crate) hba: Vec<PathBuf>,
+    pub hba: Vec<PathBuf>,
     /// A pool_passwd with another name.
     #[arg(long, value_name = "FILE")]
-    pub(crate) passwd: Vec<PathBuf>,
+    pub passwd: Vec<PathBuf>,
     /// A pcp.conf with another name.
     #[arg(long, value_name = "FILE")]
-    pub(crate) pcp: Vec<PathBuf>,
+    pub pcp: Vec<PathBuf>,
     /// Write the configuration into this new file instead of standard output. A file that exists is
     /// left as it is.
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
 }
 
 /// What the lab looks like.

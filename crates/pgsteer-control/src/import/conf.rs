@@ -38,7 +38,7 @@ pub(crate) fn is_include(name: &str) -> bool {
         .any(|word| name.eq_ignore_ascii_case(word))
 }
 
-/// The messages name the key but never the value, which may be a secret.
+/// The messages show nothing of the line, which may be a secret in the wrong place.
 fn assignment(line: &str) -> Result<(String, String), String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
     let end = line.find(|c| !is_name(c)).unwrap_or(line.len());
@@ -49,15 +49,12 @@ fn assignment(line: &str) -> Result<(String, String), String> {
     let rest = rest.trim_start();
     let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
     let (value, rest) = match rest.strip_prefix('\'') {
-        Some(quoted) => in_quotes(quoted)
-            .ok_or_else(|| format!("the quote in the value of {name} is not closed"))?,
-        None => bare(rest).ok_or_else(|| {
-            format!("{name} has no value, or one that Pgpool-II wants in single quotes")
-        })?,
+        Some(quoted) => in_quotes(quoted).ok_or("has a quote that is not closed")?,
+        None => bare(rest).ok_or("has no value, or one that belongs in single quotes")?,
     };
     let rest = rest.trim_start();
     if !rest.is_empty() && !rest.starts_with('#') {
-        return Err(format!("something follows the value of {name}"));
+        return Err("goes on after the value".to_owned());
     }
     Ok((name.to_owned(), value))
 }
@@ -149,11 +146,11 @@ mod tests {
 
     #[test]
     fn every_mistake_is_found_and_shows_no_value() {
-        let text = "a = 'secret\n= 1\n\n# fine\nb =\nc = *\nd = 1 secret\n9 = 1\nok = 1\r\n";
+        let text = "a = 'secret\n= 1 secret\nsecret\n\n# fine\nb =\nc = *\nd = 1 secret\n9 = 1\nok = 1\r\n";
         let (entries, problems) = parse(text);
         assert_eq!(entries.len(), 1);
         let lines: Vec<_> = problems.iter().map(|(line, _)| *line).collect();
-        assert_eq!(lines, [1, 2, 5, 6, 7, 8]);
+        assert_eq!(lines, [1, 2, 3, 6, 7, 8, 9]);
         assert!(!format!("{problems:?}").contains("secret"));
     }
 }
