@@ -4,6 +4,7 @@
 //! [`config::load`] turns a file or environment variables into checked settings. [`Control::start`]
 //! loads the plugins, begins to probe the nodes and publishes what it finds as snapshots, to which
 //! the data plane subscribes. Nothing here touches a client connection.
+//! [`import::import`] turns a configuration of Pgpool-II into one of pgsteer.
 
 pub mod client;
 pub mod config;
@@ -11,6 +12,7 @@ mod connection;
 mod control;
 mod freshness;
 pub mod health;
+pub mod import;
 mod plugins;
 mod probe;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgsteer_control::config::{self, ConfigErrors, Loaded, Source};
 
-use crate::{explain, lab, logging, run};
+use crate::{explain, import, lab, logging, run};
 
 /// The programmable proxy for PostgreSQL.
 #[derive(Debug, Parser)]
@@ -35,6 +35,9 @@ enum Command {
     Serve(ConfigArgs),
     /// Check the configuration, say everything that is wrong with it, and do nothing else.
     Check(ConfigArgs),
+    /// Turn the configuration of Pgpool-II into one for pgsteer, and say what became of every line
+    /// of it.
+    Import(ImportArgs),
     /// Start a real primary with two streaming replicas and the proxy in front, for trying things
     /// out. Ctrl-C stops everything.
     Lab(LabArgs),
@@ -71,6 +74,32 @@ struct ConfigArgs {
     /// proxy.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// Which files of Pgpool-II are imported.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// Files that are called pgpool.conf, pool_hba.conf, pool_passwd and pcp.conf, with or without
+    /// something behind the name.
+    #[arg(value_name = "FILE", required_unless_present = "conf")]
+    pub files: Vec<PathBuf>,
+    /// A pgpool.conf with another name, or a file it includes. May be given several times; where
+    /// files repeat a parameter the later one counts.
+    #[arg(long, value_name = "FILE")]
+    pub conf: Vec<PathBuf>,
+    /// A pool_hba.conf with another name.
+    #[arg(long, value_name = "FILE")]
+    pub hba: Vec<PathBuf>,
+    /// A pool_passwd with another name.
+    #[arg(long, value_name = "FILE")]
+    pub passwd: Vec<PathBuf>,
+    /// A pcp.conf with another name.
+    #[arg(long, value_name = "FILE")]
+    pub pcp: Vec<PathBuf>,
+    /// Write the configuration into this new file instead of standard output. A file that exists is
+    /// left as it is.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// What the lab looks like.
@@ -121,6 +150,7 @@ pub fn main() -> ExitCode {
             }
             Err(errors) => refuse(&errors),
         },
+        Command::Import(args) => import::run(&args),
         Command::Lab(args) => exit_code(lab::run(&args)),
         Command::Explain(args) => exit_code(explain::run(&args)),
     }
@@ -163,7 +193,7 @@ pub(crate) fn say(text: &str) {
     clippy::print_stderr,
     reason = "the command line complains on standard error"
 )]
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     eprintln!("{text}");
 }
 

@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod embedded;
 mod explain;
+mod import;
 mod lab;
 mod logging;
 mod run;

@@ -1,0 +1,126 @@
+//! `pool_passwd` becomes `[[users]]`; `pcp.conf` is not needed.
+
+use super::items::{Answer, Items};
+use super::passwd::{self, Stored};
+use super::report::Verdict::{CarriedOver, NotNeeded, NotThere, OtherMeaning};
+use super::report::{Line, Report};
+use super::{FileKind, InputFile, Work, mistake};
+use crate::config::ConfigError;
+
+/// An entry of `pool_passwd` with its file.
+pub(crate) type Password = (String, passwd::Entry);
+
+/// Reads all files of passwords and notes every line that cannot be read.
+pub(crate) fn read(files: &[InputFile], mistakes: &mut Vec<ConfigError>) -> Vec<Password> {
+    let mut all = Vec::new();
+    for file in files {
+        if ![FileKind::Passwd, FileKind::Pcp].contains(&file.kind) {
+            continue;
+        }
+        let (entries, problems) = passwd::parse(&file.text);
+        for (line, problem) in problems {
+            mistakes.push(mistake(
+                &file.name,
+                line,
+                problem,
+                "correct it, or remove the line",
+            ));
+        }
+        if file.kind == FileKind::Passwd {
+            all.extend(entries.into_iter().map(|entry| (file.name.clone(), entry)));
+        }
+    }
+    all
+}
+
+/// Takes over the users. Of several entries for one name Pgpool-II takes the first.
+pub(crate) fn answer(passwords: &[Password], work: &mut Work) {
+    for (file, entry) in passwords {
+        let name = &entry.name;
+        let draft = &mut work.draft;
+        let is_known = draft.users.iter().any(|(known, _)| known == name)
+            || draft.users_without.iter().any(|(known, _)| known == name);
+        let (verdict, text, is_warning) = match &entry.password {
+            _ if is_known => (
+                NotNeeded,
+                "an earlier line is for this user and counts".to_owned(),
+                false,
+            ),
+            Stored::Plain(password) => {
+                draft.users.push((name.clone(), password.clone()));
+                (
+                    CarriedOver,
+                    "[[users]] with name and password".to_owned(),
+                    false,
+                )
+            }
+            Stored::Hidden(how) => {
+                draft.users_without.push((name.clone(), how));
+                let text = format!(
+                    "the password is {how}, and the proxy needs the password itself: fill in [[users]] \
+                     (or `password_file`); until then this user cannot log in"
+                );
+                (NotThere, text, true)
+            }
+        };
+        work.report.lines.push(Line {
+            place: format!("{file}:{}", entry.line),
+            subject: format!("user {name}"),
+            verdict,
+            text,
+            is_warning,
+        });
+    }
+}
+
+/// Answers `pool_passwd` and says if nobody could log in.
+pub(crate) fn answer_keys(items: &Items, files: &[InputFile], work: &mut Work) {
+    let is_given = files.iter().any(|file| file.kind == FileKind::Passwd);
+    if let Some((index, item)) = items.get("pool_passwd") {
+        let answer = if is_given {
+            let count = work.draft.users.len();
+            Answer::new(CarriedOver, format!("[[users]], {count} of them"))
+        } else if item.entry.value.is_empty() {
+            Answer::new(
+                OtherMeaning,
+                "users are always needed: write them in [[users]]",
+            )
+            .warn()
+        } else {
+            let text = "give the file to the import as well; users are in [[users]] here";
+            Answer::new(OtherMeaning, text).warn()
+        };
+        work.answers.insert(index, answer);
+    }
+    if work.draft.users.is_empty() {
+        work.report.to_do.push(
+            "fill in [[users]] with name and password: without a user nobody can log in, the proxy \
+             logs in to the nodes with them"
+                .to_owned(),
+        );
+    }
+    if !work.draft.users_without.is_empty() {
+        let names: Vec<_> = work
+            .draft
+            .users_without
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let text = format!("fill in the passwords of {} in [[users]]", names.join(", "));
+        work.report.to_do.push(text);
+    }
+}
+
+/// One line for each user of PCP.
+pub(crate) fn pcp_lines(files: &[InputFile], report: &mut Report) {
+    for file in files.iter().filter(|file| file.kind == FileKind::Pcp) {
+        let (entries, _) = passwd::parse(&file.text);
+        report.lines.extend(entries.into_iter().map(|entry| Line {
+            place: format!("{}:{}", file.name, entry.line),
+            subject: format!("PCP user {}", entry.name),
+            verdict: NotNeeded,
+            text: "there is no PCP port, and it is not a database user".to_owned(),
+            is_warning: false,
+        }));
+    }
+}
