@@ -8,7 +8,14 @@ use std::hash::{BuildHasher, Hasher};
 
 /// Appends the normal form of `text` to `out`; `false` if the text is its own normal form.
 pub(crate) fn normalize(text: &[u8], out: &mut Vec<u8>) -> bool {
-    starts_like_a_query(text) && Normalizer { text, at: 0, out }.run().is_some()
+    let mut normalizer = Normalizer {
+        text,
+        at: 0,
+        out,
+        lists: 0,
+        depth: 0,
+    };
+    starts_like_a_query(text) && normalizer.run().is_some()
 }
 
 /// Equal for texts with the same normal form, in this and every other process.
@@ -41,10 +48,24 @@ fn is_identifier(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
 }
 
+/// Whether a text ends in this word, blanks behind it left aside.
+fn ends_in_word(text: &[u8], word: &[u8]) -> bool {
+    let text = text.trim_ascii_end();
+    let Some(start) = text.len().checked_sub(word.len()) else {
+        return false;
+    };
+    let (before, end) = text.split_at(start);
+    end.eq_ignore_ascii_case(word) && !before.last().is_some_and(|b| is_identifier(*b))
+}
+
 struct Normalizer<'a> {
     text: &'a [u8],
     at: usize,
     out: &'a mut Vec<u8>,
+    /// For each open bracket, innermost in the lowest bit, whether the number of literals in it
+    /// makes no difference: after IN and in an array. In a call it tells functions apart.
+    lists: u64,
+    depth: u32,
 }
 
 impl Normalizer<'_> {
@@ -68,6 +89,12 @@ impl Normalizer<'_> {
                 _ if byte.is_ascii_whitespace() => self.space(),
                 _ if is_identifier(byte) => self.word()?,
                 _ => {
+                    match byte {
+                        b'(' => self.open(ends_in_word(self.out, b"in"))?,
+                        b'[' => self.open(true)?,
+                        b')' | b']' => self.close(),
+                        _ => {}
+                    }
                     self.out.push(byte);
                     self.at += 1;
                 }
@@ -91,10 +118,25 @@ impl Normalizer<'_> {
         }
     }
 
+    /// A bracket opens; `None` if there are too many in each other to keep count.
+    fn open(&mut self, is_list: bool) -> Option<()> {
+        self.depth = self
+            .depth
+            .checked_add(1)
+            .filter(|depth| *depth < u64::BITS)?;
+        self.lists = self.lists << 1 | u64::from(is_list);
+        Some(())
+    }
+
+    fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.lists >>= 1;
+    }
+
     /// A literal; in a list of literals only the first is kept.
     fn literal(&mut self) {
         match self.out.as_slice() {
-            [.., b'?', b','] => {
+            [.., b'?', b','] if self.lists & 1 == 1 => {
                 self.out.pop();
             }
             _ => self.out.push(b'?'),
@@ -225,7 +267,10 @@ mod tests {
                 "SELECT a FROM t WHERE b = 12",
                 "SELECT a FROM t WHERE b = ?",
             ),
-            ("SELECT 1.5e-3,  .5, 'it''s', $$x$$, $a$ ' $a$", "SELECT ?"),
+            (
+                "SELECT 1.5e-3,  .5, 'it''s', $$x$$, $a$ ' $a$",
+                "SELECT ?,?,?,?,?",
+            ),
             (
                 "SELECT a1, t2.b, $1, $12 FROM t",
                 "SELECT a1,t2.b,$1,$12 FROM t",
@@ -234,6 +279,16 @@ mod tests {
                 "SELECT \"a 1\" -- x\n FROM t /* 'c /* d */ */ WHERE a IN (1, 2, 3);",
                 "SELECT \"a 1\" FROM t WHERE a IN (?)",
             ),
+            ("SELECT f(1), f(1, 2)", "SELECT f(?),f(?,?)"),
+            (
+                "SELECT ARRAY[1, 2] IN ((1), (2, 3))",
+                "SELECT ARRAY[?] IN ((?),(?,?))",
+            ),
+            (
+                "SELECT a FROM t WHERE b NOT\nIN\n(1,2)",
+                "SELECT a FROM t WHERE b NOT IN (?)",
+            ),
+            ("SELECT min(1, 2)", "SELECT min(?,?)"),
             // Whether a text starts with a blank is part of its analysis.
             ("\n SELECT 1", " SELECT ?"),
             ("SET x = 1", "SET x = 1"),
