@@ -23,6 +23,8 @@ mod leg;
 mod listener;
 mod local;
 mod login;
+#[doc(hidden)]
+pub mod measure;
 mod names;
 mod policies;
 mod prepared;
