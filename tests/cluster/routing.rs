@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use crate::support::{Frame, Options, Running, Wire, database, marked_nodes, runtime};
+use crate::support::{
+    Frame, Options, Running, Wire, database, marked_nodes, runtime, wait_for_catalog,
+};
 
 /// Reads are for replicas only, and where they go depends on nothing that was written before.
 fn balancing() -> Running {
@@ -82,6 +84,9 @@ const SETUP: &str = "
     CREATE UNLOGGED TABLE unlogged (a int); CREATE SEQUENCE sq; CREATE VIEW v AS SELECT * FROM t1;
     CREATE FUNCTION fv() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1';
     CREATE FUNCTION fs() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+    CREATE VIEW vu AS SELECT * FROM unlogged; CREATE VIEW vr AS SELECT nextval('sq');
+    CREATE TABLE parted (a int) PARTITION BY LIST (a);
+    CREATE UNLOGGED TABLE part PARTITION OF parted DEFAULT;
     CREATE PROCEDURE pr() LANGUAGE sql AS 'SELECT 1';
     CREATE MATERIALIZED VIEW mv AS SELECT 1 AS a;";
 
@@ -97,6 +102,7 @@ fn single_statements() -> Result<()> {
             let mark = format!("/* single {number} {protocol} */");
             let marked = format!("{sql} {mark}");
             let mut wire = Wire::connect(proxy.port(), "routing_single");
+            wait_for_catalog(proxy.port(), "routing_single");
             if protocol == "simple" {
                 wire.query(&marked);
             } else {
@@ -151,6 +157,21 @@ const SINGLE: &[(&str, &str)] = &[
     ),
     ("SELECT * FROM t1, LATERAL (SELECT random()) x", "primary"),
     ("SELECT fv()", "primary"),
+    ("SELECT fs()", "replica"),
+    ("SELECT txid_current()", "primary"),
+    ("SELECT * FROM v", "replica"),
+    ("SELECT * FROM mv", "replica"),
+    ("SELECT * FROM unlogged", "primary"),
+    (
+        "SELECT * FROM t1 WHERE a IN (SELECT a FROM unlogged)",
+        "primary",
+    ),
+    ("COPY unlogged TO STDOUT", "primary"),
+    ("SELECT * FROM vu", "primary"),
+    ("SELECT * FROM vr", "primary"),
+    ("SELECT * FROM parted", "primary"),
+    ("SELECT * FROM nowhere", "primary"),
+    ("SELECT * FROM information_schema.tables LIMIT 1", "replica"),
     ("SELECT pg_is_in_recovery()", "primary"),
     ("SELECT * FROM pg_class LIMIT 1", "primary"),
     ("SELECT 1 WHERE 1 IN (SELECT oid FROM pg_class)", "primary"),
@@ -189,7 +210,6 @@ const SINGLE: &[(&str, &str)] = &[
     ),
 ];
 
-/// A replica has no data of them and refuses; Pgpool-II looks into the catalog.
 #[test]
 fn several_statements_in_one_string_go_to_the_primary() -> Result<()> {
     let setup = format!("ALTER DATABASE routing_several SET log_statement = 'all'; {SETUP}");
@@ -220,6 +240,7 @@ fn copy_reads_are_balanced_and_copy_writes_are_not() -> Result<()> {
     runtime().block_on(database("routing_copy", &setup))?;
     let proxy = balancing();
     let mut wire = Wire::connect(proxy.port(), "routing_copy");
+    wait_for_catalog(proxy.port(), "routing_copy");
     for extended in [false, true] {
         let cases = [
             ("COPY t1 FROM STDIN", "primary"),
@@ -326,6 +347,7 @@ fn statements_of_transactions() -> Result<()> {
     for (number, (statements, expected)) in TRANSACTIONS.iter().enumerate() {
         for extended in [false, true] {
             let mut wire = Wire::connect(proxy.port(), "routing_transactions");
+            wait_for_catalog(proxy.port(), "routing_transactions");
             let mut places = String::new();
             for (step, (sql, place)) in statements.iter().zip(expected.chars()).enumerate() {
                 let mark = format!("/* transaction {number} {step} {extended} */");

@@ -7,7 +7,7 @@ mod wire;
 
 use std::time::Duration;
 
-pub(crate) use databases::{database, marked_nodes};
+pub(crate) use databases::{database, marked_nodes, wait_for_catalog};
 pub(crate) use proxy::{Options, Running};
 pub(crate) use site::{cluster, runtime};
 pub(crate) use wire::{Frame, Login, Wire, msg, shown};

@@ -1,7 +1,7 @@
 //! The databases that sessions use, with the catalog each has now.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Notify;
@@ -19,6 +19,8 @@ pub struct Database {
     version: AtomicU64,
     current: RwLock<Option<Arc<Catalog>>>,
     sessions: AtomicUsize,
+    // Its catalog was loaded, so it exists.
+    exists: AtomicBool,
     last_write: LatestMoment,
     wanted: Arc<Notify>,
 }
@@ -62,6 +64,7 @@ impl Database {
     /// Delivers a catalog. One that says what the last one said changes nothing, so that whoever
     /// remembers answers by [`Database::version`] keeps them.
     pub fn publish(&self, catalog: Catalog) {
+        self.exists.store(true, Ordering::Release);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|known| **known == catalog) {
             return;
@@ -128,6 +131,7 @@ impl Catalogs {
             version: AtomicU64::new(1),
             current: RwLock::default(),
             sessions: AtomicUsize::new(1),
+            exists: AtomicBool::new(false),
             last_write: LatestMoment::default(),
             wanted: Arc::clone(&self.wanted),
         });
@@ -135,15 +139,16 @@ impl Catalogs {
         database
     }
 
-    /// A session that entered ends. A database that nobody uses and nobody wrote to is forgotten:
-    /// names of databases that do not exist must not pile up.
+    /// A session that entered ends. A database that nobody uses and of which nothing was ever known
+    /// is forgotten: names of databases that do not exist must not pile up.
     pub fn leave(&self, database: &Database) {
         let mut databases = self
             .databases
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let last = database.sessions.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last && database.last_write() == Moment::NEVER {
+        let exists = database.exists.load(Ordering::Acquire);
+        if last && !exists && database.last_write() == Moment::NEVER {
             databases.remove(&database.name);
         }
     }
@@ -198,5 +203,27 @@ mod tests {
         database.withdraw();
         assert!(database.catalog().is_none());
         assert_eq!(database.version(), version + 1);
+    }
+
+    #[test]
+    fn databases_that_may_not_exist_are_forgotten() {
+        let catalogs = Catalogs::default();
+        let same = |a: &Arc<Database>, b: &Arc<Database>| Arc::ptr_eq(a, b);
+        let first = catalogs.enter("app");
+        assert!(same(&first, &catalogs.enter("app")));
+        catalogs.leave(&first);
+        assert!(same(&first, &catalogs.enter("app")), "one session is left");
+        catalogs.leave(&first);
+        catalogs.leave(&first);
+        assert!(catalogs.all().is_empty());
+
+        let second = catalogs.enter("app");
+        second.publish(CatalogBuilder::new(second.schema_epoch()).build());
+        catalogs.leave(&second);
+        assert!(same(&second, &catalogs.enter("app")), "it was loaded");
+        let third = catalogs.enter("other");
+        third.note_write(Moment(1));
+        catalogs.leave(&third);
+        assert!(same(&third, &catalogs.enter("other")), "it was written to");
     }
 }
