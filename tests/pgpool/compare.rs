@@ -1,13 +1,14 @@
 //! Runs programs through both proxies and holds the results against each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::Result;
 
 use crate::differences::{self, Difference};
-use crate::lab::Pair;
-use crate::program::{self, Program, Seen};
+use crate::lab::Lab;
+use crate::program::{self, Program, Run, Seen};
+use crate::settings::{Rules, Setting};
 
 /// A unit of a program with all that is known about it.
 pub(crate) struct Case<'a> {
@@ -50,6 +51,11 @@ impl Case<'_> {
         before.map_or('I', |before| self.pgpool[before].state)
     }
 
+    /// All units before it.
+    pub(crate) fn before(&self) -> impl Iterator<Item = &String> {
+        self.units[..self.unit].iter()
+    }
+
     /// The units since the last one that ended outside a transaction.
     pub(crate) fn transaction(&self) -> impl Iterator<Item = &String> {
         let outside = self.pgpool[..self.unit]
@@ -59,25 +65,62 @@ impl Case<'_> {
     }
 }
 
-/// Runs the programs, compares, and fails if anything differs that is not `expected`, or if a
-/// difference that is expected was not met.
-pub(crate) fn compare(pair: &Pair, programs: &[Program], expected: &[&'static str]) -> Result<()> {
-    let [pgpool, pgsteer] = pair.ports();
-    // One after the other: what a program leaves behind is the same for both.
-    let mut runs = Vec::new();
-    for program in programs {
-        runs.push(program::run(pair, pgpool, program));
-        runs.push(program::run(pair, pgsteer, program));
+/// Programs under the same settings, and the differences they must meet.
+pub(crate) struct Group {
+    /// Its database, for which `setup` is run once.
+    pub(crate) database: &'static str,
+    pub(crate) settings: &'static [Setting],
+    /// Ids of differences to pgsteer's default rules, and to `compatibility = "exact"`.
+    pub(crate) safer: &'static [&'static str],
+    pub(crate) exact: &'static [&'static str],
+}
+
+impl Group {
+    /// Runs the programs through all proxies and compares. Fails if anything differs that is not
+    /// expected, or if an expected difference was not met. Returns what Pgpool-II did.
+    pub(crate) fn run(&self, programs: &[Program]) -> Result<Vec<Vec<Seen>>> {
+        let lab = Lab::start(self.database, [0, 1], self.settings)?;
+        let mut runs: Vec<Vec<Run>> = vec![Vec::new()];
+        runs.extend(lab.pgsteer().map(|_| Vec::new()));
+        // A program's runs one after the other: they find the same tables.
+        for program in programs {
+            let ports = std::iter::once(lab.pgpool()).chain(lab.pgsteer().map(|(_, port)| port));
+            for (port, runs) in ports.zip(&mut runs) {
+                runs.push(program::run(&lab, port, program));
+            }
+        }
+        let mut located = program::locate(runs)?;
+        let pgpool = located.remove(0);
+        for ((rules, _), pgsteer) in lab.pgsteer().zip(&located) {
+            let expected = match rules {
+                Rules::Safer => self.safer,
+                Rules::Exact => self.exact,
+            };
+            let wrong = unexpected(programs, &pgpool, pgsteer, expected);
+            let (count, shown) = (wrong.len(), &wrong[..wrong.len().min(SHOWN)]);
+            assert!(
+                wrong.is_empty(),
+                "{rules:?} rules: {count} differences with\n{}:\n\n{}",
+                lab.shown,
+                shown.join("\n\n")
+            );
+        }
+        Ok(pgpool)
     }
-    let located = program::locate(runs)?;
+}
+
+/// The differences that are not expected, and the expected ones that were not met, in words.
+fn unexpected(
+    programs: &[Program],
+    pgpool: &[Vec<Seen>],
+    pgsteer: &[Vec<Seen>],
+    expected: &[&str],
+) -> Vec<String> {
     let expected: Vec<&Difference> = expected.iter().map(|id| differences::find(id)).collect();
-    let mut met: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut met = BTreeSet::new();
     let mut wrong = Vec::new();
-    for (program, seen) in programs.iter().zip(located.chunks(2)) {
+    for (program, (pgpool, pgsteer)) in programs.iter().zip(pgpool.iter().zip(pgsteer)) {
         let units = program.units();
-        let [pgpool, pgsteer] = seen else {
-            unreachable!("chunks of two")
-        };
         for (unit, what) in differing(&units, pgpool, pgsteer) {
             let case = Case {
                 units: &units,
@@ -86,38 +129,23 @@ pub(crate) fn compare(pair: &Pair, programs: &[Program], expected: &[&'static st
                 pgsteer,
                 what,
             };
-            match expected
-                .iter()
-                .find(|difference| (difference.applies)(&case))
-            {
-                Some(difference) => *met.entry(difference.id).or_default() += 1,
-                None => wrong.push(shown(&case)),
+            match expected.iter().find(|entry| (entry.applies)(&case)) {
+                Some(entry) => {
+                    met.insert(entry.id);
+                }
+                None => wrong.push(format!("{}{}", program.title, shown(&case))),
             }
         }
     }
-    let unmet = expected
-        .iter()
-        .filter(|difference| !met.contains_key(difference.id));
-    wrong.extend(unmet.map(|difference| {
-        format!(
-            "expected difference {} was not met: {}",
-            difference.id, difference.reason
-        )
-    }));
-    let count = wrong.len();
-    wrong.truncate(SHOWN);
-    assert!(
-        wrong.is_empty(),
-        "{count} differences with\n{}:\n\n{}",
-        pair.shown,
-        wrong.join("\n\n")
-    );
-    Ok(())
+    let unmet = expected.iter().filter(|entry| !met.contains(entry.id));
+    wrong.extend(unmet.map(|entry| format!("was not met: {}: {}", entry.id, entry.reason)));
+    wrong
 }
 
-/// The rule: a statement that Pgpool-II runs on one node must run there. One that it runs on both
-/// (BEGIN, SET, SAVEPOINT and their like) pgsteer tells a node when it is used, perhaps never; so
-/// what counts is that every node that is used afterwards has been told.
+/// The rule: a statement runs on the same node. One that only tells a server something (BEGIN, SET,
+/// SAVEPOINT and their like; Pgpool-II runs most of them on both nodes at once) pgsteer tells a node
+/// when it is used, perhaps never; so what counts is that every node that is used afterwards has
+/// been told.
 fn differing(units: &[String], pgpool: &[Seen], pgsteer: &[Seen]) -> Vec<(usize, What)> {
     let mut found = Vec::new();
     for unit in 0..units.len() {
@@ -126,55 +154,91 @@ fn differing(units: &[String], pgpool: &[Seen], pgsteer: &[Seen]) -> Vec<(usize,
         };
         if (theirs.state == 'X') != (ours.state == 'X') {
             found.push((unit, What::End));
-        } else if theirs.nodes.len() == 2 {
+        } else if theirs.nodes.len() == 2 || only_tells(&units[unit]) {
             let used = used_afterwards(units, pgpool, pgsteer, unit);
             if !used.is_subset(&ours.nodes) {
                 found.push((unit, What::Untold));
             }
-        } else if theirs.nodes != ours.nodes {
+        } else if theirs.nodes != ours.nodes && !is_run_later(units, unit) {
             found.push((unit, What::Node));
         }
     }
     found
 }
 
-/// The nodes pgsteer ran statements on while `unit` was in force.
+/// A Parse is told to further nodes when the statement is run there: then only that counts.
+fn is_run_later(units: &[String], unit: usize) -> bool {
+    let parsed = units[unit]
+        .strip_prefix("[Parse ")
+        .and_then(|rest| rest.split_once(']'));
+    parsed.is_some_and(|(name, _)| units.contains(&format!("[Run {name}]")))
+}
+
+/// Whether a statement is of a kind that changes only what a server knows of the session.
+fn only_tells(sql: &str) -> bool {
+    let word = first_word(sql);
+    let kinds = [
+        "BEGIN",
+        "START",
+        "COMMIT",
+        "END",
+        "ROLLBACK",
+        "ABORT",
+        "SAVEPOINT",
+        "RELEASE",
+        "SET",
+        "RESET",
+        "DISCARD",
+    ];
+    kinds.contains(&&*word) && !sql.contains("; ") && !sql.contains("PREPARED")
+}
+
+/// The nodes pgsteer ran statements on while `unit` was in force. Empty for what is not replayed in
+/// its own words: a savepoint is made under its name, and a second BEGIN changes nothing.
 fn used_afterwards(
     units: &[String],
     pgpool: &[Seen],
     pgsteer: &[Seen],
     unit: usize,
 ) -> BTreeSet<usize> {
-    let sql = units[unit].to_uppercase();
-    let concerns_session = [
-        "COMMIT",
-        "ROLLBACK",
-        "END",
-        "ABORT",
-        "DISCARD",
-        "DEALLOCATE",
-        "RELEASE",
-    ]
-    .iter()
-    .any(|word| sql.contains(word));
-    // What failed is not in force, and an end needs no telling to those who come later.
-    if concerns_session || pgsteer[unit].state == 'E' || pgpool[unit].state == 'E' {
+    let word = first_word(&units[unit]);
+    let was_inside = unit > 0 && pgsteer[unit - 1].state != 'I';
+    let is_replayed = match &*word {
+        "BEGIN" | "START" => !was_inside,
+        "SET" => true,
+        _ => false,
+    };
+    if !is_replayed || pgsteer[unit].failed() || pgpool[unit].failed() {
         return BTreeSet::new();
     }
-    let is_local = pgsteer[unit].state == 'T';
+    let opens = word != "SET";
+    let is_local = opens || pgsteer[unit].state == 'T';
     let mut used = BTreeSet::new();
     for later in unit + 1..pgsteer.len().min(pgpool.len()) {
-        let text = units[later].to_uppercase();
-        let is_end = is_local && pgsteer[later].state == 'I';
-        let undoes = ["ROLLBACK", "RELEASE", "DISCARD", "RESET", "SET "];
-        if is_end || undoes.iter().any(|word| text.contains(word)) {
+        let ends = is_local && pgsteer[later].state == 'I';
+        // Taken back, said again in other words, or over.
+        let is_over = match &*first_word(&units[later]) {
+            "COMMIT" | "END" => is_local,
+            "ROLLBACK" | "ABORT" => true,
+            "DISCARD" | "RESET" | "SET" => !opens,
+            _ => false,
+        };
+        if ends || is_over {
             break;
         }
-        if pgpool[later].nodes.len() == 1 {
+        if !only_tells(&units[later]) && pgpool[later].nodes.len() == 1 {
             used.extend(&pgsteer[later].nodes);
         }
     }
     used
+}
+
+fn first_word(sql: &str) -> String {
+    let sql = sql.trim_start_matches("[extended] ");
+    sql.split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_uppercase()
 }
 
 fn shown(case: &Case<'_>) -> String {

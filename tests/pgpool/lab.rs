@@ -18,7 +18,7 @@ use pgsteer_testkit::Cluster;
 use pgsteer_testkit::pgpool::Pgpool;
 use tokio::runtime::Runtime;
 
-use crate::settings::{Rules, Setting, for_pgpool, for_router};
+use crate::settings::{Rules, Setting, are_known, for_pgpool, for_router};
 use proxy::{Options, Running};
 pub(crate) use wire::{Frame, Login, Wire, msg};
 
@@ -70,59 +70,73 @@ async fn start() -> Result<Site> {
     Ok(Site { cluster, _remover })
 }
 
-/// Both proxies with the same settings, and a database of their own.
-pub(crate) struct Pair {
+/// Creates a database with what `setup` makes in it, on both nodes.
+pub(crate) fn create_database(name: &str, setup: &str) -> Result<()> {
+    runtime().block_on(async {
+        let primary = cluster().primary();
+        primary.sql(&format!("CREATE DATABASE {name}")).await?;
+        // No read is stale, so that the same statements fail through both proxies.
+        let fresh = format!("ALTER DATABASE {name} SET synchronous_commit = 'remote_apply'");
+        primary.sql(&fresh).await?;
+        primary.connect(name).await?.batch_execute(setup).await?;
+        cluster().wait_until_caught_up(DEADLINE).await
+    })
+}
+
+/// Both proxies with the same settings; pgsteer once with each set of rules.
+pub(crate) struct Lab {
     pgpool: Pgpool,
-    pgsteer: Running,
+    pgsteer: Vec<(Rules, Running)>,
     pub(crate) database: &'static str,
     pub(crate) shown: String,
 }
 
-impl Pair {
-    /// Creates the database with what `setup` makes in it and starts the proxies. Reads are for
-    /// node 1 alone: its weight is 1, the primary's 0.
+impl Lab {
+    /// Starts them in front of the shared nodes.
     pub(crate) fn start(
         database: &'static str,
-        setup: &str,
+        weights: [u32; 2],
         settings: &'static [Setting],
-        rules: Rules,
     ) -> Result<Self> {
-        let router = for_router(settings, rules);
-        let shown = format!("{router}weights 0 and 1, database {database}");
-        let pgpool = runtime().block_on(async {
-            let primary = cluster().primary();
-            primary.sql(&format!("CREATE DATABASE {database}")).await?;
-            // No read is stale, so that the same statements fail through both proxies.
-            let fresh =
-                format!("ALTER DATABASE {database} SET synchronous_commit = 'remote_apply'");
-            primary.sql(&fresh).await?;
-            let client = primary.connect(database).await?;
-            client.batch_execute(setup).await?;
-            cluster().wait_until_caught_up(DEADLINE).await?;
-            let settings = for_pgpool(settings);
-            let settings: Vec<(&str, &str)> = settings
-                .iter()
-                .map(|(name, text)| (*name, text.as_str()))
-                .collect();
-            Pgpool::start(cluster(), &[0, 1], &settings).await
-        });
-        let pgpool = pgpool.with_context(|| format!("with {shown}"))?;
-        let options = Options {
-            // As long as the process, like the tables of settings it is made from.
-            router: router.leak(),
-            ..Options::weights([0, 1, 0])
-        };
+        let shown = format!(
+            "{}weights {weights:?}, database {database}",
+            for_router(settings)
+        );
+        let values = for_pgpool(settings);
+        let values: Vec<_> = values
+            .iter()
+            .map(|(name, text)| (*name, text.as_str()))
+            .collect();
+        let pgpool = runtime().block_on(Pgpool::start(cluster(), &weights, &values));
+        let mut pgsteer = Vec::new();
+        for rules in [Rules::Safer, Rules::Exact] {
+            if are_known(settings, rules) {
+                let options = Options {
+                    // As long as the process, like the table of settings it is made from.
+                    router: (for_router(settings) + rules.line()).leak(),
+                    ..Options::weights([weights[0], weights[1], 0])
+                };
+                pgsteer.push((rules, options.start_for(cluster())));
+            }
+        }
         Ok(Self {
-            pgpool,
-            pgsteer: options.start_for(cluster()),
+            pgpool: pgpool.with_context(|| format!("with {shown}"))?,
+            pgsteer,
             database,
             shown,
         })
     }
 
-    /// The ports of Pgpool-II and of pgsteer.
-    pub(crate) fn ports(&self) -> [u16; 2] {
-        [self.pgpool.port(), self.pgsteer.port()]
+    /// The port of Pgpool-II.
+    pub(crate) fn pgpool(&self) -> u16 {
+        self.pgpool.port()
+    }
+
+    /// The ports of pgsteer, one per set of rules it knows all settings of.
+    pub(crate) fn pgsteer(&self) -> impl Iterator<Item = (Rules, u16)> {
+        self.pgsteer
+            .iter()
+            .map(|(rules, proxy)| (*rules, proxy.port()))
     }
 }
 

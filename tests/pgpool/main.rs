@@ -9,11 +9,19 @@
     reason = "clippy takes the helpers of tests for production code"
 )]
 
+mod balancing;
 mod compare;
 mod differences;
+mod generated;
 mod lab;
 mod log;
 mod program;
 mod settings;
 
+mod extended;
+mod functions;
 mod matrix;
+mod modes;
+mod objects;
+mod redirects;
+mod sessions;

@@ -2,21 +2,21 @@
 
 use anyhow::Result;
 
-use crate::compare::compare;
-use crate::lab::Pair;
+use crate::compare::Group;
+use crate::lab::create_database;
 use crate::program::Program;
-use crate::settings::{Rules, are_known};
 
 pub(crate) const SETUP: &str = "
     CREATE TABLE t1 (i int); INSERT INTO t1 SELECT generate_series(1, 5);
     CREATE TABLE t2 (i int); CREATE TABLE locked (i int);
+    CREATE TABLE related (i int);
     CREATE UNLOGGED TABLE unlogged_t (i int); CREATE SEQUENCE sq;
     CREATE VIEW catalog_v AS SELECT relname FROM pg_class;
     CREATE VIEW random_v AS SELECT random() AS r;
     CREATE PROCEDURE pr() LANGUAGE sql AS 'SELECT 1';";
 
 /// Each in a session of its own.
-const AUTOCOMMIT: &[&str] = &[
+pub(crate) const AUTOCOMMIT: &[&str] = &[
     "SELECT 1",
     "   SELECT 1",
     "\n\tSELECT 1",
@@ -119,7 +119,7 @@ const READ: &str = "SELECT i FROM t1";
 const WRITE: &str = "INSERT INTO t2 VALUES (1)";
 
 /// Each in a session of its own.
-const TRANSACTIONS: &[&[&str]] = &[
+pub(crate) const TRANSACTIONS: &[&[&str]] = &[
     &["BEGIN", READ, WRITE, READ, "COMMIT", READ],
     &["BEGIN READ WRITE", READ, "COMMIT"],
     &["BEGIN ISOLATION LEVEL SERIALIZABLE", READ, "COMMIT"],
@@ -183,17 +183,74 @@ const TRANSACTIONS: &[&[&str]] = &[
 
 #[test]
 fn single_statements_and_transactions() -> Result<()> {
-    for (rules, database) in [(Rules::Safer, "matrix"), (Rules::Exact, "matrix_exact")] {
-        if !are_known(&[], rules) {
-            continue;
-        }
-        let pair = Pair::start(database, SETUP, &[], rules)?;
-        let single = AUTOCOMMIT.iter().map(|sql| Program::simple(&[sql]));
-        let transactions = TRANSACTIONS
-            .iter()
-            .map(|statements| Program::simple(statements));
-        let programs: Vec<Program> = single.chain(transactions).collect();
-        compare(&pair, &programs, &[])?;
-    }
+    create_database("matrix", SETUP)?;
+    let single = AUTOCOMMIT.iter().map(|sql| Program::simple(&[sql]));
+    let transactions = TRANSACTIONS
+        .iter()
+        .map(|statements| Program::simple(statements));
+    let programs: Vec<Program> = single.chain(transactions).collect();
+    let group = Group {
+        database: "matrix",
+        settings: &[],
+        safer: &[
+            "READ WRITE",
+            "catalogs",
+            "unknown function",
+            "D2",
+            "D6",
+            "D8",
+            "D14",
+            "4.3: read only = 0",
+            "4.3: PREPARE",
+            "BEGIN in a string",
+        ],
+        exact: &[
+            "READ WRITE",
+            "unknown function",
+            "D14",
+            "4.3: read only = 0",
+            "4.3: PREPARE",
+            "BEGIN in a string",
+        ],
+    };
+    group.run(&programs)?;
+    Ok(())
+}
+
+#[test]
+fn the_same_by_the_extended_protocol() -> Result<()> {
+    create_database("matrix_extended", SETUP)?;
+    // Pgpool-II 4.3 never answers a COPY FROM STDIN of the extended protocol.
+    let single = AUTOCOMMIT.iter().filter(|sql| !sql.contains("FROM STDIN"));
+    let single = single.map(|sql| Program::extended(&[sql]));
+    let transactions = TRANSACTIONS
+        .iter()
+        .map(|statements| Program::extended(statements));
+    let programs: Vec<Program> = single.chain(transactions).collect();
+    let group = Group {
+        database: "matrix_extended",
+        settings: &[],
+        safer: &[
+            "READ WRITE",
+            "catalogs",
+            "unknown function",
+            "D2",
+            "D6",
+            "D8",
+            "D14",
+            "4.3: read only = 0",
+            "4.3: COPY",
+            "several in a Parse",
+        ],
+        exact: &[
+            "READ WRITE",
+            "unknown function",
+            "D14",
+            "4.3: read only = 0",
+            "4.3: COPY",
+            "several in a Parse",
+        ],
+    };
+    group.run(&programs)?;
     Ok(())
 }

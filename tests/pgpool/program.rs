@@ -1,11 +1,11 @@
 //! A program is what one session sends, step by step; a run is what came of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 
-use crate::lab::{Frame, Login, Pair, Wire, msg};
+use crate::lab::{Frame, Lab, Login, Wire, msg};
 use crate::log::{self, How};
 
 /// What is sent up to one ReadyForQuery.
@@ -31,9 +31,10 @@ pub(crate) enum Part {
 /// number no other run has, for names that must not be met again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Program {
+    /// What it is called in messages.
+    pub(crate) title: String,
     pub(crate) steps: Vec<Step>,
     pub(crate) application_name: Option<&'static str>,
-    pub(crate) user: Option<&'static str>,
 }
 
 impl Program {
@@ -80,6 +81,13 @@ pub(crate) struct Seen {
     pub(crate) nodes: BTreeSet<usize>,
 }
 
+impl Seen {
+    /// A SQLSTATE has a digit, a command tag without its counts has none.
+    pub(crate) fn failed(&self) -> bool {
+        self.outcome.contains(|c: char| c.is_ascii_digit()) || self.state == 'X'
+    }
+}
+
 /// What was sent and seen, before the logs are read.
 pub(crate) struct Run {
     number: usize,
@@ -89,7 +97,7 @@ pub(crate) struct Run {
 }
 
 /// Sends `program` to a port and reads all answers.
-pub(crate) fn run(pair: &Pair, port: u16, program: &Program) -> Run {
+pub(crate) fn run(lab: &Lab, port: u16, program: &Program) -> Run {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut run = Run {
@@ -102,12 +110,11 @@ pub(crate) fn run(pair: &Pair, port: u16, program: &Program) -> Run {
         .application_name
         .map(|name| ("application_name", name));
     let login = Login {
-        user: program.user.unwrap_or("postgres"),
         parameters: names.as_slice(),
         ..Login::default()
     };
-    let refused = wire.log_in(&login, pair.database);
-    assert_eq!(refused, None, "logging in with {}", pair.shown);
+    let refused = wire.log_in(&login, lab.database);
+    assert_eq!(refused, None, "logging in with {}", lab.shown);
     for step in &program.steps {
         let alive = match step {
             Step::Query(sql) => run.query(&mut wire, sql),
@@ -248,28 +255,41 @@ fn outcome_of(frame: &Frame) -> Option<String> {
 }
 
 /// Reads the logs and fills in the nodes of all runs.
-pub(crate) fn locate(runs: Vec<Run>) -> Result<Vec<Vec<Seen>>> {
-    let names: Vec<String> = runs.iter().flat_map(Run::names).collect();
+pub(crate) fn locate(runs: Vec<Vec<Run>>) -> Result<Vec<Vec<Vec<Seen>>>> {
+    let names: Vec<String> = runs.iter().flatten().flat_map(Run::names).collect();
     let sightings = log::sightings(&names)?;
-    let mut located = Vec::new();
-    for mut run in runs {
-        let number = run.number;
-        let portals: Vec<String> = (0..run.seen.len()).map(|unit| run.portal(unit)).collect();
-        for (unit, (seen, portal)) in run.seen.iter_mut().zip(portals).enumerate() {
-            let mark = &sightings[&format!("{number}.{unit}")];
-            let nodes_of = |wanted: &[How], all: &[(usize, How)]| -> BTreeSet<usize> {
-                let matching = all.iter().filter(|(_, how)| wanted.contains(how));
-                matching.map(|(node, _)| *node).collect()
+    let all = runs.into_iter();
+    Ok(all
+        .map(|runs| {
+            runs.into_iter()
+                .map(|run| run.located(&sightings))
+                .collect()
+        })
+        .collect())
+}
+
+impl Run {
+    fn located(mut self, sightings: &BTreeMap<String, Vec<(usize, How)>>) -> Vec<Seen> {
+        for unit in 0..self.seen.len() {
+            let nodes_of = |name: String, wanted: &[How]| {
+                let all = sightings.get(&name).into_iter().flatten();
+                let matching = all.filter(|(_, how)| wanted.contains(how));
+                matching.map(|(node, _)| *node).collect::<BTreeSet<_>>()
             };
-            seen.nodes = if run.parses[unit] {
-                nodes_of(&[How::Parsed, How::Failed], mark)
+            let how = if self.parses[unit] {
+                How::Parsed
             } else {
-                nodes_of(&[How::Ran, How::Failed], mark)
+                How::Ran
             };
-            seen.nodes
-                .extend(nodes_of(&[How::Ran], &sightings[&portal]));
+            let mut nodes = nodes_of(format!("{}.{unit}", self.number), &[how, How::Failed]);
+            nodes.extend(nodes_of(self.portal(unit), &[How::Ran]));
+            self.seen[unit].nodes = nodes;
         }
-        located.push(run.seen);
+        self.seen
     }
-    Ok(located)
+}
+
+/// The nodes of a statement as digits.
+pub(crate) fn nodes(seen: &Seen) -> String {
+    seen.nodes.iter().map(usize::to_string).collect()
 }

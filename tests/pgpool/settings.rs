@@ -54,14 +54,13 @@ pub(crate) fn are_known(settings: &[Setting], rules: Rules) -> bool {
 pub(crate) fn for_pgpool(settings: &[Setting]) -> Vec<(&'static str, String)> {
     let value = |value: &Value| match value {
         Value::Switch(on) => if *on { "on" } else { "off" }.to_owned(),
-        // A backslash escapes in that file too.
-        Value::Text(text) => text.replace('\\', "\\\\"),
+        Value::Text(text) => (*text).to_owned(),
     };
     settings.iter().map(|(name, v)| (*name, value(v))).collect()
 }
 
 /// Lines for the section `[router]`.
-pub(crate) fn for_router(settings: &[Setting], rules: Rules) -> String {
+pub(crate) fn for_router(settings: &[Setting]) -> String {
     let mut text = String::new();
     for (name, value) in settings {
         let _ = match value {
@@ -73,8 +72,15 @@ pub(crate) fn for_router(settings: &[Setting], rules: Rules) -> String {
     if !MISSING.contains(&"read_your_writes") {
         text.push_str("read_your_writes = \"off\"\n");
     }
-    if rules == Rules::Exact {
-        text.push_str("compatibility = \"exact\"\n");
-    }
     text
+}
+
+impl Rules {
+    /// The line that asks for these rules.
+    pub(crate) fn line(self) -> &'static str {
+        match self {
+            Self::Safer => "",
+            Self::Exact => "compatibility = \"exact\"\n",
+        }
+    }
 }
