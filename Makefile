@@ -19,7 +19,8 @@ run: prerequisites
 	@cargo build -p pgsteer-proxy
 	@exec $(TARGET_DIR)/debug/pgsteer lab $(ARGS)
 
-test: prerequisites
+test:
+	@scripts/prerequisites.sh --test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace

@@ -3,20 +3,26 @@
 # make, PostgreSQL's server programs, and a way to compile for wasm32-unknown-unknown.
 # Does nothing, in well under a second, when all of it is there.
 #
-#   scripts/prerequisites.sh            to build, run and test
+#   scripts/prerequisites.sh            to build and run
 #   scripts/prerequisites.sh --build    to build only (no PostgreSQL)
+#   scripts/prerequisites.sh --test     to test: with Pgpool-II, which is compared with
 #   scripts/prerequisites.sh --bench    to compare with other proxies as well
 
 set -eu
 
 want_servers=yes
+want_pgpool=no
 want_bench=no
 for argument in "$@"; do
     case $argument in
     --build) want_servers=no ;;
-    --bench) want_bench=yes ;;
+    --test) want_pgpool=yes ;;
+    --bench)
+        want_pgpool=yes
+        want_bench=yes
+        ;;
     *)
-        echo "usage: $0 [--build | --bench]" >&2
+        echo "usage: $0 [--build | --test | --bench]" >&2
         exit 2
         ;;
     esac
@@ -95,6 +101,15 @@ without_default_cluster() {
         /etc/postgresql-common/createcluster.conf
 }
 
+# Debian starts a service with the package, now and at every boot, on a port the lab may want. Only
+# said to a machine that had no Pgpool-II before; where nothing was started this does nothing.
+without_pgpool_service() {
+    # shellcheck disable=SC2046
+    $(as_root) invoke-rc.d pgpool2 stop >&2 || say "the service pgpool2 was not stopped"
+    # shellcheck disable=SC2046
+    $(as_root) update-rc.d pgpool2 disable >&2 || say "the service pgpool2 was not disabled"
+}
+
 install_packages() {
     packages=$1
     if ! have apt-get; then
@@ -110,6 +125,9 @@ install_packages() {
     *postgresql*) without_default_cluster || die "cannot install postgresql-common" ;;
     esac
     apt_install "$packages" || die "cannot install$packages"
+    case $packages in
+    *pgpool2*) without_pgpool_service ;;
+    esac
 }
 
 have cargo || die "Rust is missing (1.95 or later): see https://rustup.rs"
@@ -123,9 +141,11 @@ have make || need make
 if [ "$want_servers" = yes ]; then
     { have_postgres && have psql && have pgbench; } || need postgresql
 fi
+if [ "$want_pgpool" = yes ]; then
+    have pgpool || [ -x /usr/sbin/pgpool ] || need pgpool2
+fi
 if [ "$want_bench" = yes ]; then
     have pgbouncer || [ -x /usr/sbin/pgbouncer ] || need pgbouncer
-    have pgpool || [ -x /usr/sbin/pgpool ] || need pgpool2
     have haproxy || [ -x /usr/sbin/haproxy ] || need haproxy
 fi
 if ! have_wasm && ! add_wasm_with_rustup; then

@@ -26,6 +26,8 @@ mod conf;
 #[cfg(feature = "guest")]
 pub mod guest;
 mod node;
+#[cfg(feature = "pgpool")]
+pub mod pgpool;
 pub mod ports;
 mod process;
 mod replication;

@@ -1,8 +1,12 @@
 //! What the tests have in common: servers, proxies in front of them, and clients.
 
 mod databases;
+#[path = "../../support/proxy.rs"]
 mod proxy;
+#[path = "../../support/remover.rs"]
+mod remover;
 mod site;
+#[path = "../../support/wire.rs"]
 mod wire;
 
 use std::time::Duration;

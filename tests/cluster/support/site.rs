@@ -1,12 +1,13 @@
 //! The cluster that tests share.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pgsteer_testkit::Cluster;
 use tokio::runtime::Runtime;
+
+use super::remover::remove_at_the_end;
 
 /// Runs what a test awaits.
 pub(crate) fn runtime() -> Runtime {
@@ -59,19 +60,4 @@ async fn start() -> Result<Site> {
     cluster.primary().sql(roles).await?;
     let _remover = remove_at_the_end(&cluster)?;
     Ok(Site { cluster, _remover })
-}
-
-/// Statics are never dropped, so the data would stay behind: another process waits for the end of
-/// this one and removes it. The servers end by themselves.
-fn remove_at_the_end(cluster: &Cluster) -> Result<Child> {
-    let script = "cat; until rm -rf -- \"$@\"; do :; done 2>/dev/null";
-    Command::new("sh")
-        .args(["-c", script, "sh"])
-        .args([cluster.root(), cluster.socket_dir()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .context("cannot run sh")
 }

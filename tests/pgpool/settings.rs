@@ -1,0 +1,86 @@
+//! Settings of both proxies: written once, in Pgpool-II's words.
+
+use std::fmt::Write as _;
+
+/// A setting of Pgpool-II that pgsteer's router has too.
+pub(crate) type Setting = (&'static str, Value);
+
+#[derive(Clone, Copy)]
+pub(crate) enum Value {
+    Switch(bool),
+    Text(&'static str),
+}
+
+/// Which of pgsteer's rules are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// The default, safer where Pgpool-II is wrong.
+    Safer,
+    /// Pgpool-II's own, `compatibility = "exact"`.
+    Exact,
+}
+
+/// Keys the router does not have yet. What needs one of them is not compared; a test makes sure
+/// that each is really refused, so that none stays here for too long.
+pub(crate) const MISSING: &[&str] = &[
+    "compatibility",
+    "read_your_writes",
+    "write_function_list",
+    "read_only_function_list",
+    "primary_routing_query_pattern_list",
+    "database_redirect_preference_list",
+    "app_name_redirect_preference_list",
+    "check_temp_table",
+    "check_unlogged_table",
+    "dml_adaptive_object_relationship_list",
+];
+
+/// Values of `disable_load_balance_on_write` the router does not have yet.
+pub(crate) const MISSING_MODES: &[&str] = &["dml_adaptive"];
+
+/// Whether pgsteer can be configured like this.
+pub(crate) fn are_known(settings: &[Setting], rules: Rules) -> bool {
+    let is_known = |(name, value): &Setting| {
+        let mode = match value {
+            Value::Text(text) if *name == "disable_load_balance_on_write" => *text,
+            _ => "",
+        };
+        !MISSING.contains(name) && !MISSING_MODES.contains(&mode)
+    };
+    settings.iter().all(is_known) && (rules == Rules::Safer || !MISSING.contains(&"compatibility"))
+}
+
+/// Names and values for `pgpool.conf`, before quoting.
+pub(crate) fn for_pgpool(settings: &[Setting]) -> Vec<(&'static str, String)> {
+    let value = |value: &Value| match value {
+        Value::Switch(on) => if *on { "on" } else { "off" }.to_owned(),
+        Value::Text(text) => (*text).to_owned(),
+    };
+    settings.iter().map(|(name, v)| (*name, value(v))).collect()
+}
+
+/// Lines for the section `[router]`.
+pub(crate) fn for_router(settings: &[Setting]) -> String {
+    let mut text = String::new();
+    for (name, value) in settings {
+        let _ = match value {
+            Value::Switch(on) => writeln!(text, "{name} = {on}"),
+            Value::Text(value) => writeln!(text, "{name} = {value:?}"),
+        };
+    }
+    // Pgpool-II has nothing like it.
+    if !MISSING.contains(&"read_your_writes") {
+        text.push_str("read_your_writes = \"off\"\n");
+    }
+    text
+}
+
+impl Rules {
+    /// The line that asks for these rules.
+    pub(crate) fn line(self) -> &'static str {
+        match self {
+            Self::Safer => "",
+            Self::Exact => "compatibility = \"exact\"\n",
+        }
+    }
+}
