@@ -84,9 +84,10 @@ impl Group {
         runs.extend(lab.pgsteer().map(|_| Vec::new()));
         // A program's runs one after the other: they find the same tables.
         for program in programs {
-            let ports = std::iter::once(lab.pgpool()).chain(lab.pgsteer().map(|(_, port)| port));
-            for (port, runs) in ports.zip(&mut runs) {
-                runs.push(program::run(&lab, port, program));
+            let pgsteer = lab.pgsteer().map(|(_, port)| (port, true));
+            let proxies = std::iter::once((lab.pgpool(), false)).chain(pgsteer);
+            for ((port, knows_catalogs), runs) in proxies.zip(&mut runs) {
+                runs.push(program::run(&lab, port, program, knows_catalogs));
             }
         }
         let mut located = program::locate(runs)?;

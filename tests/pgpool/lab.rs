@@ -18,7 +18,7 @@ use pgsteer_testkit::Cluster;
 use pgsteer_testkit::pgpool::Pgpool;
 use tokio::runtime::Runtime;
 
-use crate::settings::{Rules, Setting, are_known, for_pgpool, for_router};
+use crate::settings::{Rules, Setting, for_pgpool, for_router};
 use proxy::{Options, Running};
 pub(crate) use wire::{Frame, Login, Wire, msg};
 
@@ -110,14 +110,12 @@ impl Lab {
         let pgpool = runtime().block_on(Pgpool::start(cluster(), &weights, &values));
         let mut pgsteer = Vec::new();
         for rules in [Rules::Safer, Rules::Exact] {
-            if are_known(settings, rules) {
-                let options = Options {
-                    // As long as the process, like the table of settings it is made from.
-                    router: (for_router(settings) + rules.line()).leak(),
-                    ..Options::weights([weights[0], weights[1], 0])
-                };
-                pgsteer.push((rules, options.start_for(cluster())));
-            }
+            let options = Options {
+                // As long as the process, like the table of settings it is made from.
+                router: (for_router(settings) + rules.line()).leak(),
+                ..Options::weights([weights[0], weights[1], 0])
+            };
+            pgsteer.push((rules, options.start_for(cluster())));
         }
         Ok(Self {
             pgpool: pgpool.with_context(|| format!("with {shown}"))?,
@@ -132,22 +130,12 @@ impl Lab {
         self.pgpool.port()
     }
 
-    /// The ports of pgsteer, one per set of rules it knows all settings of.
+    /// The ports of pgsteer, one per set of rules.
     pub(crate) fn pgsteer(&self) -> impl Iterator<Item = (Rules, u16)> {
         self.pgsteer
             .iter()
             .map(|(rules, proxy)| (*rules, proxy.port()))
     }
-}
-
-/// Whether pgsteer does not start with this line in its section `[router]`.
-#[cfg(test)]
-pub(crate) fn refuses(line: &str) -> bool {
-    let options = Options {
-        router: line.to_owned().leak(),
-        ..Options::weights([0, 1, 0])
-    };
-    options.try_start_for(cluster()).is_err()
 }
 
 /// How long a test waits for something that must happen.

@@ -97,7 +97,7 @@ pub(crate) struct Run {
 }
 
 /// Sends `program` to a port and reads all answers.
-pub(crate) fn run(lab: &Lab, port: u16, program: &Program) -> Run {
+pub(crate) fn run(lab: &Lab, port: u16, program: &Program, knows_catalogs: bool) -> Run {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut run = Run {
@@ -115,7 +115,13 @@ pub(crate) fn run(lab: &Lab, port: u16, program: &Program) -> Run {
     };
     let refused = wire.log_in(&login, lab.database);
     assert_eq!(refused, None, "logging in with {}", lab.shown);
+    // Until it knows what names mean, pgsteer takes statements with names for writes.
+    let mut watcher = knows_catalogs.then(|| Wire::connect(port, lab.database));
     for step in &program.steps {
+        let is_outside = run.seen.last().is_none_or(|seen| seen.state == 'I');
+        if let Some(watcher) = watcher.as_mut().filter(|_| is_outside) {
+            watcher.wait_for_catalog();
+        }
         let alive = match step {
             Step::Query(sql) => run.query(&mut wire, sql),
             Step::Batch(parts) => run.batch(&mut wire, parts),

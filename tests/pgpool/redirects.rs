@@ -33,7 +33,7 @@ fn check(
         .collect();
     let runs = ports.iter().map(|port| {
         (0..SESSIONS)
-            .map(|_| program::run(&lab, *port, &program))
+            .map(|_| program::run(&lab, *port, &program, false))
             .collect()
     });
     for (side, seen) in program::locate(runs.collect())?.iter().enumerate() {

@@ -20,36 +20,6 @@ pub(crate) enum Rules {
     Exact,
 }
 
-/// Keys the router does not have yet. What needs one of them is not compared; a test makes sure
-/// that each is really refused, so that none stays here for too long.
-pub(crate) const MISSING: &[&str] = &[
-    "compatibility",
-    "read_your_writes",
-    "write_function_list",
-    "read_only_function_list",
-    "primary_routing_query_pattern_list",
-    "database_redirect_preference_list",
-    "app_name_redirect_preference_list",
-    "check_temp_table",
-    "check_unlogged_table",
-    "dml_adaptive_object_relationship_list",
-];
-
-/// Values of `disable_load_balance_on_write` the router does not have yet.
-pub(crate) const MISSING_MODES: &[&str] = &["dml_adaptive"];
-
-/// Whether pgsteer can be configured like this.
-pub(crate) fn are_known(settings: &[Setting], rules: Rules) -> bool {
-    let is_known = |(name, value): &Setting| {
-        let mode = match value {
-            Value::Text(text) if *name == "disable_load_balance_on_write" => *text,
-            _ => "",
-        };
-        !MISSING.contains(name) && !MISSING_MODES.contains(&mode)
-    };
-    settings.iter().all(is_known) && (rules == Rules::Safer || !MISSING.contains(&"compatibility"))
-}
-
 /// Names and values for `pgpool.conf`, before quoting.
 pub(crate) fn for_pgpool(settings: &[Setting]) -> Vec<(&'static str, String)> {
     let value = |value: &Value| match value {
@@ -69,9 +39,10 @@ pub(crate) fn for_router(settings: &[Setting]) -> String {
         };
     }
     // Pgpool-II has nothing like it.
-    if !MISSING.contains(&"read_your_writes") {
-        text.push_str("read_your_writes = \"off\"\n");
-    }
+    text.push_str(
+        "read_your_writes = \"off\"
+",
+    );
     text
 }
 
@@ -81,41 +52,6 @@ impl Rules {
         match self {
             Self::Safer => "",
             Self::Exact => "compatibility = \"exact\"\n",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lab::refuses;
-
-    /// A value each missing key could have.
-    const VALUES: &[(&str, &str)] = &[
-        ("compatibility", "\"exact\""),
-        ("read_your_writes", "\"off\""),
-        ("write_function_list", "\"f\""),
-        ("read_only_function_list", "\"f\""),
-        ("primary_routing_query_pattern_list", "\"f\""),
-        ("database_redirect_preference_list", "\"d:primary\""),
-        ("app_name_redirect_preference_list", "\"d:primary\""),
-        ("check_temp_table", "\"trace\""),
-        ("check_unlogged_table", "true"),
-        ("dml_adaptive_object_relationship_list", "\"a:b\""),
-    ];
-
-    #[test]
-    fn what_is_missing_is_refused() {
-        for name in MISSING {
-            let found = VALUES.iter().find(|(key, _)| key == name);
-            let (_, value) = found.unwrap_or_else(|| panic!("no value for {name}"));
-            let told = format!("the router knows {name} now: take it out of MISSING");
-            assert!(refuses(&format!("{name} = {value}")), "{told}");
-        }
-        for mode in MISSING_MODES {
-            let told = format!("the router knows {mode} now: take it out of MISSING_MODES");
-            let line = format!("disable_load_balance_on_write = \"{mode}\"");
-            assert!(refuses(&line), "{told}");
         }
     }
 }

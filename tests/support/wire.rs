@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgsteer_testkit::DEFAULT_PASSWORD;
 use pgsteer_wire::md5;
@@ -268,6 +268,24 @@ impl Wire {
         self.send(&msg::statement(sql, &[]));
         self.send(&msg::sync());
         self.until(b'Z')
+    }
+
+    /// Waits until the proxy knows the catalog of this session's database, as it is now.
+    pub(crate) fn wait_for_catalog(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let frames = self.query("EXPLAIN ROUTE TABLE pg_class");
+            let rows = frames.iter().filter(|frame| frame.tag == b'D');
+            let mut values = rows.flat_map(Frame::values).flatten();
+            if values.any(|value| value.starts_with("loaded")) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the catalog is not loaded: {}",
+                shown(&frames)
+            );
+        }
     }
 
     /// The first value of the first row of a simple query.

@@ -1,12 +1,10 @@
 //! Databases of the shared cluster, one for each test that needs its own, and what its servers log.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use pgsteer_testkit::{Cluster, Node};
 use tokio_postgres::Client;
 
-use super::{DEADLINE, Frame, Wire, cluster};
+use super::{DEADLINE, Wire, cluster};
 
 /// Creates a database with what `setup` makes in it, and waits until all nodes have it.
 pub(crate) async fn database(name: &str, setup: &str) -> Result<Client> {
@@ -23,27 +21,7 @@ pub(crate) async fn database(name: &str, setup: &str) -> Result<Client> {
 
 /// Waits until a proxy knows the catalog of a database, as it is now.
 pub(crate) fn wait_for_catalog(port: u16, database: &str) {
-    let mut wire = Wire::connect(port, database);
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let frames = wire.query("EXPLAIN ROUTE TABLE pg_class");
-        let mut rows = frames.iter().filter(|frame| frame.tag == b'D');
-        let loaded = |frame: &Frame| {
-            let values = frame.values();
-            let is_loaded = |value: &Option<String>| {
-                let value = value.as_deref().unwrap_or_default();
-                value.starts_with("loaded")
-            };
-            values.iter().any(is_loaded)
-        };
-        if rows.any(loaded) {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "the catalog of {database} is not loaded"
-        );
-    }
+    Wire::connect(port, database).wait_for_catalog();
 }
 
 /// All that a node has logged.
