@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{probe, topology};
+use crate::{catalog, probe, topology};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -105,6 +105,9 @@ impl Control {
             follows,
             patience,
         }));
+        let own = control.settings.subscribe();
+        let (facts, subscription) = (Arc::clone(&control.facts), control.publisher.subscribe());
+        control.tasks.spawn(catalog::run(facts, subscription, own));
         Ok(control)
     }
 

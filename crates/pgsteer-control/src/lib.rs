@@ -1,10 +1,11 @@
-//! The control plane of pgsteer: configuration, probes, topology, freshness of replicas, plugin
-//! files, publication.
+//! The control plane of pgsteer: configuration, probes, topology, freshness of replicas,
+//! catalogs, plugin files, publication.
 //!
 //! [`config::load`] turns a file or environment variables into checked settings. [`Control::start`]
 //! loads the plugins, begins to probe the nodes and publishes what it finds as snapshots, to which
 //! the data plane subscribes. Nothing here touches a client connection.
 
+mod catalog;
 pub mod config;
 mod connection;
 mod control;

@@ -77,6 +77,16 @@ pub struct ProbeSettings {
     pub failures_max: u32,
 }
 
+/// How catalogs are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogSettings {
+    /// A catalog is read again after this time, whether something passed through that may have
+    /// changed it or not.
+    pub refresh_interval: Duration,
+    /// Relations of a database, and likewise functions, above which its catalog is not read.
+    pub relations_max: usize,
+}
+
 /// Limits of one plugin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginLimits {
@@ -122,6 +132,8 @@ pub struct Settings {
     pub pool: PoolSettings,
     /// Watching the nodes.
     pub probe: ProbeSettings,
+    /// Reading catalogs.
+    pub catalog: CatalogSettings,
     /// Nodes, at least one.
     pub nodes: Vec<NodeSettings>,
     /// Directory of plugin files, if any.

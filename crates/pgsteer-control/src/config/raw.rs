@@ -17,6 +17,7 @@ pub(crate) struct Raw {
     pub(crate) nodes: Vec<Node>,
     pub(crate) pool: Pool,
     pub(crate) probe: Probe,
+    pub(crate) catalog: Catalog,
     pub(crate) plugins: Plugins,
     pub(crate) router: Table,
 }
@@ -80,6 +81,14 @@ pub(crate) struct Probe {
     pub(crate) interval: Given,
     pub(crate) timeout: Given,
     pub(crate) failures_max: Given,
+}
+
+/// `[catalog]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Catalog {
+    pub(crate) refresh_interval: Given,
+    pub(crate) relations_max: Given,
 }
 
 /// `[plugins]`

@@ -127,6 +127,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "probe.password_file: /etc/pgsteer/nowhere cannot be read: no such file; name a file",
     ),
     (
+        "[catalog]\nrefresh_interval = \"1ms\"",
+        "catalog.refresh_interval: is \"1ms\"; use 100ms to 1d",
+    ),
+    (
         "[plugins]\nmemory_max = \"1MB\"",
         "plugins.memory_max: is \"1MB\"; write a whole number with a unit: B, KiB",
     ),
@@ -361,6 +365,7 @@ fn the_table_is_what_the_file_accepts() {
         accepted::<raw::Node>("nodes[]."),
         accepted::<raw::Pool>("pool."),
         accepted::<raw::Probe>("probe."),
+        accepted::<raw::Catalog>("catalog."),
         accepted::<raw::Plugins>("plugins."),
         vec!["router".to_owned()],
     ];

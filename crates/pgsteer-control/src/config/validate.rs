@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pgsteer_core::settings::{
-    AuthMethod, NodeSettings, OnFailure, PluginLimits, PoolSettings, ProbeSettings, Settings, User,
+    AuthMethod, CatalogSettings, NodeSettings, OnFailure, PluginLimits, PoolSettings,
+    ProbeSettings, Settings, User,
 };
 use toml::{Table, Value};
 
@@ -29,6 +30,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         auth_method: auth_method(raw.auth, checker),
         pool: pool(raw.pool, checker),
         probe: probe(raw.probe, &users, checker),
+        catalog: catalog(raw.catalog, checker),
         nodes: nodes(raw.nodes, checker),
         plugins_dir: checker.path("plugins.dir", raw.plugins.dir.clone()),
         plugin_limits: plugins(raw.plugins, checker),
@@ -181,6 +183,15 @@ fn probe(
         interval: checker.duration("probe.interval", raw.interval),
         timeout: checker.duration("probe.timeout", raw.timeout),
         failures_max: u32::try_from(failures_max).unwrap_or(u32::MAX),
+    }
+}
+
+fn catalog(raw: raw::Catalog, checker: &mut Checker<'_>) -> CatalogSettings {
+    let refresh_interval = checker.duration("catalog.refresh_interval", raw.refresh_interval);
+    let relations_max = checker.count("catalog.relations_max", raw.relations_max);
+    CatalogSettings {
+        refresh_interval,
+        relations_max: number(relations_max),
     }
 }
 

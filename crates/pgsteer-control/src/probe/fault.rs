@@ -124,6 +124,9 @@ fn refused(sqlstate: &str, settings: &ProbeSettings) -> String {
             settings.database
         );
     }
+    if sqlstate == SqlState::INSUFFICIENT_PRIVILEGE.code() {
+        return format!("let user {user} connect to this database and read pg_catalog");
+    }
     if sqlstate == SqlState::TOO_MANY_CONNECTIONS.code() {
         return "raise max_connections, or lower pool.connections_per_node_max".to_owned();
     }
@@ -174,6 +177,7 @@ mod tests {
             ),
             (refused("28000"), 5432, "pg_hba.conf must allow it"),
             (refused("3D000"), 5432, "probe.database names nowhere"),
+            (refused("42501"), 5432, "let user watcher connect"),
             (refused("53300"), 5432, "raise max_connections"),
             (refused("57P03"), 5432, "starting or stopping"),
             (refused("XX000"), 5432, "see the log"),

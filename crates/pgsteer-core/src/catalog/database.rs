@@ -59,12 +59,28 @@ impl Database {
         (current.epoch == self.schema_epoch()).then(|| Arc::clone(current))
     }
 
-    /// Delivers a catalog.
+    /// Delivers a catalog. One that says what the last one said changes nothing, so that whoever
+    /// remembers answers by [`Database::version`] keeps them.
     pub fn publish(&self, catalog: Catalog) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Some(Arc::new(catalog));
+        if current.as_ref().is_some_and(|known| **known == catalog) {
+            return;
+        }
+        let old = current.replace(Arc::new(catalog));
         drop(current);
         self.version.fetch_add(1, Ordering::AcqRel);
+        // Outside the lock: it may be large.
+        drop(old);
+    }
+
+    /// What is known is not relied upon any more: it is too old, and could not be loaded again.
+    pub fn withdraw(&self) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let old = current.take();
+        drop(current);
+        if old.is_some() {
+            self.version.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// A session logged in.
@@ -144,5 +160,39 @@ impl Catalogs {
     /// Cancel safe: a wish that nobody waited for is kept.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::CatalogBuilder;
+    use super::*;
+
+    #[test]
+    fn what_is_known_holds_until_something_may_have_changed_it() {
+        let database = Catalogs::default().database("app");
+        assert!(database.catalog().is_none());
+        let load = || CatalogBuilder::new(database.schema_epoch()).build();
+        database.publish(load());
+        assert!(database.catalog().is_some());
+        let version = database.version();
+        database.publish(load());
+        assert_eq!(database.version(), version, "nothing new");
+
+        let early = load();
+        database.schema_changed();
+        assert!(database.catalog().is_none());
+        database.publish(early);
+        assert!(
+            database.catalog().is_none(),
+            "it may not have seen the change"
+        );
+        database.publish(load());
+        assert!(database.catalog().is_some());
+        let version = database.version();
+        database.withdraw();
+        database.withdraw();
+        assert!(database.catalog().is_none());
+        assert_eq!(database.version(), version + 1);
     }
 }

@@ -74,7 +74,7 @@ pub struct Function {
 }
 
 /// The names of one database at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     /// [`Database::schema_epoch`] when loading began: the catalog tells the truth while that has
     /// not changed.
