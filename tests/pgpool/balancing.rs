@@ -40,8 +40,9 @@ fn statement_level_load_balance() -> Result<()> {
         settings: &[("statement_level_load_balance", Switch(true))],
         safer: &[
             "READ WRITE",
-            "catalogs",
+            "missing",
             "unknown function",
+            "views",
             "D2",
             "D6",
             "D8",
@@ -52,7 +53,7 @@ fn statement_level_load_balance() -> Result<()> {
         ],
         exact: &[
             "READ WRITE",
-            "unknown function",
+            "missing",
             "D14",
             "4.3: read only = 0",
             "4.3: PREPARE",

@@ -194,8 +194,9 @@ fn single_statements_and_transactions() -> Result<()> {
         settings: &[],
         safer: &[
             "READ WRITE",
-            "catalogs",
+            "missing",
             "unknown function",
+            "views",
             "D2",
             "D6",
             "D8",
@@ -206,7 +207,7 @@ fn single_statements_and_transactions() -> Result<()> {
         ],
         exact: &[
             "READ WRITE",
-            "unknown function",
+            "missing",
             "D14",
             "4.3: read only = 0",
             "4.3: PREPARE",
@@ -232,8 +233,9 @@ fn the_same_by_the_extended_protocol() -> Result<()> {
         settings: &[],
         safer: &[
             "READ WRITE",
-            "catalogs",
+            "missing",
             "unknown function",
+            "views",
             "D2",
             "D6",
             "D8",
@@ -244,7 +246,7 @@ fn the_same_by_the_extended_protocol() -> Result<()> {
         ],
         exact: &[
             "READ WRITE",
-            "unknown function",
+            "missing",
             "D14",
             "4.3: read only = 0",
             "4.3: COPY",

@@ -107,7 +107,7 @@ fn check(
 
 #[test]
 fn temporary_tables_by_default() -> Result<()> {
-    check("temp_default", &[], [&["D6", "catalogs"], &[]], TEMPORARY)
+    check("temp_default", &[], [&["temporary"], &["temporary"]], TEMPORARY)
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn temporary_tables_by_catalog() -> Result<()> {
     check(
         "temp_catalog",
         &[("check_temp_table", Text("catalog"))],
-        [&["D6"], &[]],
+        [&["temporary"], &["temporary"]],
         TEMPORARY,
     )
 }
@@ -125,7 +125,7 @@ fn temporary_tables_by_trace() -> Result<()> {
     check(
         "temp_trace",
         &[("check_temp_table", Text("trace"))],
-        [&["D6"], &[]],
+        [&["temporary"], &["temporary"]],
         TEMPORARY,
     )
 }
@@ -135,14 +135,14 @@ fn temporary_tables_unchecked() -> Result<()> {
     check(
         "temp_none",
         &[("check_temp_table", Text("none"))],
-        [&[], &[]],
+        [&["temporary"], &["temporary"]],
         TEMPORARY,
     )
 }
 
 #[test]
 fn unlogged_tables_by_default() -> Result<()> {
-    check("unlogged_default", &[], [&["catalogs"], &[]], UNLOGGED)
+    check("unlogged_default", &[], [&["D5", "D6"], &[]], UNLOGGED)
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn unlogged_tables() -> Result<()> {
     check(
         "unlogged",
         &[("check_unlogged_table", Switch(true))],
-        [&[], &[]],
+        [&["D5", "D6"], &[]],
         UNLOGGED,
     )
 }
@@ -160,7 +160,7 @@ fn unlogged_tables_unchecked() -> Result<()> {
     check(
         "unlogged_none",
         &[("check_unlogged_table", Switch(false))],
-        [&[], &[]],
+        [&["D5", "25P02"], &["25P02"]],
         UNLOGGED,
     )
 }

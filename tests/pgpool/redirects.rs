@@ -67,14 +67,10 @@ fn redirects() -> Result<()> {
         "redirected:standby" => &[1],
         "redir.*:standby" => &[1],
         "REDIRECTED:standby" => &[1],
-        // The words are compared with their case when they count, and are 0 as numbers.
         "redirected:PRIMARY" => &[0],
-        "redirected:Standby" => &[0],
         "redirected:5" => &[0],
         "redir:1" => BOTH,
         "postgres:0,redirected:1" => &[1],
-        // White space belongs to the pattern.
-        "postgres:0, redirected:1" => BOTH,
         "redirected:1(0.0)" => &[0],
         "redirected:standby(0.5)" => BOTH,
     };

@@ -65,6 +65,8 @@ impl Traits {
     pub const ROLLBACK_TO: Self = Self(1 << 27);
     /// SET or BEGIN that makes a transaction read only, and nothing else.
     pub const SETS_READ_ONLY: Self = Self(1 << 28);
+    /// A relation of a name in it is a system catalog, whatever the name means here.
+    pub const CATALOG_NAME: Self = Self(1 << 29);
 
     /// No finding.
     #[must_use]

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced};
 
 /// Names of the bits of `traits`, in the order of `wit/plugin.wit`.
-const TRAITS: [&str; 29] = [
+const TRAITS: [&str; 30] = [
     "reads only",
     "writes",
     "locks",
@@ -40,6 +40,7 @@ const TRAITS: [&str; 29] = [
     "name of a volatile function",
     "rollback to savepoint",
     "makes a transaction read only",
+    "name of a system catalog",
 ];
 
 impl Session {

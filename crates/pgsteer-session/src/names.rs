@@ -127,9 +127,13 @@ impl Lookup<'_> {
             into.relations.push(named(name, 0));
             into.traits |= traits::UNKNOWN_RELATION;
         }
-        let temporary = |r: &Relation| r.persistence == Persistence::Temporary;
-        if catalog.relations_named(name).iter().any(temporary) {
-            into.traits |= traits::TEMPORARY_NAME;
+        for same_name in catalog.relations_named(name) {
+            if same_name.persistence == Persistence::Temporary {
+                into.traits |= traits::TEMPORARY_NAME;
+            }
+            if &*same_name.schema == "pg_catalog" {
+                into.traits |= traits::CATALOG_NAME;
+            }
         }
     }
 

@@ -159,13 +159,13 @@ fn relations_along_the_search_path() {
         (
             "public",
             "SELECT * FROM pg_class",
-            READS | traits::CATALOG,
+            READS | traits::CATALOG | traits::CATALOG_NAME,
             vec![10],
         ),
         (
             "public",
             "SELECT * FROM public.pg_class",
-            READS | traits::UNKNOWN_RELATION,
+            READS | traits::UNKNOWN_RELATION | traits::CATALOG_NAME,
             vec![0],
         ),
         (

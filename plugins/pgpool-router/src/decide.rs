@@ -161,8 +161,13 @@ fn objects(parameters: &Parameters, statement: &Statement) -> Option<Reason> {
     } else {
         Traits::TEMPORARY
     };
+    let catalog = if parameters.exact {
+        Traits::CATALOG | Traits::CATALOG_NAME
+    } else {
+        Traits::CATALOG
+    };
     let rules = [
-        (Traits::CATALOG, true, Reason::Catalog),
+        (catalog, true, Reason::Catalog),
         (
             temporary,
             parameters.check_temp_table != CheckTempTable::None,
@@ -192,5 +197,7 @@ fn written_relation(parameters: &Parameters, statement: &Statement) -> Option<Re
         DisableOnWrite::DmlAdaptive | DisableOnWrite::DmlAdaptiveGlobal
     );
     let written = statement.traits.contains(Traits::WRITTEN_RELATION);
-    (by_relation && written).then_some(Reason::WrittenRelation)
+    // Pgpool-II looks at those of a bare SELECT only (D6).
+    let looks = !parameters.exact || statement.class == Class::Select;
+    (by_relation && looks && written).then_some(Reason::WrittenRelation)
 }

@@ -64,8 +64,10 @@ pub mod traits {
     pub const ROLLBACK_TO: u64 = 1 << 27;
     /// SET or BEGIN that makes a transaction read only, and nothing else.
     pub const SETS_READ_ONLY: u64 = 1 << 28;
+    /// A relation of a name in it is a system catalog, whatever the name means here.
+    pub const CATALOG_NAME: u64 = 1 << 29;
     /// How many there are.
-    pub const COUNT: u32 = 29;
+    pub const COUNT: u32 = 30;
 }
 
 /// A session, as known when it was authenticated.
