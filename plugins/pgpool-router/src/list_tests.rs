@@ -3,8 +3,7 @@
 
 use pgsteer_plugin_sdk::testing::{self, statement};
 use pgsteer_plugin_sdk::{
-    Candidate, Class, Fallback, Fresh, Limits, NodeRole, Route, Router, Spread, Statement,
-    Traits,
+    Candidate, Class, Fallback, Fresh, Limits, NodeRole, Route, Router, Spread, Statement, Traits,
 };
 
 use super::{KEYS, Parameters, PgpoolRouter};

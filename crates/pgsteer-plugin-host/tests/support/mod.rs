@@ -72,6 +72,7 @@ pub(crate) fn session() -> SessionFacts<'static> {
         database: "b",
         application_name: "c",
         client_address: "",
+        settings: &[],
     }
 }
 
