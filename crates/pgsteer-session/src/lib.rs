@@ -24,6 +24,7 @@ mod listener;
 mod local;
 mod login;
 mod names;
+mod observe;
 mod policies;
 mod prepared;
 mod relay;
@@ -32,6 +33,7 @@ mod session;
 mod simple;
 mod steering;
 mod transaction;
+mod whereabouts;
 mod worker;
 mod writes;
 
