@@ -734,3 +734,18 @@ fn what_a_server_says_about_itself() {
     assert_eq!(proxy.parameters, direct.parameters);
     assert_eq!(proxy.key.len(), direct.key.len());
 }
+
+#[test]
+fn a_client_may_send_more_before_it_reads() {
+    let proxy = Options::default().start();
+    let mut wire = Wire::connect(proxy.port(), "postgres");
+    // More than the sockets hold, so that the proxy is left with a part of it.
+    let long = msg::statement("SELECT repeat('x', 16000000)", &[]);
+    wire.send(&[long, msg::flush()].concat());
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    wire.send(&[msg::statement("SELECT 1", &[]), msg::sync()].concat());
+    let frames = wire.until(b'Z');
+    let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
+    assert_eq!(tags, "12TDC12TDCZ");
+    assert_eq!(frames[3].values()[0].as_ref().unwrap().len(), 16_000_000);
+}

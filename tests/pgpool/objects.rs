@@ -107,7 +107,12 @@ fn check(
 
 #[test]
 fn temporary_tables_by_default() -> Result<()> {
-    check("temp_default", &[], [&["temporary"], &["temporary"]], TEMPORARY)
+    check(
+        "temp_default",
+        &[],
+        [&["temporary"], &["temporary"]],
+        TEMPORARY,
+    )
 }
 
 #[test]

@@ -56,7 +56,8 @@ impl Frame {
         }
     }
 
-    fn columns(&self) -> Vec<String> {
+    /// Name, table and type of each column.
+    pub(crate) fn columns(&self) -> Vec<String> {
         let mut rest = self.body.get(2..).unwrap_or_default();
         let mut columns = Vec::new();
         while let Some(end) = rest.iter().position(|b| *b == 0) {

@@ -34,12 +34,12 @@ type Names = fn(&str) -> Vec<String>;
 const PAGES: [(&str, &str, Names); 4] = [
     (
         "docs/console.md",
-        "crates/pgsteer-session/src/console.rs",
+        "crates/pgsteer-session/src/console/columns.rs",
         columns,
     ),
     (
         "docs/console.md",
-        "crates/pgsteer-sql/src/classify.rs",
+        "crates/pgsteer-sql/src/console.rs",
         console_commands,
     ),
     ("docs/cli.md", "crates/pgsteer-proxy/src/cli.rs", options),
@@ -70,11 +70,9 @@ fn columns(source: &str) -> Vec<String> {
     lists.flat_map(quoted).collect()
 }
 
-/// Texts of arms such as `"a" => Some(Console::A)`.
+/// Texts of arms such as `"a" => Self::A`.
 fn console_commands(source: &str) -> Vec<String> {
-    let arms = source
-        .lines()
-        .filter(|line| line.contains("=> Some(Console::"));
+    let arms = source.lines().filter(|line| line.contains("\" => Self::"));
     arms.flat_map(quoted).collect()
 }
 
@@ -158,7 +156,7 @@ mod tests {
         let source = "const A: &[&str] = &[\n    \"one\",\n    \"two\",\n];\n\
                       fn c() -> &'static [&'static str] { &[\"three\"] }\n";
         assert_eq!(columns(source), ["one", "two", "three"]);
-        let arms = "        \"pool_x\" => Some(Console::X),\n        _ => None,\n";
+        let arms = "        \"pool_x\" => Self::X,\n        _ => None,\n";
         assert_eq!(console_commands(arms), ["pool_x"]);
     }
 
@@ -192,12 +190,12 @@ mod tests {
         let files = [
             file("docs/console.md", "`one` `pool_x`\n"),
             file(
-                "crates/pgsteer-session/src/console.rs",
+                "crates/pgsteer-session/src/console/columns.rs",
                 "const A: &[&str] = &[\"one\", \"two\"];\n",
             ),
             file(
-                "crates/pgsteer-sql/src/classify.rs",
-                "\"pool_x\" => Some(Console::X),\n",
+                "crates/pgsteer-sql/src/console.rs",
+                "\"pool_x\" => Self::X,\n",
             ),
             file("docs/cli.md", "## `serve`\n"),
             file("crates/pgsteer-proxy/src/cli.rs", cli),

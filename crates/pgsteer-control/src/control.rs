@@ -126,9 +126,15 @@ impl Control {
             nodes, receiver, own, follows, publisher, ready,
         ));
         for (index, node) in (0..).zip(&settings.nodes) {
-            let own = self.settings.subscribe();
-            self.tasks
-                .spawn(probe::run(NodeId(index), node.clone(), own, sender.clone()));
+            let (own, facts) = (self.settings.subscribe(), Arc::clone(&self.facts));
+            let observations = sender.clone();
+            self.tasks.spawn(probe::run(
+                NodeId(index),
+                node.clone(),
+                own,
+                observations,
+                facts,
+            ));
         }
     }
 

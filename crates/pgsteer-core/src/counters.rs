@@ -25,13 +25,28 @@ impl Counter {
     }
 }
 
-/// What one worker did on one node.
+/// What one worker did on one node: statements by kind, as Pgpool-II sorts them, and errors that
+/// came back.
 #[derive(Debug, Default)]
 pub struct NodeCounters {
-    /// Statements of class select sent there.
+    /// SELECT, VALUES, TABLE, WITH, and empty strings.
     pub selects: Counter,
-    /// All other statements sent there.
+    /// INSERT.
+    pub inserts: Counter,
+    /// UPDATE.
+    pub updates: Counter,
+    /// DELETE.
+    pub deletes: Counter,
+    /// Schema changes, and what has no counter of its own: COPY, CALL, DO, MERGE, cursors.
+    pub ddl: Counter,
+    /// Settings, transaction control, SHOW, EXPLAIN and the like, and what no grammar knows.
     pub others: Counter,
+    /// Errors of severity PANIC.
+    pub panics: Counter,
+    /// Errors of severity FATAL.
+    pub fatals: Counter,
+    /// Errors of severity ERROR.
+    pub errors: Counter,
 }
 
 /// What one worker did; aligned so that two workers never share a cache line.

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::probes::Probes;
 use crate::{Catalogs, Freshness};
 
 /// Facts about nodes and databases.
@@ -12,6 +13,8 @@ pub struct Facts {
     pub freshness: Freshness,
     /// What is in the databases.
     pub catalogs: Catalogs,
+    /// What became of the probes.
+    pub probes: Probes,
 }
 
 impl Facts {
@@ -21,6 +24,7 @@ impl Facts {
         Self {
             freshness: Freshness::new(start, nodes),
             catalogs: Catalogs::default(),
+            probes: Probes::new(nodes),
         }
     }
 }

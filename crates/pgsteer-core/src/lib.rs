@@ -10,6 +10,7 @@ pub mod facts;
 pub mod freshness;
 pub mod ids;
 pub mod policy;
+pub mod probes;
 pub mod settings;
 pub mod snapshot;
 pub mod topology;

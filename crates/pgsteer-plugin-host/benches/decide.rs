@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         database: "shop",
         application_name: "",
         client_address: "",
+        settings: &[],
     };
     measure("open", || router.open(&session).is_ok());
     let topology = topology();

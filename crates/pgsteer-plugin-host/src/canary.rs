@@ -69,11 +69,17 @@ fn sessions() -> impl Iterator<Item = SessionFacts<'static>> {
         database,
         application_name,
         client_address,
+        settings: &[],
+    };
+    let set = SessionFacts {
+        settings: &[("allow_sql_comments", "on"), ("", "\u{1f418}")],
+        ..session("alice", "shop", "psql", "")
     };
     [
         session("alice", "shop", "psql", "192.0.2.17"),
         session("", "", "", ""),
         session("jörg", "größe", "\u{1f418}", "2001:db8::1"),
+        set,
     ]
     .into_iter()
 }

@@ -18,6 +18,7 @@ pub(crate) fn session<'a>(facts: &SessionFacts<'a>) -> types::Session<'a> {
         database: facts.database,
         application_name: facts.application_name,
         client_address: facts.client_address,
+        settings: facts.settings,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{Candidate, Class, Traits};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
-/// A client session, as known when it was authenticated.
+/// A client session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Session {
@@ -18,6 +18,9 @@ pub struct Session {
     pub application_name: String,
     /// Numeric address without port; empty for a Unix socket.
     pub client_address: String,
+    /// Settings that the session has overridden for itself, names and values. Ignore those you do
+    /// not know.
+    pub settings: Vec<(String, String)>,
 }
 
 /// One statement at the moment it is about to run.

@@ -102,12 +102,14 @@ impl From<types::Session> for Session {
             database,
             application_name,
             client_address,
+            settings,
         } = session;
         Self {
             user,
             database,
             application_name,
             client_address,
+            settings,
         }
     }
 }

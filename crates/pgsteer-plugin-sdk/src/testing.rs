@@ -106,6 +106,13 @@ impl Session {
         address.clone_into(&mut self.client_address);
         self
     }
+
+    /// Adds a setting that it has overridden.
+    #[must_use]
+    pub fn with_setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
 }
 
 /// A topology of usable nodes, numbered from 0, with these roles and weights.

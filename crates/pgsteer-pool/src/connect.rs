@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
 use pgsteer_wire::backend::{self, AuthenticationRequest, TransactionStatus, tag};
@@ -163,6 +164,8 @@ impl Connector {
             key,
             parameters: Rc::new(parameters),
             status: TransactionStatus::Idle,
+            opened_at: SystemTime::now(),
+            uses: 0,
             asides: Vec::new(),
             slot: None,
         })

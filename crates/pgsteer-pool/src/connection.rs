@@ -2,7 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pgsteer_core::NodeId;
 use pgsteer_wire::backend::{self, TransactionStatus, tag};
@@ -53,6 +53,10 @@ pub struct Connection {
     pub parameters: Rc<Vec<(String, String)>>,
     /// As the last ReadyForQuery said.
     pub status: TransactionStatus,
+    /// When it was opened.
+    pub opened_at: SystemTime,
+    /// Sessions that have had it, the present one among them.
+    pub uses: u64,
     /// Notifications that came while [`Connection::run`] read answers: whole messages.
     pub asides: Vec<u8>,
     pub(crate) slot: Option<Slot>,

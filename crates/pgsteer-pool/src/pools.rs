@@ -187,7 +187,8 @@ impl Pools {
             } else {
                 self.wait(&key, deadline).await?
             };
-            if let Some(connection) = connection {
+            if let Some(mut connection) = connection {
+                connection.uses += 1;
                 return Ok(Lease {
                     connection: Some(connection),
                     key,

@@ -85,6 +85,7 @@ fn balances_reads_and_sends_writes_to_the_primary() {
         database: "shop",
         application_name: "",
         client_address: "",
+        settings: &[],
     };
     let opening = router.open(&session).expect("an opening");
     let weights: Vec<_> = opening

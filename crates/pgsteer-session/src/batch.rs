@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::TransactionStatus;
-use pgsteer_wire::frontend::{self, tag};
-use pgsteer_wire::{ErrorReply, HEADER_LEN, Severity, encode};
+use pgsteer_wire::frontend::tag;
+use pgsteer_wire::{ErrorReply, Severity, encode};
 
 use crate::end::{End, server_lost, with_severity};
 use crate::flow::Request;
@@ -33,6 +33,13 @@ pub(crate) struct Batch {
     writes: bool,
     /// Parameters as they were before the batch changed them outside a transaction.
     settings_before: Option<Settings>,
+}
+
+impl Batch {
+    /// How the statement was placed that was placed last, if it was on this node.
+    pub(crate) fn last_placement(&self, node: NodeId) -> Option<&Placement> {
+        self.placements.last().filter(|p| p.node == node)
+    }
 }
 
 impl Session {
@@ -150,9 +157,9 @@ impl Session {
         {
             return Ok(Some(node));
         }
-        let body = prepared.frame.get(HEADER_LEN..).unwrap_or_default();
-        let text = frontend::parse(body).map(|p| p.text).unwrap_or_default();
-        let node = self.choose(batch, &prepared.analysis, text).await?;
+        let node = self
+            .choose(batch, &prepared.analysis, prepared.text())
+            .await?;
         batch.parsed = node.map(|node| (prepared.id, node));
         Ok(node)
     }

@@ -1,13 +1,17 @@
-//! Cancel requests: from the key the proxy gave a client to the server that runs its statement.
+//! Cancel requests: from the key the proxy gave a client to the server that runs its statement. The
+//! list of sessions that this takes is also what the console shows.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, open_stream};
 use tokio::io;
+
+use crate::whereabouts::{About, LastRest};
 
 /// What a running statement could be cancelled with.
 #[derive(Clone, Debug)]
@@ -17,11 +21,18 @@ pub(crate) struct ServerTarget {
     pub(crate) port: u16,
     pub(crate) pid: u32,
     pub(crate) key: Vec<u8>,
+    /// When the server connection was opened, and when the session got it.
+    pub(crate) opened_at: SystemTime,
+    pub(crate) leased_at: SystemTime,
+    /// Sessions that have had it.
+    pub(crate) uses: u64,
 }
 
-/// One session as cancel requests see it.
-#[derive(Debug, Default)]
+/// One session as cancel requests and the console see it.
+#[derive(Debug)]
 pub(crate) struct CancelSlot {
+    pub(crate) about: About,
+    pub(crate) last_rest: LastRest,
     // Node that runs a statement now, plus one; zero while there is none.
     active: AtomicU32,
     state: Mutex<State>,
@@ -37,6 +48,25 @@ struct State {
 impl CancelSlot {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new(about: About) -> Self {
+        Self {
+            about,
+            last_rest: LastRest::default(),
+            active: AtomicU32::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether a statement runs on a node now.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed) != 0
+    }
+
+    /// The servers it holds.
+    pub(crate) fn servers(&self) -> Vec<ServerTarget> {
+        self.state().targets.clone()
     }
 
     /// A statement starts on this node. Runs for every statement: one store.
@@ -98,6 +128,7 @@ impl CancelRegistry {
     /// Enters a session under a random key that nobody has; `None` without random numbers.
     pub(crate) fn register(
         self: &Arc<Self>,
+        about: About,
         random: impl Fn() -> Option<u64>,
     ) -> Option<Registered> {
         loop {
@@ -110,7 +141,7 @@ impl CancelRegistry {
             if pid == 0 || map.contains_key(&key) {
                 continue;
             }
-            let slot = Arc::new(CancelSlot::default());
+            let slot = Arc::new(CancelSlot::new(about));
             map.insert(key, Arc::clone(&slot));
             return Some(Registered {
                 registry: Arc::clone(self),
@@ -118,6 +149,16 @@ impl CancelRegistry {
                 slot,
             });
         }
+    }
+
+    /// All sessions with their process ids, the oldest first.
+    pub(crate) fn list(&self) -> Vec<(u32, Arc<CancelSlot>)> {
+        let map = self.map();
+        let all = map.iter().map(|((pid, _), slot)| (*pid, Arc::clone(slot)));
+        let mut all: Vec<_> = all.collect();
+        drop(map);
+        all.sort_by_key(|(pid, slot)| (slot.about.started, *pid));
+        all
     }
 
     /// Carries out a cancel request. An unknown key does nothing, as in PostgreSQL.

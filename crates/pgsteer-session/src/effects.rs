@@ -3,10 +3,16 @@
 use std::rc::Rc;
 
 use pgsteer_core::NodeId;
+use pgsteer_core::counters::{Counter, NodeCounters};
 use pgsteer_core::policy::traits;
 use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_wire::HEADER_LEN;
 use pgsteer_wire::backend::TransactionStatus;
+use pgsteer_wire::error_response::ErrorFields;
 
+use crate::flow::Errors;
+use crate::observe::NOTICE_ROUTE;
+use crate::relay::RelayError;
 use crate::session::Session;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
@@ -18,22 +24,65 @@ pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
     "transaction_isolation",
 ];
 
+/// Where a statement is counted: as Pgpool-II does it, but for texts that no grammar knows, which
+/// it takes for DELETE.
+fn counter<'a>(counters: &'a NodeCounters, analysis: &Analysis) -> &'a Counter {
+    match analysis.class {
+        Class::Select | Class::Empty => &counters.selects,
+        Class::Insert => &counters.inserts,
+        Class::Update => &counters.updates,
+        Class::Delete => &counters.deletes,
+        Class::SchemaChange | Class::Copy | Class::Call | Class::Cursor | Class::Merge => {
+            &counters.ddl
+        }
+        Class::Utility if analysis.counts_as_ddl => &counters.ddl,
+        Class::Unknown
+        | Class::Transaction
+        | Class::Setting
+        | Class::Utility
+        | Class::Explain
+        | Class::Show
+        | Class::Prepare
+        | Class::Execute
+        | Class::Deallocate
+        | Class::Notify
+        | Class::Lock => &counters.others,
+    }
+}
+
 impl Session {
     /// A statement was sent to a leg.
     pub(crate) fn count(&mut self, node: NodeId, analysis: &Analysis) {
         if let Some(counters) = self.steering.worker.counters().nodes.get(node.index()) {
-            let select = matches!(analysis.class, Class::Select | Class::Empty);
-            let counter = if select {
-                &counters.selects
-            } else {
-                &counters.others
-            };
-            counter.add(1);
+            counter(counters, analysis).add(1);
         }
         let wrote = analysis.traits & traits::WRITES != 0;
         if let Some(open) = self.transaction.open_mut().filter(|_| wrote) {
             open.wrote = true;
         }
+    }
+
+    /// Counts the errors of an exchange with a node, those too that ended it.
+    pub(crate) fn count_errors(&mut self, node: NodeId, ended: Option<&RelayError>) {
+        let mut seen = std::mem::take(&mut self.flow.errors);
+        if let Some(RelayError::ServerLeaving(message)) = ended {
+            let body = message.get(HEADER_LEN..).unwrap_or_default();
+            seen.add(ErrorFields::new(body).severity());
+        }
+        if seen == Errors::default() {
+            return;
+        }
+        if let Some(counters) = self.steering.worker.counters().nodes.get(node.index()) {
+            counters.panics.add(seen.panics);
+            counters.fatals.add(seen.fatals);
+            counters.errors.add(seen.errors);
+        }
+    }
+
+    /// A server said something of this severity while nothing was going on.
+    pub(crate) fn count_error(&mut self, node: NodeId, severity: &str) {
+        self.flow.errors.add(severity);
+        self.count_errors(node, None);
     }
 
     /// A statement succeeded on a leg.
@@ -148,6 +197,7 @@ impl Session {
             // Two nodes have no common snapshot, and a standby refuses serializable.
             self.steering.tied_to_primary = true;
         }
+        self.knows_notice_route |= name == NOTICE_ROUTE;
         self.told(node);
         if text
             .get(..5)

@@ -71,7 +71,7 @@ impl Session {
                 row("rule", trail.rule);
                 row("plugin", trail.plugin);
                 row("plugin said", trail.said);
-                row("facts", facts(placement.traits));
+                row("facts", trail.facts);
                 for (item, value) in self.steering.grounds(&analysis, &placement) {
                     row(item, value);
                 }
@@ -93,6 +93,28 @@ pub(crate) struct Trail {
     pub(crate) rule: String,
     pub(crate) plugin: String,
     pub(crate) said: String,
+    pub(crate) facts: String,
+}
+
+impl Trail {
+    /// The same as the detail of a notice.
+    pub(crate) fn detail(self) -> String {
+        let Self {
+            rule,
+            plugin,
+            said,
+            facts,
+        } = self;
+        let mut lines = vec![
+            format!("rule: {rule}"),
+            format!("plugin: {plugin}"),
+            format!("plugin said: {said}"),
+        ];
+        if !facts.is_empty() {
+            lines.push(format!("facts: {facts}"));
+        }
+        lines.join("\n")
+    }
 }
 
 impl Steering {
@@ -117,6 +139,7 @@ impl Steering {
             rule: self.rule(placement),
             plugin,
             said,
+            facts: facts(placement.traits),
         }
     }
 

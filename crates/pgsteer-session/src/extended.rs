@@ -16,6 +16,7 @@ use crate::batch::Batch;
 use crate::console;
 use crate::end::End;
 use crate::flow::Request;
+use crate::observe::Message;
 use crate::session::{Portal, Session};
 
 /// Longest Parse the proxy keeps to repeat it on another server, in bytes; ours.
@@ -161,6 +162,10 @@ impl Session {
             return Ok(());
         };
         batch.parsed = Some((prepared.id, node));
+        if !self.observe_in(batch, node, Message::Parse, &text).await? {
+            self.forget_prepared(&name, None);
+            return Ok(());
+        }
         self.put_stale(node);
         let Some(leg) = self.held(node) else {
             return Ok(());
@@ -207,6 +212,7 @@ impl Session {
                 Portal {
                     node: None,
                     analysis,
+                    text: None,
                 },
             );
             return self
@@ -216,6 +222,12 @@ impl Session {
         let Some(node) = self.choose_prepared(batch, prepared.as_deref()).await? else {
             return self.skip(header).await;
         };
+        let text = prepared.as_ref().filter(|_| self.is_observed());
+        let text: Option<Rc<[u8]>> = text.map(|p| p.text().into());
+        let shown = text.as_deref().unwrap_or_default();
+        if !self.observe_in(batch, node, Message::Bind, shown).await? {
+            return self.skip(header).await;
+        }
         match &prepared {
             Some(prepared) => self.put_preparation(node, &name, prepared),
             None => self.put_stale(node),
@@ -225,6 +237,7 @@ impl Session {
             Portal {
                 node: Some(node),
                 analysis,
+                text,
             },
         );
         self.pass_on(header, node, Request::Bind);
@@ -244,6 +257,7 @@ impl Session {
         if let Some(Portal {
             node: None,
             analysis: Some(analysis),
+            ..
         }) = portal
         {
             self.skip(header).await?;
@@ -316,6 +330,7 @@ impl Session {
         if let Some(Portal {
             node: None,
             analysis: Some(analysis),
+            ..
         }) = portal
         {
             self.skip(header).await?;
@@ -324,7 +339,14 @@ impl Session {
         let Some(node) = self.choose_portal(batch, portal.as_ref()).await? else {
             return self.skip(header).await;
         };
-        let analysis = portal.and_then(|p| p.analysis);
+        let (analysis, text) = portal.map_or((None, None), |p| (p.analysis, p.text));
+        let shown = text.as_deref().unwrap_or_default();
+        if !self
+            .observe_in(batch, node, Message::Execute, shown)
+            .await?
+        {
+            return self.skip(header).await;
+        }
         let mut copies = false;
         if let Some(analysis) = &analysis {
             if analysis.is_transaction_control() {

@@ -76,6 +76,25 @@ const ERROR_PEEK_LEN: usize = 512;
 /// Longest command tag that matters to us (`ROLLBACK PREPARED`).
 const TAG_LEN: usize = 24;
 
+/// How many errors of which severity came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Errors {
+    pub(crate) panics: u64,
+    pub(crate) fatals: u64,
+    pub(crate) errors: u64,
+}
+
+impl Errors {
+    /// One more of this severity.
+    pub(crate) fn add(&mut self, severity: &str) {
+        match severity {
+            "PANIC" => self.panics += 1,
+            "FATAL" => self.fatals += 1,
+            _ => self.errors += 1,
+        }
+    }
+}
+
 /// State of one exchange with a server.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
@@ -96,6 +115,8 @@ pub(crate) struct Flow {
     pub(crate) error: bool,
     /// The server said that it ends the connection, and the client was told.
     pub(crate) fatal: bool,
+    /// Errors that came and were not counted yet, by severity.
+    pub(crate) errors: Errors,
     /// Bytes were forwarded since the exchange began.
     pub(crate) answered: bool,
     /// Executed statements that succeeded and have effects, and whether the tag was ROLLBACK.
@@ -326,6 +347,7 @@ impl Flow {
             return Step::Drop;
         }
         self.error = true;
+        self.errors.add(ErrorFields::new(body).severity());
         self.fatal |= ErrorFields::new(body).is_fatal();
         // The server failed before the client said that its data was over, so the Sync it would
         // have ignored while it copied is one it waits for.

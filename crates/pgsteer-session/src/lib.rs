@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`listener`](DataPlane) accepts, `login` makes a session, `session` is the life
 //! of one, `simple` and `extended` are the two protocols, `steering` finds the node (`names`
-//! says what a statement refers to, `balance` chooses), `leg` is the hold on it, `flow` and `relay` move the bytes.
+//! says what a statement refers to, `balance` chooses), `leg` is the hold on it, `flow` and `relay` move the bytes,
+//! `console` answers questions about the proxy, `observe` tells a client where its statements go.
 //!
 //! Nothing on the way of a statement crosses threads, takes a lock or reads a file.
 
@@ -26,6 +27,7 @@ mod login;
 #[doc(hidden)]
 pub mod measure;
 mod names;
+mod observe;
 mod policies;
 mod prepared;
 mod relay;
@@ -34,6 +36,7 @@ mod session;
 mod simple;
 mod steering;
 mod transaction;
+mod whereabouts;
 mod worker;
 mod writes;
 

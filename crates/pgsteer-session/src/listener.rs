@@ -26,7 +26,7 @@ const BACKLOG: i32 = 1024;
 /// Accepted sockets that may wait for a worker.
 const HAND_OVER_MAX: usize = 1024;
 
-/// Time between two looks at idle server connections.
+/// Time between two looks at the clock and at idle server connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Opens a listening socket.
@@ -163,7 +163,7 @@ async fn serve(
                     break;
                 }
             }
-            _ = sweep.tick() => worker.pools.sweep(),
+            _ = sweep.tick() => worker.tick(),
         }
         let counters = worker.counters();
         let empty = counters.clients_accepted.get() == counters.clients_closed.get();
@@ -198,7 +198,7 @@ fn spawn(worker: &Rc<Worker>, socket: TcpStream) {
     });
 }
 
-fn prepare(socket: TcpStream) -> io::Result<(Stream, String)> {
+fn prepare(socket: TcpStream) -> io::Result<(Stream, Option<SocketAddr>)> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
     // Finds out about clients whose machine went away; the times are PgBouncer's advice.
@@ -206,10 +206,7 @@ fn prepare(socket: TcpStream) -> io::Result<(Stream, String)> {
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10));
     SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-    let address = socket
-        .peer_addr()
-        .map(|a| a.ip().to_string())
-        .unwrap_or_default();
+    let address = socket.peer_addr().ok();
     Ok((
         Stream::Tcp(tokio::net::TcpStream::from_std(socket)?),
         address,

@@ -1,8 +1,10 @@
 //! From an accepted socket to a session that is ready for its first statement.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pgsteer_pool::{Channel, Stream};
 use pgsteer_wire::backend::TransactionStatus;
@@ -10,20 +12,23 @@ use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
 use crate::auth::authenticate;
+use crate::console::Options;
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
 use crate::handshake::{self, Wish};
 use crate::journal::{Settings, quote_literal};
+use crate::observe::NOTICE_ROUTE;
 use crate::policies::SessionPolicies;
 use crate::search_path::NameSpace;
 use crate::session::{LegError, Session};
 use crate::steering::{Identity, Steering};
 use crate::transaction::Transaction;
+use crate::whereabouts::About;
 use crate::worker::{Control, Welcome, Worker};
 use crate::writes::Writes;
 
 /// Serves one connection from its first byte to its last.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: String) {
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<SocketAddr>) {
     let limit = worker.snapshot().settings.login_timeout;
     let client = Channel::new(stream);
     let login = log_in(Rc::clone(&worker), client, address);
@@ -42,7 +47,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: String) {
     worker.controls.borrow_mut().remove(&id);
 }
 
-async fn log_in(worker: Rc<Worker>, mut client: Channel, address: String) -> Option<Session> {
+async fn log_in(
+    worker: Rc<Worker>,
+    mut client: Channel,
+    address: Option<SocketAddr>,
+) -> Option<Session> {
     let parameters = match handshake::wish(&mut client).await.ok()? {
         Wish::Session(parameters) => parameters,
         Wish::Cancel { pid, key } => {
@@ -70,14 +79,21 @@ async fn start(
     worker: Rc<Worker>,
     mut client: Channel,
     parameters: BTreeMap<String, String>,
-    address: String,
+    address: Option<SocketAddr>,
 ) -> Result<Session, (Channel, End)> {
     let checked = check(&worker, &mut client, parameters, address).await;
     let (identity, startup) = match checked {
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
-    let Some(cancel) = worker.shared.cancels.register(random) else {
+    let about = About {
+        user: (*identity.user).into(),
+        database: (*identity.database).into(),
+        client_host: identity.client_address.as_str().into(),
+        client_port: address.map_or(0, |a| a.port()),
+        started: SystemTime::now(),
+    };
+    let Some(cancel) = worker.shared.cancels.register(about, random) else {
         let text = "no random numbers from the operating system";
         return Err((
             client,
@@ -88,6 +104,7 @@ async fn start(
     for (name, text) in &startup {
         settings.set(name, text);
     }
+    let knows_notice_route = startup.iter().any(|(name, _)| &**name == NOTICE_ROUTE);
     let shared = &worker.shared;
     let database = shared.facts.catalogs.enter(&identity.database);
     let writes = Writes::new(
@@ -103,6 +120,7 @@ async fn start(
             snapshot,
             identity,
             policies: SessionPolicies::default(),
+            overridden: Vec::new(),
             balance_node: None,
             temporary: HashSet::new(),
             names: NameSpace::new(database),
@@ -123,6 +141,9 @@ async fn start(
         next_parse: 0,
         cancel,
         control: Rc::new(Control::default()),
+        options: Options::default(),
+        knows_notice_route,
+        idle_deadline: None,
         busy: false,
         ended_with: None,
     };
@@ -137,7 +158,7 @@ async fn check(
     worker: &Worker,
     client: &mut Channel,
     mut parameters: BTreeMap<String, String>,
-    address: String,
+    address: Option<SocketAddr>,
 ) -> Result<(Identity, Vec<(Box<str>, Box<str>)>), End> {
     let fatal = |state, text: String| Err(End::Fatal(ErrorReply::fatal(state, text)));
     let snapshot = worker.snapshot();
@@ -175,7 +196,7 @@ async fn check(
             .get("application_name")
             .cloned()
             .unwrap_or_default(),
-        client_address: address,
+        client_address: address.map(|a| a.ip().to_string()).unwrap_or_default(),
     };
     Ok((identity, statements(parameters)))
 }

@@ -52,6 +52,7 @@ impl Decider {
             balance_node: None,
             temporary: HashSet::new(),
             tied_to_primary: false,
+            overridden: Vec::new(),
             names: NameSpace::new(database),
             writes,
         };

@@ -28,9 +28,16 @@ struct PluginSession {
 pub(crate) struct SessionPolicies {
     generation: Option<(Generation, u64)>,
     plugins: Vec<PluginSession>,
+    // What the plugins were told about the session has changed.
+    changed: bool,
 }
 
 impl SessionPolicies {
+    /// The session is to be opened again before the next question; its marks stay.
+    pub(crate) fn reopen(&mut self) {
+        self.changed = true;
+    }
+
     /// Nodes for balanced reads, as the plugin that said so named them.
     pub(crate) fn candidates(&self, plugin: usize) -> &[Candidate] {
         self.plugins
@@ -248,9 +255,10 @@ impl Policies {
 
     /// Opens the session at every plugin, unless it is open under this generation.
     pub(crate) fn open(&mut self, session: &mut SessionPolicies, facts: &SessionFacts<'_>) {
-        if session.generation == self.generation {
+        if session.generation == self.generation && !session.changed {
             return;
         }
+        session.changed = false;
         let fresh = session.generation.is_none();
         let kept = self.generation.map(|g| g.0) == session.generation.map(|g| g.0);
         session.generation = self.generation;

@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use pgsteer_core::{NodeId, Role};
 use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Target};
 use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
-use pgsteer_wire::frontend::tag;
+use pgsteer_wire::frontend::{self, tag};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::{Registered, ServerTarget};
+use crate::console::Options;
 use crate::end::{End, server_lost, server_lost_idle};
 use crate::flow::Flow;
 use crate::journal::Settings;
@@ -22,6 +24,7 @@ use crate::leg::{Leg, PrologueError};
 use crate::relay::{Relay, RelayError, Stop, Until};
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced};
 use crate::transaction::Transaction;
+use crate::whereabouts::Rest;
 use crate::worker::Control;
 
 /// A statement a client prepared.
@@ -34,12 +37,22 @@ pub(crate) struct Prepared {
     pub(crate) analysis: Rc<Analysis>,
 }
 
+impl Prepared {
+    /// The statement.
+    pub(crate) fn text(&self) -> &[u8] {
+        let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
+        frontend::parse(body).map(|p| p.text).unwrap_or_default()
+    }
+}
+
 /// Where a portal lives.
 #[derive(Debug, Clone)]
 pub(crate) struct Portal {
     /// Its node, or none if the proxy answers itself.
     pub(crate) node: Option<NodeId>,
     pub(crate) analysis: Option<Rc<Analysis>>,
+    /// Its text, if somebody wanted to see it when it was made.
+    pub(crate) text: Option<Rc<[u8]>>,
 }
 
 type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
@@ -65,6 +78,12 @@ pub(crate) struct Session {
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
     /// now, nobody may use its servers any more.
     pub(crate) busy: bool,
+    /// What PGPOOL SET set.
+    pub(crate) options: Options,
+    /// It set `pgsteer.notice_route` at some time.
+    pub(crate) knows_notice_route: bool,
+    /// When a client that stays idle is disconnected.
+    pub(crate) idle_deadline: Option<Instant>,
     /// The transaction ended on one leg, and this ends it on the others.
     pub(crate) ended_with: Option<&'static str>,
 }
@@ -176,8 +195,16 @@ impl Session {
 
     /// Waits while nothing is going on; holds no buffer.
     async fn wait(&mut self) -> Result<(), End> {
-        match self.woken().await {
-            Woken::Client(Ok(len)) if len > 0 => Ok(()),
+        self.cancel.slot.last_rest.set(Rest {
+            in_transaction: !self.transaction.is_none(),
+            balance_node: self.steering.balance_node,
+            since: self.steering.worker.second(),
+        });
+        match self.woken_in_time().await? {
+            Woken::Client(Ok(len)) if len > 0 => {
+                self.idle_deadline = None;
+                Ok(())
+            }
             Woken::Client(_) => Err(End::ClientGone),
             Woken::Leg(leg) => self.idle_message(leg),
             Woken::LegGone(leg) => self.leg_is_gone(leg, None),
@@ -189,6 +216,18 @@ impl Session {
                 )))
             }
         }
+    }
+
+    /// Waits no longer than a client may be idle.
+    async fn woken_in_time(&mut self) -> Result<Woken, End> {
+        let limit = self.options.client_idle_limit;
+        if limit == 0 {
+            return Ok(self.woken().await);
+        }
+        let first = || Instant::now() + Duration::from_secs(u64::from(limit));
+        let deadline = *self.idle_deadline.get_or_insert_with(first);
+        let woken = timeout_at(deadline, self.woken()).await;
+        woken.map_err(|_| End::Fatal(idle_too_long(limit)))
     }
 
     /// Polls the client and all servers at once: to wait for one of them alone would be to be deaf
@@ -245,6 +284,8 @@ impl Session {
         let message = bytes.get(..header.frame_len()).unwrap_or_default();
         if header.tag == backend_tag::ERROR {
             let message = message.to_vec();
+            let (node, body) = (leg.node, message.get(HEADER_LEN..).unwrap_or_default());
+            self.count_error(node, ErrorFields::new(body).severity());
             return self.leg_is_gone(index, Some(message));
         }
         self.client.output.extend_from_slice(message);
@@ -285,6 +326,7 @@ impl Session {
         .run(until)
         .await;
         self.cancel.slot.stop();
+        self.count_errors(node, ran.as_ref().err());
         ran
     }
 
@@ -438,6 +480,9 @@ impl Session {
             port: target.port,
             pid: server.pid,
             key: server.key.to_vec(),
+            opened_at: lease.peek().opened_at,
+            leased_at: SystemTime::now(),
+            uses: lease.peek().uses,
         });
         self.legs.push(Leg::new(node, lease));
         Ok(())
@@ -457,12 +502,19 @@ impl Session {
 }
 
 /// Time a client gets to read its last words.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Text of a simple query at the front of a client's input, as far as it is there.
 pub(crate) fn query_text(input: &[u8]) -> &[u8] {
     let body = input.get(HEADER_LEN..).unwrap_or_default();
     body.split(|&b| b == 0).next().unwrap_or_default()
+}
+
+/// Pgpool-II's words for it.
+fn idle_too_long(limit: u32) -> ErrorReply {
+    let detail =
+        format!("child connection forced to terminate due to client_idle_limit:{limit} is reached");
+    ErrorReply::fatal(SqlState::OPERATOR_INTERVENTION, "unable to read data").with_detail(detail)
 }
 
 /// PostgreSQL's words for it.

@@ -5,13 +5,18 @@ use std::task::Poll;
 
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
+use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 
 use crate::end::{End, with_severity};
 use crate::flow::Request;
+use crate::observe::Message;
 use crate::relay::{RelayError, Until, send};
 use crate::session::{LegError, Session, query_text};
 use crate::steering::Placement;
+
+/// In the place of a text where there is none.
+const FUNCTION_CALL: &[u8] = b"(function call)";
 
 /// Nodes that may fail one after the other before the client is told.
 const ATTEMPTS_MAX: usize = 4;
@@ -73,6 +78,9 @@ impl Session {
             }
             self.tell_savepoint(analysis, node).await;
             let retry = again && self.may_retry(node);
+            if self.is_observed() {
+                self.observe_query(header, &placement);
+            }
             let ran = self.exchange(header, analysis, node, retry).await;
             match ran {
                 Ok(()) => return self.finish_simple(&placement, analysis).await,
@@ -87,6 +95,15 @@ impl Session {
                 Err(error) => return Err(self.end_of(error)),
             }
         }
+    }
+
+    /// Tells who wants to know what is about to be sent, as far as it is there.
+    fn observe_query(&mut self, header: Header, placement: &Placement) {
+        let text: Box<[u8]> = match header.tag {
+            tag::QUERY => query_text(self.client.input.bytes()).into(),
+            _ => FUNCTION_CALL.into(),
+        };
+        self.observe(placement.node, Message::Query, &text, Some(placement));
     }
 
     /// Whether a read that this node does not answer may be sent to another one: nothing of it

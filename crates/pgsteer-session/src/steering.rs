@@ -65,6 +65,8 @@ pub(crate) struct Steering {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) identity: Identity,
     pub(crate) policies: SessionPolicies,
+    /// What PGPOOL SET set in this session for the plugins.
+    pub(crate) overridden: Vec<(&'static str, &'static str)>,
     /// The node drawn for balanced reads of the session.
     pub(crate) balance_node: Option<NodeId>,
     /// Temporary relations the session created.
@@ -106,8 +108,17 @@ impl Steering {
             database: &identity.database,
             application_name: &identity.application_name,
             client_address: &identity.client_address,
+            settings: &self.overridden,
         };
         policies.open(&mut self.policies, &facts);
+    }
+
+    /// The plugins are told another value of a setting, or none, and asked anew about the session.
+    pub(crate) fn override_setting(&mut self, name: &'static str, on: Option<bool>) {
+        self.overridden.retain(|(known, _)| *known != name);
+        let value = on.map(|on| (name, if on { "on" } else { "off" }));
+        self.overridden.extend(value);
+        self.policies.reopen();
     }
 
     /// Where a statement goes.

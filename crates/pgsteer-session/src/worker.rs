@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
+use std::time::SystemTime;
 
 use pgsteer_core::counters::{Counters, WorkerCounters};
 use pgsteer_core::{Facts, SessionId, Settings, Snapshot, Subscription};
@@ -91,7 +92,13 @@ pub(crate) struct Worker {
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
     settings: RefCell<Arc<Settings>>,
     point: Cell<u64>,
+    second: Cell<u64>,
     epoch: Cell<u64>,
+}
+
+fn unix_second() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |d| d.as_secs())
 }
 
 impl Worker {
@@ -111,6 +118,7 @@ impl Worker {
             verifiers: RefCell::default(),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
             point: Cell::new(seed),
+            second: Cell::new(unix_second()),
             epoch: Cell::new(snapshot.topology.epoch),
             subscription: RefCell::new(subscription),
             shared,
@@ -133,6 +141,17 @@ impl Worker {
 
     pub(crate) fn next_session(&self) -> SessionId {
         SessionId(self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Seconds since 1970, as of the last look at the clock, which is a second ago at most.
+    pub(crate) fn second(&self) -> u64 {
+        self.second.get()
+    }
+
+    /// What is to be done once a second.
+    pub(crate) fn tick(&self) {
+        self.second.set(unix_second());
+        self.pools.sweep();
     }
 
     /// The next point of a sequence that fills `0.0 <= p < 1.0` evenly (Weyl's, by the golden

@@ -191,6 +191,8 @@ pub struct Analysis {
     pub executes: Option<Box<str>>,
     /// It may change what names mean to other statements.
     pub changes_schema: bool,
+    /// Of the utilities, those that Pgpool-II counts among the schema changes.
+    pub counts_as_ddl: bool,
     /// The command, if the proxy answers it.
     pub console: Option<Console>,
 }
@@ -230,6 +232,7 @@ impl Analysis {
             functions: Vec::new(),
             executes: None,
             changes_schema: false,
+            counts_as_ddl: false,
             console: None,
         }
     }

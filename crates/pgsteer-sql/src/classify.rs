@@ -43,6 +43,7 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
         }
     }
     analysis.class = class(first);
+    analysis.counts_as_ddl = rebuilds(first);
     analysis.console = show(first).filter(|_| statements.len() == 1);
     if let NodeEnum::ExecuteStmt(execute) = first {
         analysis.executes = Some(execute.name.as_str().into());
@@ -167,6 +168,15 @@ fn class(statement: &NodeEnum) -> Class {
         | N::RefreshMatViewStmt(_) => Class::Utility,
         _ => Class::SchemaChange,
     }
+}
+
+/// Utilities that act on a relation as a schema change does.
+fn rebuilds(statement: &NodeEnum) -> bool {
+    use NodeEnum as N;
+    matches!(
+        statement,
+        N::ConstraintsSetStmt(_) | N::ReindexStmt(_) | N::ClusterStmt(_) | N::RefreshMatViewStmt(_)
+    )
 }
 
 /// Whether the grammar alone allows it to be a read.

@@ -109,7 +109,7 @@ impl Guest {
             (func (export "pgsteer:plugin/lifecycle@0.1.0#needs") (result i64) {needs})
             (func (export "pgsteer:plugin/lifecycle@0.1.0#self-test") (result i32) {self_test})
             (func (export "pgsteer:plugin/router@0.1.0#open")
-                (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {open})
+                (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {open})
             (func $decide (export "pgsteer:plugin/router@0.1.0#decide")
                 (param i64 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
                 {decide})

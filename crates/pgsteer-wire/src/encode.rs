@@ -37,7 +37,7 @@ pub fn command_complete(buf: &mut BytesMut, tag: &str) {
     put(buf, &CommandComplete::new(tag.to_owned()));
 }
 
-/// ErrorResponse, or NoticeResponse for a warning.
+/// ErrorResponse, or NoticeResponse for a warning or notice.
 pub fn error(buf: &mut BytesMut, reply: &ErrorReply) {
     let severity = reply.severity.as_str().to_owned();
     let mut fields = vec![
@@ -49,7 +49,7 @@ pub fn error(buf: &mut BytesMut, reply: &ErrorReply) {
     fields.extend(reply.detail.iter().map(|text| (b'D', text.clone())));
     fields.extend(reply.hint.iter().map(|text| (b'H', text.clone())));
     match reply.severity {
-        Severity::Warning => put(buf, &NoticeResponse::new(fields)),
+        Severity::Warning | Severity::Notice => put(buf, &NoticeResponse::new(fields)),
         Severity::Error | Severity::Fatal => put(buf, &ErrorResponse::new(fields)),
     }
 }

@@ -14,6 +14,8 @@ pub enum Severity {
     Fatal,
     /// Nothing failed.
     Warning,
+    /// Something that was asked for.
+    Notice,
 }
 
 impl Severity {
@@ -24,6 +26,7 @@ impl Severity {
             Self::Error => "ERROR",
             Self::Fatal => "FATAL",
             Self::Warning => "WARNING",
+            Self::Notice => "NOTICE",
         }
     }
 }
@@ -63,6 +66,15 @@ impl ErrorReply {
         Self {
             severity: Severity::Fatal,
             ..Self::error(sqlstate, message)
+        }
+    }
+
+    /// Something to know; nothing failed.
+    #[must_use]
+    pub fn notice(message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Notice,
+            ..Self::error(SqlState::SUCCESSFUL_COMPLETION, message)
         }
     }
 
@@ -133,11 +145,17 @@ impl<'a> ErrorFields<'a> {
         self.field(b'M').unwrap_or_default()
     }
 
+    /// Its severity in English, or empty.
+    #[must_use]
+    pub fn severity(self) -> &'a str {
+        let severity = self.field(b'V').or_else(|| self.field(b'S'));
+        severity.unwrap_or_default()
+    }
+
     /// Whether the server ends the connection after this.
     #[must_use]
     pub fn is_fatal(self) -> bool {
-        let severity = self.field(b'V').or_else(|| self.field(b'S'));
-        matches!(severity, Some("FATAL" | "PANIC"))
+        matches!(self.severity(), "FATAL" | "PANIC")
     }
 
     /// Whether the server ends the connection because it goes away itself: nothing was wrong with

@@ -15,6 +15,10 @@ macro_rules! states {
 }
 
 states! {
+    /// All is well (notices).
+    SUCCESSFUL_COMPLETION = b"00000";
+    /// All is well, but (warnings).
+    WARNING = b"01000";
     /// A peer broke the protocol.
     PROTOCOL_VIOLATION = b"08P01";
     /// The connection to a server was lost.
@@ -41,12 +45,20 @@ states! {
     INVALID_AUTHORIZATION = b"28000";
     /// The password is wrong.
     INVALID_PASSWORD = b"28P01";
+    /// A value that a parameter cannot have.
+    INVALID_PARAMETER_VALUE = b"22023";
+    /// A parameter that does not exist.
+    UNDEFINED_OBJECT = b"42704";
+    /// A parameter that cannot be changed now.
+    CANT_CHANGE_RUNTIME_PARAM = b"55P02";
     /// Refused by a policy.
     INSUFFICIENT_PRIVILEGE = b"42501";
     /// A limit of the proxy on stored state.
     PROGRAM_LIMIT_EXCEEDED = b"54000";
     /// No connection is free.
     TOO_MANY_CONNECTIONS = b"53300";
+    /// The operator wants the session to end.
+    OPERATOR_INTERVENTION = b"57000";
     /// The proxy is shutting down.
     ADMIN_SHUTDOWN = b"57P01";
     /// No node fits now.

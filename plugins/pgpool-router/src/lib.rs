@@ -3,7 +3,7 @@
 //! `parameters` reads the configuration with the help of `lists`, `redirect` and `relationships`.
 //! `open` names the nodes a session's reads are drawn from, `decide` answers for statements with
 //! the help of `functions`, `writing` is the flag of `disable_load_balance_on_write`, `reason` puts
-//! the rules in words. With `compatibility = "exact"` the defects of Pgpool-II that only change
+//! the rules in words, `variants` is for sessions with settings of their own. With `compatibility = "exact"` the defects of Pgpool-II that only change
 //! where a read goes are reproduced.
 
 use pgsteer_plugin_sdk::{
@@ -18,13 +18,15 @@ mod parameters;
 mod reason;
 mod redirect;
 mod relationships;
+mod variants;
 mod writing;
 
 pub use parameters::{CheckTempTable, DisableOnWrite, KEYS, Parameters, ReadYourWrites};
+use variants::Variants;
 
 /// The plugin.
 pub struct PgpoolRouter {
-    parameters: Parameters,
+    variants: Variants,
     topology: Topology,
 }
 
@@ -33,13 +35,13 @@ impl Router for PgpoolRouter {
 
     fn configure(json: &str) -> Result<Self, String> {
         Ok(Self {
-            parameters: Parameters::from_json(json)?,
+            variants: Variants::new(&Parameters::from_json(json)?),
             topology: Topology::default(),
         })
     }
 
     fn needs(&self) -> Needs {
-        let parameters = &self.parameters;
+        let parameters = self.variants.configured();
         let relationships = &parameters.dml_adaptive_object_relationship_list;
         let by_function = !parameters.read_only_function_list.is_empty()
             || !parameters.write_function_list.is_empty()
@@ -62,11 +64,12 @@ impl Router for PgpoolRouter {
     }
 
     fn open(&mut self, session: &Session) -> Opening {
-        open::open(&self.parameters, &self.topology, session)
+        let class = self.variants.class(session);
+        open::open(self.variants.of(class), class, &self.topology, session)
     }
 
     fn decide(&mut self, statement: &Statement) -> Routed {
-        decide::decide(&self.parameters, statement)
+        decide::decide(self.variants.of(statement.session_class), statement)
     }
 
     fn explain(&self, reason: u32) -> String {

@@ -5,10 +5,18 @@ use pgsteer_plugin_sdk::{Opening, Session, Topology};
 use crate::{Parameters, redirect};
 
 /// The nodes a redirect list prefers, else all usable nodes, the primary too, with the operator's
-/// weights. Statements of all sessions are treated alike.
-pub(crate) fn open(parameters: &Parameters, topology: &Topology, session: &Session) -> Opening {
+/// weights. Statements of all sessions of a class are treated alike.
+pub(crate) fn open(
+    parameters: &Parameters,
+    class: u32,
+    topology: &Topology,
+    session: &Session,
+) -> Opening {
     if !parameters.load_balance_mode {
-        return Opening::default();
+        return Opening {
+            class,
+            ..Opening::default()
+        };
     }
     // A later list overrides an earlier one: applications, then databases, then users.
     let preference = parameters
@@ -24,7 +32,7 @@ pub(crate) fn open(parameters: &Parameters, topology: &Topology, session: &Sessi
         });
     let preferred = preference.and_then(|p| redirect::candidates(p, topology));
     Opening {
-        class: 0,
+        class,
         candidates: preferred.unwrap_or_else(|| topology.candidates()),
     }
 }

@@ -374,3 +374,62 @@ fn configuration_errors_name_key_value_and_what_is_allowed() {
         );
     }
 }
+
+/// The class of a session with these settings, and whether its commented reads are balanced and its
+/// reads of unlogged tables.
+fn overridden(router: &mut PgpoolRouter, settings: &[(&str, &str)]) -> (u32, bool, bool) {
+    let session = settings.iter().fold(
+        testing::session("alice", "shop"),
+        |session, (name, value)| session.with_setting(name, value),
+    );
+    let class = router.open(&session).class;
+    let mut balanced = |traits| {
+        let asked = read().with_traits(traits).with_session_class(class);
+        router.decide(&asked).route == LB
+    };
+    (
+        class,
+        balanced(Traits::LEADING_COMMENT),
+        balanced(Traits::UNLOGGED),
+    )
+}
+
+#[test]
+fn sessions_may_override_two_switches() {
+    let mut router = router("{}");
+    for (settings, expected) in [
+        (&[][..], (0, false, false)),
+        (&[("allow_sql_comments", "on")], (1, true, false)),
+        (&[("allow_sql_comments", "off")], (0, false, false)),
+        (&[("check_unlogged_table", "off")], (2, false, true)),
+        (
+            &[
+                ("check_unlogged_table", "off"),
+                ("allow_sql_comments", "on"),
+            ],
+            (3, true, true),
+        ),
+        (
+            &[
+                ("allow_sql_comments", "maybe"),
+                ("load_balance_mode", "off"),
+            ],
+            (0, false, false),
+        ),
+    ] {
+        assert_eq!(overridden(&mut router, settings), expected, "{settings:?}");
+    }
+    let mut other = self::router(r#"{"allow_sql_comments": true}"#);
+    assert_eq!(overridden(&mut other, &[]), (0, true, false));
+    let off = [("allow_sql_comments", "off")];
+    assert_eq!(overridden(&mut other, &off), (1, false, false));
+}
+
+#[test]
+fn a_class_that_nobody_has_is_as_configured() {
+    let mut router = router("{}");
+    let asked = read()
+        .with_traits(Traits::LEADING_COMMENT)
+        .with_session_class(99);
+    assert_eq!(router.decide(&asked).route, P);
+}

@@ -5,10 +5,11 @@ mod fault;
 mod question;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
+use pgsteer_core::probes::ProbeEnd;
 use pgsteer_core::settings::{NodeSettings, ProbeSettings};
-use pgsteer_core::{NodeId, Role, Settings};
+use pgsteer_core::{Facts, NodeId, Role, Settings};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
@@ -32,6 +33,7 @@ pub(crate) async fn run(
     node: NodeSettings,
     mut settings: watch::Receiver<Arc<Settings>>,
     observations: mpsc::Sender<Observation>,
+    facts: Arc<Facts>,
 ) {
     let mut probe = Probe {
         id,
@@ -42,7 +44,10 @@ pub(crate) async fn run(
     let mut failures = 0;
     loop {
         let current = settings.borrow_and_update().probe.clone();
+        let started = Instant::now();
         let result = probe.once(&current).await;
+        let early = retries(&current, failures);
+        note(&facts, id, started, result.is_ok(), early);
         probe.log_change(&result, &current);
         failures = if result.is_ok() { 0 } else { failures + 1 };
         if observations
@@ -64,6 +69,24 @@ pub(crate) async fn run(
                 }
             }
         }
+    }
+}
+
+/// Early probes in a row, the one now made among them, if so many have failed before it.
+fn retries(settings: &ProbeSettings, failures: u32) -> u64 {
+    let judging = failures > 0 && failures < settings.failures_max;
+    if judging { u64::from(failures) } else { 0 }
+}
+
+/// Counts a probe for the console.
+fn note(facts: &Facts, id: NodeId, started: Instant, answered: bool, retries: u64) {
+    if let Some(node) = facts.probes.node(id) {
+        node.note(ProbeEnd {
+            answered,
+            took: started.elapsed(),
+            at: SystemTime::now(),
+            retries,
+        });
     }
 }
 

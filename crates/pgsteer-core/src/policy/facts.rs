@@ -81,6 +81,8 @@ pub struct SessionFacts<'a> {
     pub application_name: &'a str,
     /// Numeric address without port, or empty.
     pub client_address: &'a str,
+    /// Settings that the session has overridden for itself, by name.
+    pub settings: &'a [(&'a str, &'a str)],
 }
 
 /// One statement at the moment it is about to run.

@@ -73,6 +73,7 @@ pub(crate) fn session() -> SessionFacts<'static> {
         database: "b",
         application_name: "c",
         client_address: "",
+        settings: &[],
     }
 }
 
