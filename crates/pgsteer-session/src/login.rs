@@ -1,9 +1,8 @@
 //! From an accepted socket to a session that is ready for its first statement.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use pgsteer_pool::{Channel, Stream};
@@ -18,14 +17,11 @@ use crate::flow::Flow;
 use crate::handshake::{self, Wish};
 use crate::journal::{Settings, quote_literal};
 use crate::observe::NOTICE_ROUTE;
-use crate::policies::SessionPolicies;
-use crate::search_path::NameSpace;
 use crate::session::{LegError, Session};
 use crate::steering::{Identity, Steering};
 use crate::transaction::Transaction;
 use crate::whereabouts::About;
 use crate::worker::{Control, Welcome, Worker};
-use crate::writes::Writes;
 
 /// Serves one connection from its first byte to its last.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<SocketAddr>) {
@@ -105,30 +101,13 @@ async fn start(
         settings.set(name, text);
     }
     let knows_notice_route = startup.iter().any(|(name, _)| &**name == NOTICE_ROUTE);
-    let shared = &worker.shared;
-    let database = shared.facts.catalogs.enter(&identity.database);
-    let writes = Writes::new(
-        Arc::clone(&shared.facts),
-        Arc::clone(&shared.relation_writes),
-        Arc::clone(&database),
-    );
-    let snapshot = worker.snapshot();
+    let mut steering = Steering::new(worker, identity);
+    steering.tied_to_primary = startup
+        .iter()
+        .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name));
     let mut session = Session {
         client,
-        steering: Steering {
-            worker,
-            snapshot,
-            identity,
-            policies: SessionPolicies::default(),
-            overridden: Vec::new(),
-            balance_node: None,
-            temporary: HashSet::new(),
-            names: NameSpace::new(database),
-            writes,
-            tied_to_primary: startup
-                .iter()
-                .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name)),
-        },
+        steering,
         legs: Vec::new(),
         flow: Flow::default(),
         transaction: Transaction::None,

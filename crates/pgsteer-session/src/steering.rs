@@ -93,6 +93,29 @@ pub(crate) struct Situation<'a> {
 const PLUGIN_TEXT_LEN_MAX: usize = 64 * 1024;
 
 impl Steering {
+    /// For a session that begins now.
+    pub(crate) fn new(worker: Rc<Worker>, identity: Identity) -> Self {
+        let shared = &worker.shared;
+        let database = shared.facts.catalogs.enter(&identity.database);
+        let writes = Writes::new(
+            Arc::clone(&shared.facts),
+            Arc::clone(&shared.relation_writes),
+            Arc::clone(&database),
+        );
+        Self {
+            snapshot: worker.snapshot(),
+            worker,
+            identity,
+            policies: SessionPolicies::default(),
+            overridden: Vec::new(),
+            balance_node: None,
+            temporary: HashSet::new(),
+            tied_to_primary: false,
+            names: NameSpace::new(database),
+            writes,
+        }
+    }
+
     /// Takes over the latest snapshot, unless a transaction is under way, which is to see one
     /// state from beginning to end.
     pub(crate) fn refresh(&mut self, transaction: &Transaction) {
