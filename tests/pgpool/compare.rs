@@ -205,7 +205,8 @@ fn used_afterwards(
     let was_inside = unit > 0 && pgsteer[unit - 1].state != 'I';
     let is_replayed = match &*word {
         "BEGIN" | "START" => !was_inside,
-        "SET" => true,
+        // SET LOCAL outside a transaction changes nothing.
+        "SET" => !units[unit].contains("SET LOCAL") || pgsteer[unit].state == 'T',
         _ => false,
     };
     if !is_replayed || pgsteer[unit].failed() || pgpool[unit].failed() {

@@ -25,6 +25,33 @@ pub(crate) const ALL: &[Difference] = &[
         applies: |case| case.what == What::Node && case.state() == 'E' && case.pgsteer[case.unit].outcome == "25P02",
     },
     Difference {
+        id: "D1: end",
+        reason: "Pgpool-II tells a node that has not failed, and ends the session when they disagree",
+        applies: |case| case.what == What::End && case.state() == 'E' && case.pgpool[case.unit].state == 'X',
+    },
+    Difference {
+        id: "locking",
+        reason: "a row lock counts wherever it is, Pgpool-II overlooks one in a subquery for what follows",
+        applies: |case| reads_late(case) && case.transaction().any(|sql| has(sql, "FOR SHARE")),
+    },
+    Difference {
+        id: "read only",
+        reason: "in a read-only transaction nothing was written, whatever ran",
+        applies: |case| {
+            case.what == What::Node && case.pgpool() == [0] && case.pgsteer() == [1]
+                && case.transaction().any(|sql| has(sql, "READ ONLY"))
+        },
+    },
+    Difference {
+        id: "defect: READ WRITE",
+        reason: "BEGIN READ WRITE that became READ ONLY reaches a replica as it is, which refuses it",
+        applies: |case| {
+            let became = ["BEGIN READ WRITE", "SET TRANSACTION READ ONLY"];
+            case.what == What::Node && case.pgsteer[case.unit].failed() && case.pgsteer().is_empty()
+                && became.iter().all(|text| case.transaction().any(|sql| has(sql, text)))
+        },
+    },
+    Difference {
         id: "25P02",
         reason: "Pgpool-II answers for the servers while a transaction has failed; here they do",
         applies: |case| case.what == What::Node && case.state() == 'E' && case.pgpool().is_empty(),
@@ -158,4 +185,21 @@ fn reads_late(case: &Case<'_>) -> bool {
 
 fn has(sql: &str, word: &str) -> bool {
     sql.contains(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_have_reasons() {
+        for (index, entry) in ALL.iter().enumerate() {
+            assert!(!entry.reason.is_empty(), "{}", entry.id);
+            assert!(
+                ALL[..index].iter().all(|other| other.id != entry.id),
+                "{}",
+                entry.id
+            );
+        }
+    }
 }

@@ -239,8 +239,30 @@ fn random_programs() -> Result<()> {
     let group = Group {
         database: "generated",
         settings: &[],
-        safer: &[],
-        exact: &[],
+        safer: &[
+            "25P02",
+            "D1",
+            "D1: end",
+            "D2",
+            "D6",
+            "READ WRITE",
+            "several",
+            "locking",
+            "read only",
+            "4.3: PREPARE",
+            "defect: READ WRITE",
+        ],
+        exact: &[
+            "25P02",
+            "D1",
+            "D1: end",
+            "READ WRITE",
+            "several",
+            "locking",
+            "read only",
+            "4.3: PREPARE",
+            "defect: READ WRITE",
+        ],
     };
     assert!(
         programs.len() == 1 || statements >= 2000,

@@ -86,7 +86,12 @@ impl Options {
 
     /// Starts a proxy in front of another cluster.
     pub(crate) fn start_for(&self, cluster: &Cluster) -> Running {
-        Running::start(self, cluster).expect("the proxy starts")
+        self.try_start_for(cluster).expect("the proxy starts")
+    }
+
+    /// The same, for one that may not start.
+    pub(crate) fn try_start_for(&self, cluster: &Cluster) -> Result<Running> {
+        Running::start(self, cluster)
     }
 }
 
