@@ -138,15 +138,5 @@ impl Lab {
     }
 }
 
-/// Whether pgsteer does not start with this line in its section `[router]`.
-#[cfg(test)]
-pub(crate) fn refuses(line: &str) -> bool {
-    let options = Options {
-        router: line.to_owned().leak(),
-        ..Options::weights([0, 1, 0])
-    };
-    options.try_start_for(cluster()).is_err()
-}
-
 /// How long a test waits for something that must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

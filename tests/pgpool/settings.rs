@@ -55,38 +55,3 @@ impl Rules {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lab::refuses;
-
-    /// A value each missing key could have.
-    const VALUES: &[(&str, &str)] = &[
-        ("compatibility", "\"exact\""),
-        ("read_your_writes", "\"off\""),
-        ("write_function_list", "\"f\""),
-        ("read_only_function_list", "\"f\""),
-        ("primary_routing_query_pattern_list", "\"f\""),
-        ("database_redirect_preference_list", "\"d:primary\""),
-        ("app_name_redirect_preference_list", "\"d:primary\""),
-        ("check_temp_table", "\"trace\""),
-        ("check_unlogged_table", "true"),
-        ("dml_adaptive_object_relationship_list", "\"a:b\""),
-    ];
-
-    #[test]
-    fn what_is_missing_is_refused() {
-        for name in MISSING {
-            let found = VALUES.iter().find(|(key, _)| key == name);
-            let (_, value) = found.unwrap_or_else(|| panic!("no value for {name}"));
-            let told = format!("the router knows {name} now: take it out of MISSING");
-            assert!(refuses(&format!("{name} = {value}")), "{told}");
-        }
-        for mode in MISSING_MODES {
-            let told = format!("the router knows {mode} now: take it out of MISSING_MODES");
-            let line = format!("disable_load_balance_on_write = \"{mode}\"");
-            assert!(refuses(&line), "{told}");
-        }
-    }
-}
