@@ -53,6 +53,7 @@ fn statement_level_load_balance() -> Result<()> {
         ],
         exact: &[
             "READ WRITE",
+            "locking copy",
             "missing",
             "D14",
             "4.3: read only = 0",

@@ -139,6 +139,11 @@ pub(crate) const ALL: &[Difference] = &[
         applies: |case| safer_place(case) && has(case.sql(), "tt{n}"),
     },
     Difference {
+        id: "locking copy",
+        reason: "a replica refuses row locks, so what takes them is never sent there",
+        applies: |case| safer_place(case) && has(case.sql(), "FOR UPDATE) TO STDOUT"),
+    },
+    Difference {
         id: "read along",
         reason: "a relation that a write only reads counts as one it may have written",
         applies: |case| safer_place(case) && case.transaction().any(|sql| has(sql, "IN (SELECT i FROM t2)")),

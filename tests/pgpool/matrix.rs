@@ -207,6 +207,7 @@ fn single_statements_and_transactions() -> Result<()> {
         ],
         exact: &[
             "READ WRITE",
+            "locking copy",
             "missing",
             "D14",
             "4.3: read only = 0",
@@ -246,6 +247,7 @@ fn the_same_by_the_extended_protocol() -> Result<()> {
         ],
         exact: &[
             "READ WRITE",
+            "locking copy",
             "missing",
             "D14",
             "4.3: read only = 0",

@@ -125,6 +125,13 @@ async fn orphans_serve_nothing() {
     };
     let reload = "SELECT pg_reload_conf()";
     run_each(node, &[&follow(""), reload]).await;
+    // One that is still on its way out would bring what is written next.
+    wait_until(DEADLINE, "its WAL receiver to end", || async {
+        let count = node.value("SELECT count(*) FROM pg_stat_wal_receiver").await;
+        count.is_ok_and(|count| count == "0")
+    })
+    .await
+    .expect("it ends");
     write(&cluster, &facts).await;
     until("it is detached", || !follows()).await;
 
