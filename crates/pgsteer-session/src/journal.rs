@@ -136,12 +136,11 @@ impl Journal {
     /// The statement that set a parameter last in this transaction: none if RESET ALL took it
     /// back; nothing at all if the transaction has not touched it.
     pub(crate) fn last_set(&self, name: &str) -> Option<Option<&str>> {
-        let said = self.notes.iter().rev().find_map(|note| match &note.what {
+        self.notes.iter().rev().find_map(|note| match &note.what {
             What::Set { name: n, text, .. } if **n == *name => Some(Some(&**text)),
             What::Set { name: n, .. } if **n == *ALL => Some(None),
             _ => None,
-        });
-        said
+        })
     }
 
     /// Whether a server that saw everything up to `seen` has nothing to be told.
