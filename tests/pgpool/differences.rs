@@ -43,15 +43,6 @@ pub(crate) const ALL: &[Difference] = &[
         },
     },
     Difference {
-        id: "defect: READ WRITE",
-        reason: "BEGIN READ WRITE that became READ ONLY reaches a replica as it is, which refuses it",
-        applies: |case| {
-            let became = ["BEGIN READ WRITE", "SET TRANSACTION READ ONLY"];
-            case.what == What::Node && case.pgsteer[case.unit].failed() && case.pgsteer().is_empty()
-                && became.iter().all(|text| case.transaction().any(|sql| has(sql, text)))
-        },
-    },
-    Difference {
         id: "25P02",
         reason: "Pgpool-II answers for the servers while a transaction has failed; here they do",
         applies: |case| case.what == What::Node && case.state() == 'E' && case.pgpool().is_empty(),

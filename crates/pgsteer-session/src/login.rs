@@ -82,13 +82,7 @@ async fn start(
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
-    let about = About {
-        user: (*identity.user).into(),
-        database: (*identity.database).into(),
-        client_host: identity.client_address.as_str().into(),
-        client_port: address.map_or(0, |a| a.port()),
-        started: SystemTime::now(),
-    };
+    let about = about(&identity, address);
     let Some(cancel) = worker.shared.cancels.register(about, random) else {
         let text = "no random numbers from the operating system";
         return Err((
@@ -129,6 +123,16 @@ async fn start(
     match session.greet().await {
         Ok(()) => Ok(session),
         Err(end) => Err((session.client, end)),
+    }
+}
+
+fn about(identity: &Identity, address: Option<SocketAddr>) -> About {
+    About {
+        user: (*identity.user).into(),
+        database: (*identity.database).into(),
+        client_host: identity.client_address.as_str().into(),
+        client_port: address.map_or(0, |a| a.port()),
+        started: SystemTime::now(),
     }
 }
 

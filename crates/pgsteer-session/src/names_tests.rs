@@ -4,6 +4,7 @@ use pgsteer_core::catalog::{CatalogBuilder, Function};
 
 use super::*;
 
+#[expect(clippy::too_many_lines, reason = "a table of relations and functions")]
 fn catalog() -> Catalog {
     let mut builder = CatalogBuilder::new(1);
     let view = |query: &str| RelationKind::View(query.into());

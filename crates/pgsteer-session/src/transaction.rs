@@ -22,6 +22,8 @@ pub(crate) enum Transaction {
 pub(crate) struct Open {
     /// The statement that begins it on a node.
     pub(crate) begin: Box<str>,
+    /// That statement says READ WRITE, whatever was said later.
+    begins_read_write: bool,
     /// What it is.
     pub(crate) mode: TransactionMode,
     /// What its nodes must be told besides.
@@ -48,6 +50,7 @@ impl Open {
     pub(crate) fn new(begin: &str, mode: TransactionMode) -> Self {
         Self {
             begin: begin.into(),
+            begins_read_write: mode.read_only == Some(false),
             mode,
             journal: Journal::default(),
             wrote: false,
@@ -71,7 +74,7 @@ impl Open {
 
     /// The statement that begins it on a node. A replica refuses READ WRITE, and can do without.
     pub(crate) fn begin_on(&self, replica: bool) -> &str {
-        if replica && self.says_read_write() {
+        if replica && self.begins_read_write {
             "BEGIN"
         } else {
             &self.begin

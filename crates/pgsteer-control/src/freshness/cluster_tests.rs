@@ -127,7 +127,9 @@ async fn orphans_serve_nothing() {
     run_each(node, &[&follow(""), reload]).await;
     // One that is still on its way out would bring what is written next.
     wait_until(DEADLINE, "its WAL receiver to end", || async {
-        let count = node.value("SELECT count(*) FROM pg_stat_wal_receiver").await;
+        let count = node
+            .value("SELECT count(*) FROM pg_stat_wal_receiver")
+            .await;
         count.is_ok_and(|count| count == "0")
     })
     .await
