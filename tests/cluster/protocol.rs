@@ -742,7 +742,7 @@ fn a_client_may_send_more_before_it_reads() {
     // More than the sockets hold, so that the proxy is left with a part of it.
     let long = msg::statement("SELECT repeat('x', 16000000)", &[]);
     wire.send(&[long, msg::flush()].concat());
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    wire.wait_for_answer();
     wire.send(&[msg::statement("SELECT 1", &[]), msg::sync()].concat());
     let frames = wire.until(b'Z');
     let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();

@@ -429,3 +429,32 @@ fn a_session_keeps_its_node_without_statement_level_balancing() {
         assert_eq!(wire.value("SELECT inet_server_port()"), first);
     }
 }
+
+/// The replica that served a read of the transaction holds a lock for it, which keeps TRUNCATE from
+/// being replayed; the primary waits for the replay before it answers COMMIT. PostgreSQL would
+/// break this up after half a minute.
+#[test]
+fn a_commit_does_not_wait_for_the_transactions_own_read() -> Result<()> {
+    let setup = "ALTER DATABASE routing_commit SET synchronous_commit = 'remote_apply';
+        CREATE TABLE t1 (a int)";
+    runtime().block_on(database("routing_commit", setup))?;
+    let proxy = balancing();
+    wait_for_catalog(proxy.port(), "routing_commit");
+    for extended in [false, true] {
+        let mut wire = Wire::connect(proxy.port(), "routing_commit");
+        let start = std::time::Instant::now();
+        for sql in ["BEGIN", READ, "TRUNCATE t1", "COMMIT"] {
+            let frames = if extended {
+                wire.extended(sql)
+            } else {
+                wire.query(sql)
+            };
+            let error = frames.iter().find(|frame| frame.tag == b'E');
+            assert_eq!(error.map(Frame::error), None, "{sql}");
+        }
+        let took = start.elapsed();
+        assert!(took.as_secs() < 20, "extended: {extended}: {took:?}");
+        wait_for_catalog(proxy.port(), "routing_commit");
+    }
+    Ok(())
+}

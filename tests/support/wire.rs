@@ -132,6 +132,12 @@ impl Wire {
         }
     }
 
+    /// Waits until there is something to read, and leaves it there.
+    pub(crate) fn wait_for_answer(&mut self) {
+        let peeked = self.stream.get_ref().peek(&mut [0]);
+        assert_eq!(peeked.ok(), Some(1), "an answer begins");
+    }
+
     /// Logs in as `postgres`.
     pub(crate) fn connect(port: u16, database: &str) -> Self {
         let mut wire = Self::open(port);

@@ -354,6 +354,7 @@ impl Session {
                     return self.skip(header).await;
                 }
                 self.tell_savepoint(analysis, node).await;
+                self.end_reads(analysis, node).await;
             }
             copies = analysis.may_copy_in();
             self.count(node, analysis);

@@ -5,6 +5,7 @@ use std::task::Poll;
 
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
+use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 
@@ -77,6 +78,7 @@ impl Session {
                 }
             }
             self.tell_savepoint(analysis, node).await;
+            self.end_reads(analysis, node).await;
             let retry = again && self.may_retry(node);
             if self.is_observed() {
                 self.observe_query(header, &placement);
@@ -135,6 +137,20 @@ impl Session {
                 // An error makes the leg a failed one, which the client sees at its next use.
                 let _ = leg.connection().run(&[&sql]).await;
             }
+        }
+    }
+
+    /// COMMIT is about to go to this node: legs elsewhere only read, and end first. A replica that
+    /// holds a snapshot or a lock for this transaction could keep what it wrote from being
+    /// replayed, and the server that commits may wait for that (`synchronous_commit`).
+    pub(crate) async fn end_reads(&mut self, analysis: &Analysis, node: NodeId) {
+        let commits = matches!(
+            analysis.sole_effect(),
+            Some(Effect::Commit { chain: false } | Effect::PrepareTransaction)
+        );
+        let healthy = self.status() != TransactionStatus::Failed;
+        if commits && healthy {
+            self.finish_others(node, "COMMIT").await;
         }
     }
 
