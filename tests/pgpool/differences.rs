@@ -132,7 +132,7 @@ pub(crate) const ALL: &[Difference] = &[
     Difference {
         id: "locking copy",
         reason: "a replica refuses row locks, so what takes them is never sent there",
-        applies: |case| safer_place(case) && has(case.sql(), "FOR UPDATE) TO STDOUT"),
+        applies: |case| safer_place(case) && has(case.sql(), "COPY (") && (has(case.sql(), "FOR UPDATE") || has(case.sql(), "FOR SHARE")),
     },
     Difference {
         id: "read along",

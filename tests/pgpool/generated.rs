@@ -257,9 +257,10 @@ fn random_programs() -> Result<()> {
             "D1",
             "D1: end",
             "READ WRITE",
+            "missing",
+            "locking copy",
             "several",
             "locking",
-            "read only",
             "4.3: PREPARE",
         ],
     };

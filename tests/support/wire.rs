@@ -292,6 +292,8 @@ impl Wire {
                 "the catalog is not loaded: {}",
                 shown(&frames)
             );
+            // A pause between two looks, so that the loader gets the processor.
+            self.query("SELECT pg_catalog.pg_sleep(0.005)");
         }
     }
 
