@@ -237,3 +237,64 @@ fn replicas_serve_most_reads_when_they_are_fresh() -> Result<()> {
         cluster.stop().await
     })
 }
+
+/// The port that serves a session's reads once a condition holds.
+async fn until_port(client: &Client, what: &str, fits: impl Fn(i32) -> bool) -> Result<i32> {
+    let read = "SELECT inet_server_port() FROM ledger LIMIT 1";
+    wait_until(DEADLINE, what, || async {
+        let row = client.query_one(read, &[]).await;
+        row.is_ok_and(|row| fits(row.get(0)))
+    })
+    .await?;
+    Ok(client.query_one(read, &[]).await?.get(0))
+}
+
+/// A session whose replica stops replaying reads elsewhere, and comes back; returns where it read
+/// meanwhile, and the ports of the primary and of its replica.
+async fn replica_falls_behind(router: &'static str) -> Result<(i32, i32, i32)> {
+    let cluster = prepared(SETUP).await?;
+    let proxy = proxy(&cluster, router);
+    let client = proxy.connect("postgres").await;
+    let primary = i32::from(cluster.primary().port());
+    let own = until_port(&client, "a replica", |port| port != primary).await?;
+    let replicas = cluster.replicas();
+    let mut replicas = replicas.iter();
+    let replica = replicas.find(|node| i32::from(node.port()) == own);
+    let replica = replica.expect("it is one of the replicas");
+    replay(replica, "pause").await?;
+    // Past the proxy, so that nothing but the lag can tell.
+    let much = "INSERT INTO ledger SELECT g, g FROM generate_series(1, 20000) g";
+    cluster.primary().sql(much).await?;
+    let meanwhile = until_port(&client, "another node", |port| port != own).await?;
+    replay(replica, "resume").await?;
+    if meanwhile == primary {
+        until_port(&client, "its replica again", |port| port == own).await?;
+    }
+    cluster.stop().await?;
+    Ok((meanwhile, primary, own))
+}
+
+#[test]
+fn a_replica_too_many_bytes_behind_is_replaced_by_the_primary() -> Result<()> {
+    let router = "read_your_writes = \"off\"\ndelay_threshold = 1000";
+    let (meanwhile, primary, _) = runtime().block_on(replica_falls_behind(router))?;
+    assert_eq!(meanwhile, primary);
+    Ok(())
+}
+
+#[test]
+fn a_replica_too_long_behind_is_replaced_by_the_primary() -> Result<()> {
+    let router = "read_your_writes = \"off\"\ndelay_threshold_by_time = 300";
+    let (meanwhile, primary, _) = runtime().block_on(replica_falls_behind(router))?;
+    assert_eq!(meanwhile, primary);
+    Ok(())
+}
+
+#[test]
+fn with_prefer_lower_delay_standby_another_replica_takes_over() -> Result<()> {
+    let router = "read_your_writes = \"off\"\ndelay_threshold = 1000\n\
+                  prefer_lower_delay_standby = true";
+    let (meanwhile, primary, own) = runtime().block_on(replica_falls_behind(router))?;
+    assert!(meanwhile != primary && meanwhile != own, "{meanwhile}");
+    Ok(())
+}

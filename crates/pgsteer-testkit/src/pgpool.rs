@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
 use crate::account::{Account, DeathSignal};
@@ -23,12 +22,10 @@ use crate::wait::wait_until;
 /// A running Pgpool-II; dropping it ends it.
 #[derive(Debug)]
 pub struct Pgpool {
-    // Dropped in this order: the processes before the directory of their sockets.
     server: Server,
     port: u16,
     pcp_port: u16,
     log: PathBuf,
-    _sockets: TempDir,
 }
 
 impl Pgpool {
@@ -49,14 +46,11 @@ impl Pgpool {
         let dir = cluster.root().join(format!("pgpool{number}"));
         fs::create_dir_all(&dir)?;
         account.own(&dir)?;
-        // A socket's path has to be short, whatever the cluster's directory is.
-        let sockets = tempfile::Builder::new()
-            .prefix("pgsteer-")
-            .tempdir_in("/tmp")?;
-        account.own(sockets.path())?;
+        // Where the servers have theirs: a socket's path has to be short.
+        let sockets = cluster.socket_dir();
 
         let (port, pcp_port) = (ports::free_port()?, ports::free_port()?);
-        let mut conf = fixed(&dir, sockets.path(), port, pcp_port);
+        let mut conf = fixed(&dir, sockets, port, pcp_port);
         for (index, (node, weight)) in cluster.nodes().iter().zip(weights).enumerate() {
             let (host, node_port) = (node.host(), node.port());
             let _ = writeln!(
@@ -85,7 +79,6 @@ impl Pgpool {
             port,
             pcp_port,
             log,
-            _sockets: sockets,
         };
         started.wait_until_it_serves().await?;
         Ok(started)
