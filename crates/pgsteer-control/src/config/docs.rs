@@ -259,6 +259,22 @@ const SAMPLE_ROUTER: &str = "\
 # load_balance_mode = true
 # statement_level_load_balance = false
 # disable_load_balance_on_write = \"transaction\"
+# dml_adaptive_object_relationship_list = \"\"
+# read_your_writes = \"session\"
+# delay_threshold = 0
+# delay_threshold_by_time = 0
+# prefer_lower_delay_standby = false
+# allow_sql_comments = false
+# ignore_leading_white_space = true
+# read_only_function_list = \"\"
+# write_function_list = \"\"
+# primary_routing_query_pattern_list = \"\"
+# user_redirect_preference_list = \"\"
+# database_redirect_preference_list = \"\"
+# app_name_redirect_preference_list = \"\"
+# check_temp_table = \"catalog\"
+# check_unlogged_table = true
+# compatibility = \"safe\"
 ";
 
 /// Compares a file of the repository with what it should be, or writes it.
