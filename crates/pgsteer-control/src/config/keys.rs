@@ -173,5 +173,5 @@ pub const SETTINGS: &[Setting] = &[
     row("plugins.on_failure", Choice(&["skip", "reject"]), Some("skip"), Applies, &[],
         "What happens to a statement when a plugin fails: `skip` goes on as if it had abstained, `reject` refuses the statement with SQLSTATE 58000. Use `reject` for plugins that forbid things."),
     row("router", Free, Some("{}"), Applies, &[],
-        "Settings of the built-in router under Pgpool-II's names, such as `load_balance_mode` and `disable_load_balance_on_write`, and `read_your_writes`, which Pgpool-II has not. plugins/pgpool-router/README.md has all of them. Handed to it as they are; it says what it does not know."),
+        "Settings of the built-in router under Pgpool-II's names, such as `load_balance_mode` and `disable_load_balance_on_write`, and `read_your_writes`, which Pgpool-II has not. The page of the built-in router has all of them, docs/from-pgpool.md those of Pgpool-II. Handed to it as they are; it says what it does not know."),
 ];
