@@ -197,3 +197,25 @@ fn without_a_primary_reads_go_on_and_writes_are_refused() -> Result<()> {
     assert_eq!(error_of(&after.query("CREATE TABLE x (a int)")), None);
     Ok(())
 }
+
+#[test]
+fn a_write_that_found_no_primary_does_not_hold_up_the_reads_after_it() -> Result<()> {
+    let runtime = runtime();
+    let cluster = runtime.block_on(own_cluster())?;
+    let options = Options {
+        pool: "checkout_timeout = \"500ms\"",
+        ..Options::weights([0, 1, 1])
+    };
+    let proxy = options.start_for(&cluster);
+    let mut wire = Wire::connect(proxy.port(), "postgres");
+    let port = wire.value("SELECT inet_server_port()");
+    runtime.block_on(cluster.primary().stop(Mode::Kill9))?;
+    // Before the probes know, and after.
+    let refused = wire.query("CREATE TABLE t (a int)");
+    assert!(error_of(&refused).is_some());
+    runtime.block_on(wait_for_health(proxy.subscription(), 0, Health::Down))?;
+    let refused = wire.query("CREATE TABLE t (a int)");
+    assert_eq!(error_of(&refused).map(|e| e.0).as_deref(), Some("57P03"));
+    assert_eq!(wire.value("SELECT inet_server_port()"), port);
+    runtime.block_on(cluster.stop())
+}

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use pgsteer_testkit::{Cluster, Node, wait_until};
 use tokio_postgres::Client;
 
-use crate::support::{DEADLINE, Options, Running, runtime};
+use crate::support::{DEADLINE, Frame, Options, Running, Wire, msg, runtime};
 
 /// Replicas replay every change this much later.
 async fn delay_replay(cluster: &Cluster, milliseconds: u64) -> Result<()> {
@@ -251,7 +251,8 @@ async fn until_port(client: &Client, what: &str, fits: impl Fn(i32) -> bool) -> 
 
 /// A session whose replica stops replaying reads elsewhere, and comes back; returns where it read
 /// meanwhile, and the ports of the primary and of its replica.
-async fn replica_falls_behind(router: &'static str) -> Result<(i32, i32, i32)> {
+/// `to_primary`: that is where reads should go meanwhile.
+async fn replica_falls_behind(router: &'static str, to_primary: bool) -> Result<(i32, i32, i32)> {
     let cluster = prepared(SETUP).await?;
     let proxy = proxy(&cluster, router);
     let client = proxy.connect("postgres").await;
@@ -265,7 +266,9 @@ async fn replica_falls_behind(router: &'static str) -> Result<(i32, i32, i32)> {
     // Past the proxy, so that nothing but the lag can tell.
     let much = "INSERT INTO ledger SELECT g, g FROM generate_series(1, 20000) g";
     cluster.primary().sql(much).await?;
-    let meanwhile = until_port(&client, "another node", |port| port != own).await?;
+    // The other replica has to replay all that, too, before it can take over.
+    let fits = |port| port != own && (port == primary) == to_primary;
+    let meanwhile = until_port(&client, "another node", fits).await?;
     replay(replica, "resume").await?;
     if meanwhile == primary {
         until_port(&client, "its replica again", |port| port == own).await?;
@@ -277,7 +280,7 @@ async fn replica_falls_behind(router: &'static str) -> Result<(i32, i32, i32)> {
 #[test]
 fn a_replica_too_many_bytes_behind_is_replaced_by_the_primary() -> Result<()> {
     let router = "read_your_writes = \"off\"\ndelay_threshold = 1000";
-    let (meanwhile, primary, _) = runtime().block_on(replica_falls_behind(router))?;
+    let (meanwhile, primary, _) = runtime().block_on(replica_falls_behind(router, true))?;
     assert_eq!(meanwhile, primary);
     Ok(())
 }
@@ -285,7 +288,7 @@ fn a_replica_too_many_bytes_behind_is_replaced_by_the_primary() -> Result<()> {
 #[test]
 fn a_replica_too_long_behind_is_replaced_by_the_primary() -> Result<()> {
     let router = "read_your_writes = \"off\"\ndelay_threshold_by_time = 300";
-    let (meanwhile, primary, _) = runtime().block_on(replica_falls_behind(router))?;
+    let (meanwhile, primary, _) = runtime().block_on(replica_falls_behind(router, true))?;
     assert_eq!(meanwhile, primary);
     Ok(())
 }
@@ -294,7 +297,53 @@ fn a_replica_too_long_behind_is_replaced_by_the_primary() -> Result<()> {
 fn with_prefer_lower_delay_standby_another_replica_takes_over() -> Result<()> {
     let router = "read_your_writes = \"off\"\ndelay_threshold = 1000\n\
                   prefer_lower_delay_standby = true";
-    let (meanwhile, primary, own) = runtime().block_on(replica_falls_behind(router))?;
+    let (meanwhile, primary, own) = runtime().block_on(replica_falls_behind(router, false))?;
     assert!(meanwhile != primary && meanwhile != own, "{meanwhile}");
     Ok(())
+}
+
+/// Texts in one pipeline, up to Sync; returns the first column of the last row.
+fn pipeline(wire: &mut Wire, texts: &[&str]) -> Option<String> {
+    let mut bytes: Vec<u8> = texts.iter().flat_map(|t| msg::statement(t, &[])).collect();
+    bytes.extend(msg::sync());
+    wire.send(&bytes);
+    let frames = wire.until(b'Z');
+    let error = frames.iter().find(|frame| frame.tag == b'E');
+    assert_eq!(error.map(Frame::error), None, "{texts:?}");
+    let row = frames.iter().rfind(|frame| frame.tag == b'D');
+    row.and_then(|row| row.values().first().cloned().flatten())
+}
+
+#[test]
+fn what_a_pipeline_wrote_is_seen_by_its_own_reads_and_by_later_ones() -> Result<()> {
+    let runtime = runtime();
+    let cluster = runtime.block_on(prepared(SETUP))?;
+    let proxy = proxy(&cluster, "");
+    let client = runtime.block_on(proxy.connect("postgres"));
+    runtime.block_on(until_balanced(&client, &cluster))?;
+    runtime.block_on(delay_replay(&cluster, 150))?;
+    let mut wire = Wire::connect(proxy.port(), "postgres");
+    let read = "SELECT n FROM ledger WHERE id = 0";
+    for round in 1..=10 {
+        let update = format!("UPDATE ledger SET n = {round} WHERE id = 0");
+        let expected = Some(round.to_string());
+        match round % 3 {
+            // The read before it is on a replica, whose end says nothing about the write.
+            0 => drop(pipeline(&mut wire, &["SELECT 1", &update])),
+            // COMMIT and a read behind it in one pipeline.
+            1 => {
+                pipeline(&mut wire, &["BEGIN", &update]);
+                assert_eq!(pipeline(&mut wire, &["COMMIT", read]), expected, "{round}");
+            }
+            _ => assert_eq!(pipeline(&mut wire, &[&update, read]), expected, "{round}"),
+        }
+        assert_eq!(pipeline(&mut wire, &[read]), expected, "{round}");
+        let mut other = Wire::connect(proxy.port(), "postgres");
+        assert_eq!(
+            pipeline(&mut other, &[read]),
+            expected,
+            "{round}, a new session"
+        );
+    }
+    runtime.block_on(cluster.stop())
 }

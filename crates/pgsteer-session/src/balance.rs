@@ -126,7 +126,10 @@ impl Steering {
                 Rule::SessionState,
             ),
             Route::Node(node) if self.is_usable(node, avoid) => choice(Some(node), Rule::Policy),
-            Route::Balanced(spread) => self.balanced(spread, verdict, meaning, primary, avoid),
+            Route::Balanced(spread) => {
+                let floor = self.floor(verdict.limits, meaning, open.is_some());
+                self.balanced(spread, verdict, floor, primary, avoid)
+            }
             Route::Node(_) => choice(primary, Rule::NoCandidate),
             _ => choice(primary, Rule::Policy),
         }
@@ -152,7 +155,7 @@ impl Steering {
         &mut self,
         spread: Spread,
         verdict: &Verdict,
-        meaning: &Meaning,
+        floor: Moment,
         primary: Option<NodeId>,
         avoid: &[NodeId],
     ) -> Choice {
@@ -168,7 +171,7 @@ impl Steering {
         let Some(drawn) = drawn else {
             return choice(primary, Rule::NoCandidate);
         };
-        let (limits, floor) = (verdict.limits, self.floor(verdict.limits, meaning));
+        let limits = verdict.limits;
         if self.keeps(drawn, limits, floor) {
             return choice(Some(drawn), Rule::Policy);
         }
@@ -196,8 +199,12 @@ impl Steering {
     }
 
     /// The moment up to which a replica must have replayed everything.
-    pub(crate) fn floor(&self, limits: Limits, meaning: &Meaning) -> Moment {
+    pub(crate) fn floor(&self, limits: Limits, meaning: &Meaning, is_inside: bool) -> Moment {
         let writes = &self.writes;
+        // It ended in a pipeline, and when is not known yet: later than anything is.
+        if limits.fresh != 0 && writes.is_pending() && !is_inside {
+            return Moment(u64::MAX);
+        }
         let mut floor = Moment::NEVER;
         if limits.fresh & fresh::SESSION != 0 {
             floor = floor.max(writes.floor());
@@ -231,7 +238,7 @@ impl Steering {
             && (limits.lag_ms == 0 || time())
     }
 
-    fn is_replica(&self, node: NodeId) -> bool {
+    pub(crate) fn is_replica(&self, node: NodeId) -> bool {
         let node = self.snapshot.topology.node(node);
         node.is_some_and(|n| n.role == Role::Replica)
     }

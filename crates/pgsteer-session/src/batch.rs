@@ -120,7 +120,7 @@ impl Session {
             }
             match self.need(node).await {
                 Ok(()) => {
-                    batch.writes |= writes;
+                    batch.writes |= writes && !self.steering.is_replica(node);
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }

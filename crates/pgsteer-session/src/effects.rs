@@ -1,6 +1,7 @@
 //! What a statement that ran changed about the session.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
@@ -16,6 +17,7 @@ use crate::relay::RelayError;
 use crate::session::Session;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
+use tokio::time::timeout;
 
 /// Parameters that make every further transaction one that routing knows too little about.
 pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
@@ -49,6 +51,9 @@ fn counter<'a>(counters: &'a NodeCounters, analysis: &Analysis) -> &'a Counter {
         | Class::Lock => &counters.others,
     }
 }
+
+/// Statements prepared in SQL of which the session remembers what they are.
+const SQL_PREPARED_MAX: usize = 10_000;
 
 impl Session {
     /// A statement was sent to a leg.
@@ -89,7 +94,10 @@ impl Session {
     pub(crate) fn apply(&mut self, analysis: &Rc<Analysis>, node: NodeId, rolled_back: bool) {
         for effect in &analysis.effects {
             if let Effect::Prepare(name) = effect {
-                self.sql_prepared.insert(name.clone(), Rc::clone(analysis));
+                // EXECUTE of one that is not remembered counts as a write.
+                if self.sql_prepared.len() < SQL_PREPARED_MAX {
+                    self.sql_prepared.insert(name.clone(), Rc::clone(analysis));
+                }
             }
             self.apply_effect(effect, node, rolled_back);
         }
@@ -129,7 +137,7 @@ impl Session {
             Effect::ResetAll => {
                 match self.transaction.open_mut() {
                     Some(open) => open.journal.note(effect),
-                    None => self.settings.reset(&[]),
+                    None => self.settings.reset_all(&[]),
                 }
                 self.told(node);
                 self.set_startup(None);
@@ -307,18 +315,23 @@ impl Session {
             (Transaction::Open(_), _) => {}
         }
         if let Some(sql) = self.ended_with.take() {
-            self.finish_others(node, sql).await;
+            self.finish_others(node, sql, None).await;
         }
     }
 
     /// Ends the transaction on all legs but this one, which only read: what becomes of it there
-    /// changes nothing for anybody.
-    pub(crate) async fn finish_others(&mut self, node: NodeId, sql: &str) {
+    /// changes nothing for anybody. One that takes longer than the limit is closed.
+    pub(crate) async fn finish_others(&mut self, node: NodeId, sql: &str, limit: Option<Duration>) {
         let mut kept = Vec::with_capacity(self.legs.len());
         for mut leg in std::mem::take(&mut self.legs) {
             if leg.node != node && leg.in_transaction() {
-                let done = leg.connection().run(&[sql]).await;
-                if done.is_err() || leg.in_transaction() {
+                let texts = [sql];
+                let run = leg.connection().run(&texts);
+                let done = match limit {
+                    Some(limit) => timeout(limit, run).await.is_ok_and(|done| done.is_ok()),
+                    None => run.await.is_ok(),
+                };
+                if !done || leg.in_transaction() {
                     self.cancel.slot.remove(leg.node);
                     continue;
                 }

@@ -1,6 +1,6 @@
 //! `EXPLAIN ROUTE`: where a statement would go now, which rule said so, and on what grounds.
 
-use pgsteer_core::policy::{Fallback, Limits, Route, Spread, fresh};
+use pgsteer_core::policy::{Fallback, Limits, Route, Spread, fresh, traits};
 use pgsteer_core::{Moment, Node, NodeId, Role};
 use pgsteer_sql::Analysis;
 
@@ -225,7 +225,8 @@ impl Steering {
 
     /// The nodes it does not go to, and why not.
     fn alternatives(&self, placement: &Placement) -> Vec<String> {
-        let floor = self.floor(placement.verdict.limits, &placement.meaning);
+        let is_inside = placement.traits & traits::IN_TRANSACTION != 0;
+        let floor = self.floor(placement.verdict.limits, &placement.meaning, is_inside);
         let nodes = &self.snapshot.topology.nodes;
         let others = nodes.iter().filter(|n| n.id != placement.node);
         let line = |node: &Node| {
@@ -321,7 +322,7 @@ fn route(verdict: &Verdict) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pgsteer_core::policy::traits;
+    use super::traits;
 
     #[test]
     fn every_bit_has_a_name() {

@@ -117,6 +117,8 @@ pub(crate) struct Flow {
     pub(crate) fatal: bool,
     /// Errors that came and were not counted yet, by severity.
     pub(crate) errors: Errors,
+    /// The server said COMMIT; whoever moves the bytes takes it back.
+    pub(crate) committed: bool,
     /// Bytes were forwarded since the exchange began.
     pub(crate) answered: bool,
     /// Executed statements that succeeded and have effects, and whether the tag was ROLLBACK.
@@ -321,6 +323,7 @@ impl Flow {
         {
             to.copy_from_slice(from);
         }
+        self.committed |= self.command_tag() == b"COMMIT";
         (self.copy_in, self.held_syncs) = (false, false);
         let executed = |e: &Expected| matches!(e.request, Request::Execute { .. });
         if self.expected.front().is_some_and(executed)

@@ -23,6 +23,9 @@ pub(crate) struct Settings {
 /// Name of a note about the transaction itself.
 const MODE: &str = "transaction";
 
+/// Parameters that say who the user is.
+pub(crate) const USER_PARAMETERS: [&str; 2] = ["role", "session_authorization"];
+
 /// Name of the entry that stands for RESET ALL.
 const ALL: &str = "*";
 
@@ -61,9 +64,20 @@ impl Settings {
         }
     }
 
-    /// All parameters were reset; `startup` are the statements that make it look as at login.
+    /// RESET ALL: all parameters but those about who the user is, which it leaves alone
+    /// (`GUC_NO_RESET_ALL`). `startup` are the statements that make it look as at login.
+    pub(crate) fn reset_all(&mut self, startup: &[(Box<str>, Box<str>)]) {
+        self.entries.retain(|e| is_about_user(&e.name));
+        self.reset_rest(startup);
+    }
+
+    /// DISCARD ALL: every parameter, also those about who the user is.
     pub(crate) fn reset(&mut self, startup: &[(Box<str>, Box<str>)]) {
         self.entries.clear();
+        self.reset_rest(startup);
+    }
+
+    fn reset_rest(&mut self, startup: &[(Box<str>, Box<str>)]) {
         self.set(ALL, "RESET ALL");
         for (name, text) in startup {
             self.set(name, text);
@@ -85,6 +99,11 @@ impl Settings {
                 .map(|e| &*e.text),
         )
     }
+}
+
+/// Whether a parameter says who the user is.
+fn is_about_user(name: &str) -> bool {
+    USER_PARAMETERS.contains(&name)
 }
 
 fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
@@ -138,7 +157,7 @@ impl Journal {
     pub(crate) fn last_set(&self, name: &str) -> Option<Option<&str>> {
         self.notes.iter().rev().find_map(|note| match &note.what {
             What::Set { name: n, text, .. } if **n == *name => Some(Some(&**text)),
-            What::Set { name: n, .. } if **n == *ALL => Some(None),
+            What::Set { name: n, .. } if **n == *ALL && !is_about_user(name) => Some(None),
             _ => None,
         })
     }
@@ -224,7 +243,7 @@ impl Journal {
     pub(crate) fn commit(self, settings: &mut Settings, startup: &[(Box<str>, Box<str>)]) {
         for note in self.notes {
             match note.what {
-                What::Set { name, .. } if &*name == ALL => settings.reset(startup),
+                What::Set { name, .. } if &*name == ALL => settings.reset_all(startup),
                 What::Set {
                     name,
                     local: false,
@@ -307,6 +326,24 @@ mod tests {
         assert_eq!(settings.missing(seen), "SET b = 1\n;SET a = 2");
         settings.reset(&[("c".into(), "SET c".into())]);
         assert_eq!(settings.missing(seen), "RESET ALL\n;SET c");
+    }
+
+    #[test]
+    fn reset_all_leaves_the_role() {
+        let mut settings = Settings::default();
+        settings.set("role", "SET ROLE r");
+        settings.set("a", "SET a = 1");
+        settings.reset_all(&[]);
+        assert_eq!(settings.missing(0), "SET ROLE r\n;RESET ALL");
+        assert_eq!(settings.last_set("role"), Some("SET ROLE r"));
+        let mut journal = Journal::default();
+        journal.note(&set("role", false));
+        journal.note(&set("a", false));
+        journal.note(&Effect::ResetAll);
+        assert_eq!(journal.last_set("role"), Some(Some("SET role")));
+        assert_eq!(journal.last_set("a"), Some(None));
+        settings.reset(&[]);
+        assert_eq!(settings.missing(0), "RESET ALL");
     }
 
     #[test]

@@ -38,6 +38,9 @@ const FROM_CATALOG: u64 = traits::VOLATILE_FUNCTION | traits::UNKNOWN_FUNCTION |
 /// Views behind views that are looked through; deeper ones are not known.
 const VIEW_DEPTH_MAX: usize = 16;
 
+/// Relations one name may mean, if the search path is not known; more are not looked at.
+const MATCHES_MAX: usize = 16;
+
 /// Relations behind the views of one statement; more are not known.
 const NAMED_MAX: usize = 256;
 
@@ -117,6 +120,11 @@ impl Lookup<'_> {
         let name = &*named_as.name;
         let before = into.relations.len();
         for found in catalog.relations(named_as.schema.as_deref(), name, path) {
+            if into.relations.len() - before >= MATCHES_MAX {
+                into.relations.push(named(name, 0));
+                into.traits |= traits::UNKNOWN_RELATION;
+                break;
+            }
             into.relations.push(named(name, found.oid));
             into.traits |= relation_bits(found);
             if let RelationKind::View(query) = &found.kind {

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
+use pgsteer_core::NodeId;
 use pgsteer_pool::{BUFFER_LEN, Channel, Connection, ServerLost};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
@@ -70,6 +71,7 @@ pub(crate) struct Relay<'a> {
     pub(crate) server: &'a mut Connection,
     pub(crate) flow: &'a mut Flow,
     pub(crate) writes: &'a Writes,
+    pub(crate) node: NodeId,
 }
 
 /// What a turn in one direction came to.
@@ -176,11 +178,15 @@ impl Relay<'_> {
     fn scan(&mut self, cx: &mut Context<'_>, forward: &mut Forward) -> Result<Turn, RelayError> {
         let input = &mut self.server.channel.input;
         let violation = |_| RelayError::ServerLost(ServerLost::Protocol);
-        match self.flow.next(input.bytes()).map_err(violation)? {
+        let next = self.flow.next(input.bytes()).map_err(violation)?;
+        if std::mem::take(&mut self.flow.committed) {
+            self.writes.committed(self.node);
+        }
+        match next {
             Next::Forward { len, ready } => {
                 // Before a byte of it reaches the client, who may tell others.
                 if ready == Some(TransactionStatus::Idle) {
-                    self.writes.acknowledged();
+                    self.writes.acknowledged(self.node);
                 }
                 forward.len = len;
                 forward.ready = ready.is_some();
@@ -188,7 +194,7 @@ impl Relay<'_> {
             }
             Next::Drop { len, ready } => {
                 if ready == Some(TransactionStatus::Idle) {
-                    self.writes.acknowledged();
+                    self.writes.acknowledged(self.node);
                 }
                 input.consume(len);
                 self.flow.dropped();

@@ -8,16 +8,13 @@ use pgsteer_core::catalog::SearchPath;
 use pgsteer_core::{Catalog, Database};
 use pgsteer_sql::{Analysis, set_value};
 
-use crate::journal::Settings;
+use crate::journal::{Settings, USER_PARAMETERS};
 use crate::names::{Lookup, Meaning};
 use crate::transaction::Transaction;
 use crate::worker::Worker;
 
 /// The parameter that names the schemas.
 const PARAMETER: &str = "search_path";
-
-/// Parameters that change which user `"$user"` is.
-const USER_PARAMETERS: [&str; 2] = ["role", "session_authorization"];
 
 /// What a session's names are looked up in.
 #[derive(Debug)]

@@ -322,6 +322,7 @@ impl Session {
             server: leg.connection(),
             flow,
             writes,
+            node,
         }
         .run(until)
         .await;
@@ -409,6 +410,14 @@ impl Session {
 
     /// Sees to it that the session holds a leg on a node, and that it is up to date.
     pub(crate) async fn need(&mut self, node: NodeId) -> Result<(), LegError> {
+        let needed = self.need_leg(node).await;
+        if needed.is_err() && !self.busy && self.transaction.is_none() {
+            self.steering.writes.forget();
+        }
+        needed
+    }
+
+    async fn need_leg(&mut self, node: NodeId) -> Result<(), LegError> {
         if self.held(node).is_none() {
             self.lease(node).await?;
         }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
@@ -22,6 +23,10 @@ const FUNCTION_CALL: &[u8] = b"(function call)";
 /// Nodes that may fail one after the other before the client is told.
 const ATTEMPTS_MAX: usize = 4;
 
+/// How long a replica may take to end a transaction in which it only read, before the primary
+/// commits without it.
+const END_READ_MAX: Duration = Duration::from_secs(1);
+
 impl Session {
     /// Runs the Query at the front of the client's input.
     pub(crate) async fn simple_query(&mut self, header: Header) -> Result<(), End> {
@@ -38,7 +43,11 @@ impl Session {
                 .borrow_mut()
                 .analyze(query_text(input))
         } else {
-            Rc::new(Analysis::opaque(0))
+            // Too long to be looked at: it may be a migration.
+            Rc::new(Analysis {
+                changes_schema: true,
+                ..Analysis::opaque(0)
+            })
         };
         if whole && self.answer_locally(&analysis).await {
             self.client.input.consume(header.frame_len());
@@ -150,7 +159,7 @@ impl Session {
         );
         let healthy = self.status() != TransactionStatus::Failed;
         if commits && healthy {
-            self.finish_others(node, "COMMIT").await;
+            self.finish_others(node, "COMMIT", Some(END_READ_MAX)).await;
         }
     }
 

@@ -191,18 +191,28 @@ impl Steering {
         open: Option<&mut Open>,
     ) {
         let analysis = statement.analysis;
-        let executes_a_read = statement.executed.is_some_and(Analysis::is_proven_read);
-        if executes_a_read || !placement.may_write(analysis) {
+        let meaning = &placement.meaning;
+        let executes_a_read = statement.executed.is_some_and(|executed| {
+            names::is_proven_read(names::complete(executed, meaning)) && !meaning.calls_writer
+        });
+        // A replica writes nothing, whatever it was trusted with.
+        let on_replica = self.is_replica(placement.node);
+        if on_replica || executes_a_read || !placement.may_write(analysis) {
             return;
         }
         let also = placement.verdict.also_writes.as_deref().unwrap_or_default();
         let named = placement.meaning.relations.iter();
         let cells = named.clone().map(|r| r.oid);
         let cells = cells.chain(also.iter().map(|name| self.names.oid(name)));
-        // What a block of code or a procedure writes is not known.
-        let unknown = matches!(analysis.class, Class::Unknown | Class::Call).then_some(0);
+        // What a block of code, a procedure or a prepared transaction writes is not known.
+        let unknown = matches!(
+            analysis.class,
+            Class::Unknown | Class::Call | Class::Transaction
+        )
+        .then_some(0);
         let cells = cells.chain(unknown).map(|oid| self.writes.cell(oid));
-        self.writes.begin(cells, analysis.changes_schema);
+        self.writes
+            .begin(placement.node, cells, analysis.changes_schema);
         if let Some(open) = open {
             let named = named.map(|r| &*r.name);
             let also = also

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgsteer_core::freshness::LatestMoment;
-use pgsteer_core::{Database, Facts, Moment};
+use pgsteer_core::{Database, Facts, Moment, NodeId};
 
 /// Cells for relations, of all databases; two that share one are both taken for written.
 const CELL_COUNT: usize = 1 << 16;
@@ -66,7 +66,8 @@ pub(crate) struct Writes {
     relations: Arc<RelationWrites>,
     pub(crate) database: Arc<Database>,
     floor: Cell<Moment>,
-    pending: Cell<bool>,
+    /// The node that is to acknowledge something.
+    pending: Cell<Option<NodeId>>,
     changes_schema: Cell<bool>,
     cells: RefCell<Vec<CellId>>,
 }
@@ -88,15 +89,20 @@ impl Writes {
             facts,
             relations,
             database,
-            pending: Cell::new(false),
+            pending: Cell::new(None),
             changes_schema: Cell::new(false),
             cells: RefCell::default(),
         }
     }
 
-    /// Something that may write these relations is about to be sent.
-    pub(crate) fn begin(&self, cells: impl IntoIterator<Item = CellId>, changes_schema: bool) {
-        self.pending.set(true);
+    /// Something that may write these relations is about to be sent to a node.
+    pub(crate) fn begin(
+        &self,
+        node: NodeId,
+        cells: impl IntoIterator<Item = CellId>,
+        changes_schema: bool,
+    ) {
+        self.pending.set(Some(node));
         let mut pending = self.cells.borrow_mut();
         for cell in cells {
             if pending.contains(&cell) {
@@ -116,20 +122,46 @@ impl Writes {
         }
     }
 
-    /// A server is idle again: what was pending has happened, or never will.
-    pub(crate) fn acknowledged(&self) {
-        if !self.pending.get() {
-            return;
+    /// Whether something that was sent was not acknowledged yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.get().is_some()
+    }
+
+    /// The server at a node is idle again: what was pending there has happened, or never will.
+    pub(crate) fn acknowledged(&self, node: NodeId) {
+        if self.pending.get() == Some(node) {
+            self.note();
+            self.pending.set(None);
+            self.cells.borrow_mut().clear();
+            self.changes_schema.set(false);
         }
-        self.pending.set(false);
+    }
+
+    /// The server at a node said that it has committed, and may go on.
+    pub(crate) fn committed(&self, node: NodeId) {
+        if self.pending.get() == Some(node) {
+            self.note();
+        }
+    }
+
+    /// What was about to be sent was not: there is nothing to wait for.
+    pub(crate) fn forget(&self) {
+        self.pending.set(None);
+        self.cells.borrow_mut().clear();
+        if self.changes_schema.take() {
+            self.database.schema_changed();
+        }
+    }
+
+    fn note(&self) {
         let now = self.facts.freshness.moment(Instant::now());
         self.floor.set(now);
         self.database.note_write(now);
         self.facts.freshness.note_write(now);
-        for cell in self.cells.borrow_mut().drain(..) {
-            self.relations.latest(cell).raise(now);
+        for cell in self.cells.borrow().iter() {
+            self.relations.latest(*cell).raise(now);
         }
-        if self.changes_schema.take() {
+        if self.changes_schema.get() {
             self.database.schema_changed();
         }
     }
@@ -156,7 +188,9 @@ impl Writes {
 impl Drop for Writes {
     fn drop(&mut self) {
         // The session is gone and nobody knows what became of it: it may have happened.
-        self.acknowledged();
+        if self.is_pending() {
+            self.note();
+        }
         self.facts.catalogs.leave(&self.database);
     }
 }
@@ -164,6 +198,8 @@ impl Drop for Writes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PRIMARY: NodeId = NodeId(0);
 
     fn session(facts: &Arc<Facts>, relations: &Arc<RelationWrites>) -> Writes {
         let database = facts.catalogs.enter("shop");
@@ -176,9 +212,12 @@ mod tests {
         let relations = Arc::new(RelationWrites::default());
         let (writer, reader) = (session(&facts, &relations), session(&facts, &relations));
         let (t, other) = (writer.cell(4711), writer.cell(4712));
-        writer.begin([t], false);
+        writer.begin(PRIMARY, [t], false);
         assert_eq!(writer.floor(), Moment::NEVER);
-        writer.acknowledged();
+        // A replica that is idle says nothing about what the primary was sent.
+        writer.acknowledged(NodeId(1));
+        assert_eq!(writer.floor(), Moment::NEVER);
+        writer.acknowledged(PRIMARY);
         assert!(writer.floor() > Moment::NEVER);
         assert_eq!(reader.floor(), Moment::NEVER);
         assert_eq!(reader.last_write([t]), writer.floor());
@@ -186,7 +225,7 @@ mod tests {
         assert_eq!(reader.database.last_write(), writer.floor());
         // Who connects now may have heard of it.
         assert_eq!(session(&facts, &relations).floor(), writer.floor());
-        writer.acknowledged();
+        writer.acknowledged(PRIMARY);
         assert_eq!(session(&facts, &relations).floor(), writer.floor());
     }
 
@@ -196,9 +235,25 @@ mod tests {
         let relations = Arc::new(RelationWrites::default());
         let reader = session(&facts, &relations);
         let writer = session(&facts, &relations);
-        writer.begin([writer.cell(0)], false);
+        writer.begin(PRIMARY, [writer.cell(0)], false);
         drop(writer);
         assert!(reader.last_write([reader.cell(1)]) > Moment::NEVER);
+    }
+
+    #[test]
+    fn what_comes_after_a_commit_is_noted_too() {
+        let facts = Arc::new(Facts::new(Instant::now(), 1));
+        let writer = session(&facts, &Arc::default());
+        writer.begin(PRIMARY, [], false);
+        writer.committed(PRIMARY);
+        let floor = writer.floor();
+        assert!(floor > Moment::NEVER && writer.is_pending());
+        writer.acknowledged(PRIMARY);
+        assert!(writer.floor() >= floor && !writer.is_pending());
+        let floor = writer.floor();
+        writer.begin(PRIMARY, [], false);
+        writer.forget();
+        assert!(writer.floor() == floor && !writer.is_pending());
     }
 
     #[test]
@@ -206,11 +261,11 @@ mod tests {
         let facts = Arc::new(Facts::new(Instant::now(), 1));
         let writer = session(&facts, &Arc::default());
         let before = writer.database.schema_epoch();
-        writer.begin([], true);
+        writer.begin(PRIMARY, [], true);
         assert_eq!(writer.database.schema_epoch(), before + 1);
-        writer.acknowledged();
+        writer.acknowledged(PRIMARY);
         assert_eq!(writer.database.schema_epoch(), before + 2);
-        writer.acknowledged();
+        writer.acknowledged(PRIMARY);
         assert_eq!(writer.database.schema_epoch(), before + 2);
     }
 }

@@ -299,7 +299,9 @@ pub fn analyze(text: &[u8]) -> Analysis {
     match std::str::from_utf8(text) {
         Ok(text) if text.len() <= TEXT_LEN_MAX => classify::classify(text, fingerprint),
         _ => {
+            // It was not looked at, so it may be a migration.
             let mut opaque = Analysis::opaque(fingerprint);
+            opaque.changes_schema = true;
             opaque.traits |= bits::TEXT_WITHHELD;
             opaque
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
-use crate::{Analysis, analyze, normalize};
+use crate::{Analysis, Class, analyze, normalize};
 
 /// Bytes an entry occupies beside its analysis: key, pointer, table overhead.
 const ENTRY_BYTES: usize = 64;
@@ -43,7 +43,8 @@ impl Cache {
         }
     }
 
-    /// The analysis of a text, remembered or fresh.
+    /// The analysis of a text, remembered or fresh. What is not understood is not remembered: it
+    /// may share its normal form with what is.
     pub fn analyze(&mut self, text: &[u8]) -> Rc<Analysis> {
         let key = self.key(text);
         if let Some(found) = self.young.get(&key) {
@@ -56,7 +57,9 @@ impl Cache {
                 ..analyze(text)
             })
         });
-        self.insert(key, Rc::clone(&analysis));
+        if analysis.class != Class::Unknown {
+            self.insert(key, Rc::clone(&analysis));
+        }
         analysis
     }
 
@@ -101,6 +104,31 @@ mod tests {
         let a = cache.analyze(b"SELECT * FROM t WHERE a = 1");
         let b = cache.analyze(b"SELECT  * FROM t WHERE a = 'x'");
         assert!(Rc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn one_bad_text_does_not_decide_for_good_ones() {
+        let mut cache = Cache::new(1 << 20);
+        let long = format!("SELECT * FROM t WHERE a IN ({}1)", "1,".repeat(40_000));
+        for (bad, good) in [
+            (
+                "SELECT * FROM t WHERE a = 12abc",
+                "SELECT * FROM t WHERE a = 12",
+            ),
+            (&*long, "SELECT * FROM t WHERE a IN (1)"),
+        ] {
+            assert_eq!(cache.analyze(bad.as_bytes()).class, Class::Unknown);
+            assert!(cache.analyze(good.as_bytes()).is_proven_read());
+        }
+        assert_eq!(
+            cache.analyze(b"SELECT * FROM t WHERE b = '\xe9'").class,
+            Class::Unknown
+        );
+        assert!(
+            cache
+                .analyze(b"SELECT * FROM t WHERE b = 'e'")
+                .is_proven_read()
+        );
     }
 
     #[test]

@@ -55,7 +55,10 @@ fn ends_in_word(text: &[u8], word: &[u8]) -> bool {
         return false;
     };
     let (before, end) = text.split_at(start);
-    end.eq_ignore_ascii_case(word) && !before.last().is_some_and(|b| is_identifier(*b))
+    end.eq_ignore_ascii_case(word)
+        && !before
+            .last()
+            .is_some_and(|b| is_identifier(*b) || *b == b'.')
 }
 
 struct Normalizer<'a> {
@@ -161,7 +164,10 @@ impl Normalizer<'_> {
         }
         let word = self.text.get(start..self.at).unwrap_or_default();
         // E'', B'', X'', N'' and U&'' have rules of their own.
-        let prefix = self.peek(0) == b'\'' || (self.peek(0) == b'&' && self.peek(1) == b'\'');
+        let quote = |b: u8| matches!(b, b'\'' | b'"');
+        let unicode =
+            word.eq_ignore_ascii_case(b"u") && self.peek(0) == b'&' && quote(self.peek(1));
+        let prefix = self.peek(0) == b'\'' || unicode;
         if prefix || word.eq_ignore_ascii_case(b"set_config") {
             return None;
         }

@@ -26,7 +26,10 @@ pub(crate) struct References {
     pub(crate) set_config: Option<bool>,
 }
 
-/// Walks one statement; `None` if it cannot be serialised, which no parse result is known for.
+/// Names that a statement may have; one with more is not understood.
+const NAMES_MAX: usize = 1000;
+
+/// Walks one statement; `None` if it names too much.
 pub(crate) fn collect(statement: &pg_query::NodeEnum, found: &mut References) -> Option<()> {
     let mut walk = Walk {
         found,
@@ -40,7 +43,8 @@ pub(crate) fn collect(statement: &pg_query::NodeEnum, found: &mut References) ->
     };
     statement.serialize(Visitor(&mut walk)).ok()?;
     walk.resolve();
-    Some(())
+    let count = found.relations.len() + found.functions.len();
+    (count < NAMES_MAX).then_some(())
 }
 
 /// Where a name stands: names of WITH queries mean something in parts of a statement only.
@@ -318,8 +322,9 @@ impl Walk<'_> {
                     name,
                     arguments,
                 };
-                if !self.found.functions.contains(&function) {
-                    self.found.functions.push(function);
+                let functions = &mut self.found.functions;
+                if functions.len() < NAMES_MAX && !functions.contains(&function) {
+                    functions.push(function);
                 }
             }
             _ => {}
@@ -353,6 +358,9 @@ impl Walk<'_> {
     /// Tells relations from WITH queries, now that all of those are known.
     fn resolve(&mut self) {
         for met in std::mem::take(&mut self.named) {
+            if self.found.relations.len() >= NAMES_MAX {
+                return;
+            }
             // What a statement writes is a relation, whatever a WITH query is called.
             let hidden =
                 !met.written && met.schema.is_empty() && self.is_with_query(&met.name, met.scope);

@@ -1,7 +1,7 @@
 //! Which statements may change what names mean to others.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::RangeVar;
+use pg_query::protobuf::{RangeVar, TransactionStmtKind};
 
 /// Whether a statement may make another relation or function stand behind a name, or change what is
 /// known of it. Temporary relations concern their session alone, which knows them.
@@ -14,6 +14,13 @@ pub(crate) fn may_change(statement: &NodeEnum) -> bool {
         N::ViewStmt(s) => permanent(s.view.as_ref()),
         N::CreateTableAsStmt(s) => permanent(s.into.as_ref().and_then(|i| i.rel.as_ref())),
         N::SelectStmt(s) => permanent(s.into_clause.as_ref().and_then(|i| i.rel.as_ref())),
+        N::ExplainStmt(s) => s
+            .query
+            .as_deref()
+            .and_then(|q| q.node.as_ref())
+            .is_some_and(may_change),
+        // What it did is not known.
+        N::TransactionStmt(s) => s.kind() == TransactionStmtKind::TransStmtCommitPrepared,
         // A block of code may do anything; migrations are often written as one.
         N::DoStmt(_) => true,
         N::AlterTableStmt(_)
@@ -65,6 +72,9 @@ mod tests {
             ("ALTER ROLE r SET search_path = a", true),
             ("DO 'BEGIN END'", true),
             ("SELECT 1; DROP TABLE t", true),
+            ("EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1", true),
+            ("COMMIT PREPARED 'x'", true),
+            ("COMMIT", false),
             ("CREATE INDEX ON t (a)", false),
             ("TRUNCATE t", false),
             ("GRANT SELECT ON t TO r", false),

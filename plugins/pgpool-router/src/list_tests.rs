@@ -200,7 +200,7 @@ fn reads_of_written_relations() {
     for mode in ["dml_adaptive", "dml_adaptive_global"] {
         let json = format!(
             r#"{{"disable_load_balance_on_write": "{mode}",
-                "dml_adaptive_object_relationship_list": "t1:v1,f():t3, s.t2:v2"}}"#
+                "dml_adaptive_object_relationship_list": "t1:V1,f():t3, s.t2:v2"}}"#
         );
         let mut router = router(&json);
         assert_eq!(router.decide(&read).route, P, "{mode}");

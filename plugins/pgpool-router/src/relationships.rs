@@ -63,7 +63,8 @@ fn pair(element: &str) -> Result<Pair, String> {
     };
     Ok(Pair {
         object,
-        dependent: dependent.to_owned(),
+        // The proxy knows names as PostgreSQL folds them.
+        dependent: dependent.to_lowercase(),
     })
 }
 

@@ -47,14 +47,14 @@ impl SearchPath {
         Self::Schemas(schemas.into())
     }
 
-    /// The schemas in the order they are searched, with the implied one; `None` if not known.
-    fn schemas(&self) -> Option<impl Iterator<Item = &str>> {
-        let Self::Schemas(schemas) = self else {
-            return None;
-        };
-        let implied = !schemas.iter().any(|s| &**s == CATALOG_SCHEMA);
-        let implied = implied.then_some(CATALOG_SCHEMA);
-        Some(implied.into_iter().chain(schemas.iter().map(|s| &**s)))
+    /// Whether unqualified names are looked for in a schema.
+    fn contains(&self, schema: &str) -> bool {
+        match self {
+            Self::Schemas(schemas) => {
+                schema == CATALOG_SCHEMA || schemas.iter().any(|s| **s == *schema)
+            }
+            Self::Unknown => true,
+        }
     }
 }
 
@@ -89,28 +89,21 @@ fn quoted_name(text: &str) -> Option<(String, &str)> {
 }
 
 impl Catalog {
-    /// The relations a name may mean: one if the name is qualified or the path is known, all of
-    /// that name if it is not; none if there is no such relation.
+    /// The relations a name may mean: one if it is qualified, those in schemas of the path if not,
+    /// all of that name if the path is not known. PostgreSQL takes the first one of the path, but
+    /// leaves out schemas the role may not use, which the catalog does not tell.
     pub fn relations<'a>(
         &'a self,
-        schema: Option<&str>,
+        schema: Option<&'a str>,
         name: &str,
         path: &'a SearchPath,
     ) -> impl Iterator<Item = &'a Relation> {
         let all = self.relations.get(name).map_or(&[][..], Vec::as_slice);
-        let first = match (schema, path.schemas()) {
-            (Some(schema), _) => Some(all.iter().position(|r| &*r.schema == schema)),
-            (None, Some(mut schemas)) => {
-                Some(schemas.find_map(|s| all.iter().position(|r| &*r.schema == s)))
-            }
-            (None, None) => None,
+        let may_be_meant = move |relation: &Relation| match schema {
+            Some(schema) => &*relation.schema == schema,
+            None => path.contains(&relation.schema),
         };
-        let range = match first {
-            Some(Some(at)) => at..at + 1,
-            Some(None) => 0..0,
-            None => 0..all.len(),
-        };
-        all.get(range).unwrap_or_default().iter()
+        all.iter().filter(move |relation| may_be_meant(relation))
     }
 
     /// All functions a call with so many arguments may mean: PostgreSQL chooses among them by the
@@ -126,11 +119,7 @@ impl Catalog {
         let all = self.functions.get(name).map_or(&[][..], Vec::as_slice);
         let on_path = move |function: &Function| match (schema, path) {
             (Some(schema), _) => &*function.schema == schema,
-            (None, SearchPath::Unknown) => true,
-            (None, SearchPath::Schemas(schemas)) => {
-                &*function.schema == CATALOG_SCHEMA
-                    || schemas.iter().any(|s| **s == *function.schema)
-            }
+            (None, path) => path.contains(&function.schema),
         };
         let fits = move |function: &Function| {
             arguments.is_none_or(|n| (function.arguments_min..=function.arguments_max).contains(&n))
@@ -279,10 +268,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_schema_of_the_path_wins() {
+    fn names_are_looked_for_in_the_schemas_of_the_path() {
         let path = |value| SearchPath::parse(value, "alice");
-        assert_eq!(found(None, &path("\"$user\", public")), [3]);
-        assert_eq!(found(None, &path("public, app")), [1]);
+        assert_eq!(found(None, &path("\"$user\", public")), [1, 3]);
+        assert_eq!(found(None, &path("app")), [2]);
         assert_eq!(found(None, &path("nowhere")), [0_u32; 0]);
         assert_eq!(found(Some("app"), &path("public")), [2]);
         assert_eq!(found(None, &SearchPath::Unknown), [1, 2, 3]);
