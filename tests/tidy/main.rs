@@ -42,6 +42,7 @@ fn tidy() {
     sources::check(&files, &mut found);
     links::check(&root, &files, &mut found);
     pages::check(&files, &mut found);
+    pages::check_router_keys(&files, &mut found);
     let Violations(lines) = found;
     assert!(
         lines.is_empty(),

@@ -28,6 +28,40 @@ pub(crate) fn check(files: &[File], found: &mut Violations) {
     }
 }
 
+/// What knows the built-in router's keys besides the router itself: the sample configuration and
+/// the console. They must have all of them.
+pub(crate) fn check_router_keys(files: &[File], found: &mut Violations) {
+    let source = |path: &str| files.iter().find(|file| file.path == path);
+    let Some(router) = source(ROUTER_KEYS) else {
+        found.add(
+            ROUTER_KEYS,
+            1,
+            "the keys of the router are not here any more",
+        );
+        return;
+    };
+    let list = router.text.split("pub const KEYS").nth(1);
+    let keys = quoted(list.and_then(|l| l.split("];").next()).unwrap_or_default());
+    if keys.is_empty() {
+        found.add(ROUTER_KEYS, 1, "no keys were found here any more");
+    }
+    for (path, shown) in KNOWS_ROUTER_KEYS {
+        let text = source(path).map_or("", |file| file.text.as_str());
+        for key in keys
+            .iter()
+            .filter(|key| !text.contains(&shown.replace("KEY", key)))
+        {
+            found.add(path, 1, format!("says nothing about the router's {key}"));
+        }
+    }
+}
+
+const ROUTER_KEYS: &str = "plugins/pgpool-router/src/parameters.rs";
+const KNOWS_ROUTER_KEYS: [(&str, &str); 2] = [
+    ("config/pgsteer.toml", "# KEY = "),
+    ("crates/pgsteer-session/src/console/router.rs", "\"KEY\","),
+];
+
 type Names = fn(&str) -> Vec<String>;
 
 /// A page, the source it describes, and what that source offers.
@@ -170,6 +204,25 @@ mod tests {
                       #[arg(long)]\n    pub log_format: u8,\n}\n";
         assert_eq!(options(source), ["--config", "--other", "--log-format"]);
         assert_eq!(subcommands(source), ["serve", "dry-run"]);
+    }
+
+    #[test]
+    fn keys_of_the_router_are_missed() {
+        let mut found = Violations::default();
+        let file = |path: &str, text: &str| File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        let keys = "pub const KEYS: [&str; 2] = [\"one\", \"two\"];";
+        let [(sample, _), (console, _)] = KNOWS_ROUTER_KEYS;
+        let files = [
+            file(ROUTER_KEYS, keys),
+            file(sample, "# one = 1\n# two = 2\n"),
+            file(console, "(\"one\", true)"),
+        ];
+        check_router_keys(&files, &mut found);
+        assert_eq!(found.0.len(), 1, "{:?}", found.0);
+        assert!(found.0[0].contains("two"));
     }
 
     #[test]
