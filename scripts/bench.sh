@@ -25,7 +25,8 @@ work=$(mktemp -d)
 chmod 755 "$work"
 started=()
 cleanup() {
-  for pid in "${started[@]}"; do kill -INT "$pid" 2>/dev/null || true; done
+  # Not INT: what a script starts in the background ignores it, and HAProxy leaves it so.
+  for pid in "${started[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
   for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
   rm -rf "$work"
 }
