@@ -210,7 +210,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("log_hostname", NotNeeded, LOG),
     key("log_statement", NotNeeded, LOG),
     key("log_per_node_statement", NotNeeded, LOG),
-    key("notice_per_node_statement", Missing(OFF), "clients get no such notices; SELECT inet_server_port() tells where a statement ran"),
+    key("notice_per_node_statement", Missing(OFF), "not for all clients; a session asks for it with PGPOOL SET notice_per_node_statement = on"),
     key("log_client_messages", NotNeeded, LOG),
     key("log_backend_messages", NotNeeded, LOG),
     key("log_standby_delay", NotNeeded, "SHOW pool_nodes shows the delay"),
