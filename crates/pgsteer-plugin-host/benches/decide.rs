@@ -5,6 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
+#[path = "../../../tests/support/measure.rs"]
+mod measure;
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +17,8 @@ use pgsteer_core::settings::{OnFailure, PluginLimits};
 use pgsteer_core::topology::Health;
 use pgsteer_core::{Node, NodeId, Role, Topology};
 use pgsteer_plugin_host::WasmLoader;
+
+use measure::measure;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args()
@@ -56,29 +61,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     measure("new instance", || loaded.factory.instantiate().is_ok());
     Ok(())
-}
-
-/// Median over rounds of about 5 ms each.
-fn measure(what: &str, mut call: impl FnMut() -> bool) {
-    let start = Instant::now();
-    let mut per_round = 0_u32;
-    while start.elapsed() < Duration::from_millis(20) {
-        assert!(call(), "{what} failed");
-        per_round += 1;
-    }
-    per_round = (per_round / 4).max(1);
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            for _ in 0..per_round {
-                assert!(call(), "{what} failed");
-            }
-            start.elapsed().as_secs_f64() * 1e9 / f64::from(per_round)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    let (best, median) = (rounds[0], rounds[ROUNDS / 2]);
-    println!("{what:28} {median:10.0} ns (best {best:.0})");
 }
 
 fn select(more: u64) -> StatementFacts<'static> {
@@ -155,5 +137,3 @@ fn default_path() -> Result<PathBuf, Box<dyn Error>> {
         .ok_or("not in a target directory")?;
     Ok(target.join("plugins").join("pgpool-router.wasm"))
 }
-
-const ROUNDS: usize = 41;

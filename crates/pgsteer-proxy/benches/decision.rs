@@ -7,14 +7,12 @@
 
 #[path = "../tests/decider/mod.rs"]
 mod decider;
+#[path = "../../../tests/support/measure.rs"]
+mod measure;
 
 use std::fmt::Write as _;
-use std::hint::black_box;
-use std::time::Instant;
 
-/// Rounds of which the median is shown, and statements in each.
-const ROUNDS: usize = 21;
-const PER_ROUND: u32 = 20_000;
+use measure::measure;
 
 fn main() {
     let read = "SELECT balance FROM accounts WHERE id = ";
@@ -37,7 +35,7 @@ fn main() {
         let mut world = decider::world(router);
         let mut text = String::new();
         let mut number = 0_u32;
-        measure(&format!("{what}, cached"), PER_ROUND, || {
+        measure(&format!("{what}, cached"), || {
             number = (number + 1) % 1000;
             text.clear();
             let _ = write!(text, "{statement}{number}{end}");
@@ -46,25 +44,9 @@ fn main() {
     }
     let mut world = decider::world("");
     let mut number = 0_u32;
-    measure("new shape", 500, || {
+    measure("new shape", || {
         number += 1;
         let text = format!("SELECT balance AS b{number} FROM accounts WHERE id = 1");
         world.decider.decide(text.as_bytes()).is_some()
     });
-}
-
-fn measure(what: &str, per_round: u32, mut call: impl FnMut() -> bool) {
-    assert!(call(), "{what}: no node");
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            for _ in 0..per_round {
-                black_box(call());
-            }
-            start.elapsed().as_secs_f64() * 1e9 / f64::from(per_round)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    let (best, median) = (rounds[0], rounds[ROUNDS / 2]);
-    println!("{what:46} {median:8.0} ns (best {best:.0})");
 }

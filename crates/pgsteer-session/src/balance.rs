@@ -102,7 +102,7 @@ impl Steering {
                 Rule::SessionState,
             );
         }
-        if !self.replica_can(analysis, bits, verdict) {
+        if !Self::replica_can(analysis, bits, verdict) {
             return choice(primary, Rule::NotARead);
         }
         // What the session set by a function is known on the primary only, and a standby refuses
@@ -137,9 +137,12 @@ impl Steering {
 
     /// Whether a replica could run it: nothing in it writes, locks, or leaves something behind
     /// that is looked for on the primary.
-    fn replica_can(&self, analysis: &Analysis, bits: u64, verdict: &Verdict) -> bool {
-        const NEVER: u64 =
-            traits::WRITES | traits::LOCKING | traits::SEVERAL | traits::UNKNOWN_RELATION;
+    fn replica_can(analysis: &Analysis, bits: u64, verdict: &Verdict) -> bool {
+        const NEVER: u64 = traits::WRITES
+            | traits::LOCKING
+            | traits::SEVERAL
+            | traits::UNKNOWN_RELATION
+            | traits::TEMPORARY;
         const UNLESS_TRUSTED: u64 =
             traits::VOLATILE_FUNCTION | traits::UNKNOWN_FUNCTION | traits::THROUGH_VIEW;
         bits & traits::READS != 0
@@ -147,7 +150,6 @@ impl Steering {
             && (bits & UNLESS_TRUSTED == 0 || verdict.trusts_functions)
             // set_config, advisory locks, PREPARE.
             && analysis.effects.is_empty()
-            && !self.is_temporary(analysis)
     }
 
     /// One of the candidates that keeps the limits, else the primary.

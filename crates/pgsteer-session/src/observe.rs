@@ -48,9 +48,7 @@ impl Session {
         if !self.knows_notice_route {
             return false;
         }
-        let journal = self.transaction.open().map(|open| &open.journal);
-        let noted = journal.and_then(|j| j.last_set(NOTICE_ROUTE));
-        let text = noted.unwrap_or_else(|| self.settings.last_set(NOTICE_ROUTE));
+        let text = self.transaction.last_set(&self.settings, NOTICE_ROUTE);
         text.and_then(set_value).is_some_and(|value| is_on(&value))
     }
 

@@ -69,10 +69,7 @@ impl NameSpace {
         if let (None, Some(catalog)) = (&self.default_path, &self.catalog) {
             self.default_path = catalog.default_search_path(user).map(Into::into);
         }
-        let last = |name: &str| {
-            let noted = journal.and_then(|j| j.last_set(name));
-            noted.unwrap_or_else(|| settings.last_set(name))
-        };
+        let last = |name: &str| transaction.last_set(settings, name);
         let other_user = USER_PARAMETERS.iter().any(|name| last(name).is_some());
         let value = last(PARAMETER).and_then(set_value);
         let value = value.as_deref().or(self.default_path.as_deref());

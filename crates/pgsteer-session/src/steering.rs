@@ -263,7 +263,7 @@ impl Steering {
     }
 
     /// Whether it names a temporary relation of this session.
-    pub(crate) fn is_temporary(&self, analysis: &Analysis) -> bool {
+    fn is_temporary(&self, analysis: &Analysis) -> bool {
         let temporary = |r: &pgsteer_sql::RelationRef| match &r.schema {
             Some(schema) => schema.starts_with("pg_temp"),
             None => self.temporary.contains(&r.name),

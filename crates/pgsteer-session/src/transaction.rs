@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Isolation, TransactionMode};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Settings};
 
 /// Where a session stands between BEGIN and COMMIT.
 #[derive(Debug, Default)]
@@ -131,6 +131,12 @@ impl Transaction {
             Self::Open(open) => Some(open),
             Self::None => None,
         }
+    }
+
+    /// The statement that set a parameter last, in the transaction or before it, if it is set.
+    pub(crate) fn last_set<'a>(&'a self, settings: &'a Settings, name: &str) -> Option<&'a str> {
+        let noted = self.open().and_then(|open| open.journal.last_set(name));
+        noted.unwrap_or_else(|| settings.last_set(name))
     }
 
     /// The same, to change it.

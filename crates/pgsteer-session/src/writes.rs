@@ -108,11 +108,12 @@ impl Writes {
             if pending.contains(&cell) {
                 continue;
             }
-            let full = pending.len() >= CELLS_MAX;
-            let unknown = self.relations.cell(&self.database, 0);
-            if !full {
+            if pending.len() < CELLS_MAX {
                 pending.push(cell);
-            } else if !pending.contains(&unknown) {
+                continue;
+            }
+            let unknown = self.cell(0);
+            if !pending.contains(&unknown) {
                 pending.push(unknown);
             }
         }
@@ -174,7 +175,7 @@ impl Writes {
 
     /// When any of these relations, or one that nobody knows, was last written through the proxy.
     pub(crate) fn last_write(&self, cells: impl IntoIterator<Item = CellId>) -> Moment {
-        let unknown = self.relations.cell(&self.database, 0);
+        let unknown = self.cell(0);
         self.relations
             .last_write(cells.into_iter().chain([unknown]))
     }

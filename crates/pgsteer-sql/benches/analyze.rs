@@ -4,13 +4,12 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+#[path = "../../../tests/support/measure.rs"]
+mod measure;
 
 use pgsteer_sql::{Cache, analyze};
 
-/// Rounds of which the median is shown.
-const ROUNDS: usize = 15;
+use measure::measure;
 
 fn main() {
     let list = format!("SELECT * FROM t WHERE a IN ({}1)", "1234,".repeat(10_000));
@@ -45,26 +44,4 @@ fn main() {
             cache.analyze(text.as_bytes()).fingerprint != 0
         });
     }
-}
-
-fn measure(what: &str, mut call: impl FnMut() -> bool) {
-    let start = Instant::now();
-    let mut per_round = 0_u32;
-    while start.elapsed() < Duration::from_millis(40) {
-        black_box(call());
-        per_round += 1;
-    }
-    per_round = (per_round / 4).max(1);
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            for _ in 0..per_round {
-                black_box(call());
-            }
-            start.elapsed().as_secs_f64() * 1e9 / f64::from(per_round)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    let (best, median) = (rounds[0], rounds[ROUNDS / 2]);
-    println!("{what:28} {median:12.0} ns (best {best:.0})");
 }

@@ -108,16 +108,32 @@ pub(crate) enum Visited {
         schema: String,
         name: String,
     },
-    Function {
-        names: Vec<String>,
-        arguments: usize,
-        ordered: usize,
-        within: bool,
-        variadic: bool,
-    },
+    Function(Call),
     String,
     Parameter,
     Constant,
+}
+
+/// A call of a function.
+#[derive(Default)]
+pub(crate) struct Call {
+    names: Vec<String>,
+    arguments: usize,
+    ordered: usize,
+    within: bool,
+    variadic: bool,
+}
+
+impl Call {
+    fn function(mut self) -> FunctionRef {
+        let ordered = if self.within { self.ordered } else { 0 };
+        let count = u16::try_from(self.arguments + ordered);
+        FunctionRef {
+            name: self.names.pop().unwrap_or_default().into(),
+            schema: self.names.pop().map(Into::into),
+            arguments: count.ok().filter(|_| !self.variadic),
+        }
+    }
 }
 
 impl Walk<'_> {
@@ -144,13 +160,7 @@ impl Walk<'_> {
                 schema: String::new(),
                 name: String::new(),
             },
-            "FuncCall" => Visited::Function {
-                names: Vec::new(),
-                arguments: 0,
-                ordered: 0,
-                within: false,
-                variadic: false,
-            },
+            "FuncCall" => Visited::Function(Call::default()),
             "IntoClause" => {
                 self.found.traits |= bits::WRITES;
                 Visited::Plain
@@ -231,48 +241,34 @@ impl Walk<'_> {
             }
             // So that the value is the only truth in it.
             (Visited::Constant, "isnull") => Ok(()),
-            (visited @ Visited::Function { .. }, _) => self.function_field(visited, key, value),
+            (Visited::Function(call), _) => self.call_field(call, key, value),
             _ => value.serialize(Visitor(self)),
         }
     }
 
-    fn function_field<T: Serialize + ?Sized>(
+    fn call_field<T: Serialize + ?Sized>(
         &mut self,
-        visited: &mut Visited,
+        call: &mut Call,
         key: &'static str,
         value: &T,
     ) -> Result<(), visit::Never> {
-        let Visited::Function {
-            names,
-            arguments,
-            ordered,
-            within,
-            variadic,
-        } = visited
-        else {
-            return Ok(());
-        };
         match key {
             "funcname" => {
                 let outer = self.strings.replace(Vec::new());
                 value.serialize(Visitor(self))?;
-                *names = std::mem::replace(&mut self.strings, outer).unwrap_or_default();
+                call.names = std::mem::replace(&mut self.strings, outer).unwrap_or_default();
             }
-            "args" | "agg_order" => {
-                let count = self.counted(value)?;
-                if key == "args" {
-                    *arguments = count;
-                    if names.last().is_some_and(|name| name == "set_config") {
-                        let local = self.last_element.is_constant && self.last_element.is_true;
-                        let all = self.found.set_config.unwrap_or(true);
-                        self.found.set_config = Some(all && local);
-                    }
-                } else {
-                    *ordered = count;
+            "args" => {
+                call.arguments = self.counted(value)?;
+                if call.names.last().is_some_and(|name| name == "set_config") {
+                    let local = self.last_element.is_constant && self.last_element.is_true;
+                    let all = self.found.set_config.unwrap_or(true);
+                    self.found.set_config = Some(all && local);
                 }
             }
-            "agg_within_group" => *within = boolean(value),
-            "func_variadic" => *variadic = boolean(value),
+            "agg_order" => call.ordered = self.counted(value)?,
+            "agg_within_group" => call.within = boolean(value),
+            "func_variadic" => call.variadic = boolean(value),
             _ => value.serialize(Visitor(self))?,
         }
         Ok(())
@@ -306,22 +302,8 @@ impl Walk<'_> {
                     scope,
                 });
             }
-            Visited::Function {
-                mut names,
-                arguments,
-                ordered,
-                within,
-                variadic,
-            } => {
-                let count = arguments + if within { ordered } else { 0 };
-                let name = names.pop().unwrap_or_default().into();
-                let schema = names.pop().map(Into::into);
-                let arguments = u16::try_from(count).ok().filter(|_| !variadic);
-                let function = FunctionRef {
-                    schema,
-                    name,
-                    arguments,
-                };
+            Visited::Function(call) => {
+                let function = call.function();
                 let functions = &mut self.found.functions;
                 if functions.len() < NAMES_MAX && !functions.contains(&function) {
                     functions.push(function);

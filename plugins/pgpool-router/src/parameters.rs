@@ -142,6 +142,7 @@ impl Parameters {
 
     fn set(&mut self, key: &str, value: &Json) -> Result<(), String> {
         let exact = self.exact;
+        let redirects = |text: &str| Redirects::parse(text, exact);
         match key {
             "compatibility" => {}
             "load_balance_mode" => self.load_balance_mode = switch(key, value)?,
@@ -163,16 +164,13 @@ impl Parameters {
                 self.primary_routing_query_pattern_list = list(key, value, Patterns::parse)?;
             }
             "user_redirect_preference_list" => {
-                let read = |text: &str| Redirects::parse(text, exact);
-                self.user_redirect_preference_list = list(key, value, read)?;
+                self.user_redirect_preference_list = list(key, value, redirects)?;
             }
             "database_redirect_preference_list" => {
-                let read = |text: &str| Redirects::parse(text, exact);
-                self.database_redirect_preference_list = list(key, value, read)?;
+                self.database_redirect_preference_list = list(key, value, redirects)?;
             }
             "app_name_redirect_preference_list" => {
-                let read = |text: &str| Redirects::parse(text, exact);
-                self.app_name_redirect_preference_list = list(key, value, read)?;
+                self.app_name_redirect_preference_list = list(key, value, redirects)?;
             }
             "dml_adaptive_object_relationship_list" => {
                 self.dml_adaptive_object_relationship_list =

@@ -192,6 +192,7 @@ impl Rounds {
             self.ask_replicas();
         }
         self.settle(node);
+        self.publish_follows();
     }
 
     fn sampled(&mut self, timed: Timed) {
@@ -206,16 +207,16 @@ impl Rounds {
         for index in (0..).take(self.roles.len()) {
             self.settle(NodeId(index));
         }
+        self.publish_follows();
     }
 
-    /// Judges a node and publishes what is known of it.
+    /// Judges a node and publishes its place on the clock; whether all follow is published after.
     fn settle(&mut self, node: NodeId) {
         let now = self.now();
         if let Some(verdict) = self.clock.judge(node, now) {
             self.log(node, verdict);
         }
         self.publish(node, now);
-        self.publish_follows();
     }
 
     fn publish_all(&self) {

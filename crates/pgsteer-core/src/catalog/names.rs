@@ -1,5 +1,6 @@
 //! Building a catalog, and finding names in it along a search path.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Catalog, Function, Relation};
@@ -98,7 +99,7 @@ impl Catalog {
         name: &str,
         path: &'a SearchPath,
     ) -> impl Iterator<Item = &'a Relation> {
-        let all = self.relations.get(name).map_or(&[][..], Vec::as_slice);
+        let all = self.relations_named(name);
         let may_be_meant = move |relation: &Relation| match schema {
             Some(schema) => &*relation.schema == schema,
             None => path.contains(&relation.schema),
@@ -116,7 +117,7 @@ impl Catalog {
         arguments: Option<u16>,
         path: &'a SearchPath,
     ) -> impl Iterator<Item = &'a Function> {
-        let all = self.functions.get(name).map_or(&[][..], Vec::as_slice);
+        let all = self.functions_named(name);
         let on_path = move |function: &Function| match (schema, path) {
             (Some(schema), _) => &*function.schema == schema,
             (None, path) => path.contains(&function.schema),
@@ -186,24 +187,12 @@ impl CatalogBuilder {
 
     /// Adds a relation under its name.
     pub fn relation(&mut self, name: &str, relation: Relation) {
-        let relations = &mut self.catalog.relations;
-        match relations.get_mut(name) {
-            Some(same_name) => same_name.push(relation),
-            None => {
-                relations.insert(name.into(), vec![relation]);
-            }
-        }
+        add(&mut self.catalog.relations, name, relation);
     }
 
     /// Adds a function under its name.
     pub fn function(&mut self, name: &str, function: Function) {
-        let functions = &mut self.catalog.functions;
-        match functions.get_mut(name) {
-            Some(same_name) => same_name.push(function),
-            None => {
-                functions.insert(name.into(), vec![function]);
-            }
-        }
+        add(&mut self.catalog.functions, name, function);
     }
 
     /// Sets the value of `search_path` that sessions of a role begin with, or of all roles that
@@ -222,6 +211,15 @@ impl CatalogBuilder {
     #[must_use]
     pub fn build(self) -> Catalog {
         self.catalog
+    }
+}
+
+fn add<T>(to: &mut HashMap<Box<str>, Vec<T>>, name: &str, item: T) {
+    match to.get_mut(name) {
+        Some(same_name) => same_name.push(item),
+        None => {
+            to.insert(name.into(), vec![item]);
+        }
     }
 }
 

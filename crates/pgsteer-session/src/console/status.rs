@@ -64,28 +64,18 @@ impl Item {
     fn is_fact(&self) -> bool {
         self.name.starts_with("backend_status") || self.name == "backend_clustering_mode"
     }
-
-    fn row(self, value: String) -> Vec<String> {
-        vec![self.name, value, self.description]
-    }
 }
 
 /// Rows of `pool_status`.
 pub(crate) fn status_rows(items: Vec<Item>) -> Vec<Vec<String>> {
-    let row = |mut item: Item| {
-        let value = std::mem::take(&mut item.status);
-        item.row(value)
-    };
+    let row = |item: Item| vec![item.name, item.status, item.description];
     items.into_iter().map(row).collect()
 }
 
 /// Rows of a group.
 pub(crate) fn group_rows(items: Vec<Item>, group: &str) -> Vec<Vec<String>> {
     let items = items.into_iter().filter(|item| item.is_in(group));
-    let row = |mut item: Item| {
-        let value = std::mem::take(&mut item.shown);
-        item.row(value)
-    };
+    let row = |item: Item| vec![item.name, item.shown, item.description];
     items.map(row).collect()
 }
 
