@@ -26,16 +26,29 @@ fn nodes_of_sessions(proxy: &Running, count: usize, extended: bool) -> [f64; 3] 
     for _ in 0..count {
         let mut wire = Wire::connect(proxy.port(), "postgres");
         let sql = "SELECT inet_server_port()";
-        let frames = if extended {
-            wire.extended(sql)
-        } else {
-            wire.query(sql)
-        };
+        let frames = run(&mut wire, sql, extended);
         let row = frames.iter().find(|frame| frame.tag == b'D').unwrap();
         let port: u16 = row.values()[0].as_deref().unwrap().parse().unwrap();
         counts[ports.iter().position(|p| *p == port).unwrap()] += 1.0;
     }
     counts
+}
+
+/// Runs a statement in one protocol or the other.
+fn run(wire: &mut Wire, sql: &str, extended: bool) -> Vec<Frame> {
+    if extended {
+        wire.extended(sql)
+    } else {
+        wire.query(sql)
+    }
+}
+
+/// The same, and it must not fail.
+fn succeed(wire: &mut Wire, sql: &str, extended: bool) -> Vec<Frame> {
+    let frames = run(wire, sql, extended);
+    let error = frames.iter().find(|frame| frame.tag == b'E');
+    assert_eq!(error.map(Frame::error), None, "{sql}, extended: {extended}");
+    frames
 }
 
 #[test]
@@ -285,16 +298,7 @@ fn temporary_tables_are_read_where_they_are() {
     let proxy = balancing();
     let mut wire = Wire::connect(proxy.port(), "postgres");
     for extended in [false, true] {
-        let mut run = |sql: &str| {
-            let frames = if extended {
-                wire.extended(sql)
-            } else {
-                wire.query(sql)
-            };
-            let error = frames.iter().find(|frame| frame.tag == b'E');
-            assert_eq!(error.map(Frame::error), None, "{sql}");
-            frames
-        };
+        let mut run = |sql: &str| succeed(&mut wire, sql, extended);
         run("CREATE TEMP TABLE mine AS SELECT 42 AS a");
         let frames = run("SELECT a FROM mine");
         let row = frames.iter().find(|frame| frame.tag == b'D').unwrap();
@@ -325,13 +329,7 @@ fn sql_prepare_and_execute_work_for_reads_and_writes() -> Result<()> {
             "DEALLOCATE r",
             "DEALLOCATE ALL",
         ] {
-            let frames = if extended {
-                wire.extended(sql)
-            } else {
-                wire.query(sql)
-            };
-            let error = frames.iter().find(|frame| frame.tag == b'E');
-            assert_eq!(error.map(Frame::error), None, "{sql}, extended: {extended}");
+            succeed(&mut wire, sql, extended);
         }
     }
     Ok(())
@@ -352,11 +350,7 @@ fn statements_of_transactions() -> Result<()> {
             for (step, (sql, place)) in statements.iter().zip(expected.chars()).enumerate() {
                 let mark = format!("/* transaction {number} {step} {extended} */");
                 let text = format!("{sql} {mark}");
-                if extended {
-                    wire.extended(&text);
-                } else {
-                    wire.query(&text);
-                }
+                run(&mut wire, &text, extended);
                 places.push(match (place, placed(&mark)) {
                     ('.', _) => '.',
                     (_, "primary") => 'P',
@@ -444,13 +438,7 @@ fn a_commit_does_not_wait_for_the_transactions_own_read() -> Result<()> {
         let mut wire = Wire::connect(proxy.port(), "routing_commit");
         let start = std::time::Instant::now();
         for sql in ["BEGIN", READ, "TRUNCATE t1", "COMMIT"] {
-            let frames = if extended {
-                wire.extended(sql)
-            } else {
-                wire.query(sql)
-            };
-            let error = frames.iter().find(|frame| frame.tag == b'E');
-            assert_eq!(error.map(Frame::error), None, "{sql}");
+            succeed(&mut wire, sql, extended);
         }
         let took = start.elapsed();
         assert!(took.as_secs() < 20, "extended: {extended}: {took:?}");

@@ -4,16 +4,8 @@ use anyhow::Result;
 
 use crate::compare::Group;
 use crate::lab::create_database;
-use crate::matrix::{AUTOCOMMIT, SETUP, TRANSACTIONS};
-use crate::program::Program;
+use crate::matrix::{EXACT, SAFER, SETUP, programs};
 use crate::settings::Value::Switch;
-
-fn programs() -> Vec<Program> {
-    let single = AUTOCOMMIT.iter().map(|sql| Program::simple(&[sql]));
-    single
-        .chain(TRANSACTIONS.iter().map(|texts| Program::simple(texts)))
-        .collect()
-}
 
 /// Nothing leaves the primary.
 #[test]
@@ -38,28 +30,8 @@ fn statement_level_load_balance() -> Result<()> {
     let group = Group {
         database: "statement_level",
         settings: &[("statement_level_load_balance", Switch(true))],
-        safer: &[
-            "READ WRITE",
-            "missing",
-            "unknown function",
-            "views",
-            "D2",
-            "D6",
-            "D8",
-            "D14",
-            "4.3: read only = 0",
-            "4.3: PREPARE",
-            "BEGIN in a string",
-        ],
-        exact: &[
-            "READ WRITE",
-            "locking copy",
-            "missing",
-            "D14",
-            "4.3: read only = 0",
-            "4.3: PREPARE",
-            "BEGIN in a string",
-        ],
+        safer: SAFER,
+        exact: EXACT,
     };
     group.run(&programs())?;
     Ok(())

@@ -3,56 +3,33 @@
 #[path = "../support/proxy.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod proxy;
-#[path = "../support/remover.rs"]
-mod remover;
+#[path = "../support/shared.rs"]
+mod shared;
 #[path = "../support/wire.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod wire;
 
-use std::process::Child;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pgsteer_testkit::Cluster;
 use pgsteer_testkit::pgpool::Pgpool;
-use tokio::runtime::Runtime;
 
 use crate::settings::{Rules, Setting, for_pgpool, for_router};
 use proxy::{Options, Running};
+use shared::Shared;
+pub(crate) use shared::runtime;
 pub(crate) use wire::{Frame, Login, Wire, msg};
-
-/// Runs what a test awaits.
-pub(crate) fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("threads can be started")
-}
 
 /// The two nodes, started by the first test that asks and kept until this process ends.
 pub(crate) fn cluster() -> &'static Cluster {
-    &SITE
-        .get_or_init(|| {
-            // On a thread of its own: the test that comes first may already be inside a runtime.
-            let started = std::thread::spawn(|| runtime().block_on(start())).join();
-            started
-                .expect("no panic at the start")
-                .expect("PostgreSQL can be started")
-        })
-        .cluster
+    SITE.get(start)
 }
 
-struct Site {
-    cluster: Cluster,
-    _remover: Child,
-}
+static SITE: Shared = Shared::new();
 
-static SITE: OnceLock<Site> = OnceLock::new();
-
-async fn start() -> Result<Site> {
-    let cluster = Cluster::builder()
+async fn start() -> Result<Cluster> {
+    Cluster::builder()
         .fast(true)
         .replicas(1)
         .hba_line("host all all 127.0.0.1/32 trust")
@@ -65,9 +42,7 @@ async fn start() -> Result<Site> {
         .conf_line("synchronous_commit = local")
         .conf_line("max_prepared_transactions = 10")
         .start()
-        .await?;
-    let _remover = remover::remove_at_the_end(&cluster)?;
-    Ok(Site { cluster, _remover })
+        .await
 }
 
 /// Creates a database with what `setup` makes in it, on both nodes.

@@ -16,7 +16,7 @@ pub(crate) const SETUP: &str = "
     CREATE PROCEDURE pr() LANGUAGE sql AS 'SELECT 1';";
 
 /// Each in a session of its own.
-pub(crate) const AUTOCOMMIT: &[&str] = &[
+const AUTOCOMMIT: &[&str] = &[
     "SELECT 1",
     "   SELECT 1",
     "\n\tSELECT 1",
@@ -119,7 +119,7 @@ const READ: &str = "SELECT i FROM t1";
 const WRITE: &str = "INSERT INTO t2 VALUES (1)";
 
 /// Each in a session of its own.
-pub(crate) const TRANSACTIONS: &[&[&str]] = &[
+const TRANSACTIONS: &[&[&str]] = &[
     &["BEGIN", READ, WRITE, READ, "COMMIT", READ],
     &["BEGIN READ WRITE", READ, "COMMIT"],
     &["BEGIN ISOLATION LEVEL SERIALIZABLE", READ, "COMMIT"],
@@ -181,41 +181,51 @@ pub(crate) const TRANSACTIONS: &[&[&str]] = &[
     ],
 ];
 
-#[test]
-fn single_statements_and_transactions() -> Result<()> {
-    create_database("matrix", SETUP)?;
+/// All of them in the simple protocol, each as a program of its own.
+pub(crate) fn programs() -> Vec<Program> {
     let single = AUTOCOMMIT.iter().map(|sql| Program::simple(&[sql]));
     let transactions = TRANSACTIONS
         .iter()
         .map(|statements| Program::simple(statements));
-    let programs: Vec<Program> = single.chain(transactions).collect();
+    single.chain(transactions).collect()
+}
+
+/// What differs in the simple protocol, from the default rules.
+pub(crate) const SAFER: &[&str] = &[
+    "READ WRITE",
+    "missing",
+    "unknown function",
+    "views",
+    "D2",
+    "D6",
+    "D8",
+    "D14",
+    "4.3: read only = 0",
+    "4.3: PREPARE",
+    "BEGIN in a string",
+];
+
+/// The same with `compatibility = "exact"`.
+pub(crate) const EXACT: &[&str] = &[
+    "READ WRITE",
+    "locking copy",
+    "missing",
+    "D14",
+    "4.3: read only = 0",
+    "4.3: PREPARE",
+    "BEGIN in a string",
+];
+
+#[test]
+fn single_statements_and_transactions() -> Result<()> {
+    create_database("matrix", SETUP)?;
     let group = Group {
         database: "matrix",
         settings: &[],
-        safer: &[
-            "READ WRITE",
-            "missing",
-            "unknown function",
-            "views",
-            "D2",
-            "D6",
-            "D8",
-            "D14",
-            "4.3: read only = 0",
-            "4.3: PREPARE",
-            "BEGIN in a string",
-        ],
-        exact: &[
-            "READ WRITE",
-            "locking copy",
-            "missing",
-            "D14",
-            "4.3: read only = 0",
-            "4.3: PREPARE",
-            "BEGIN in a string",
-        ],
+        safer: SAFER,
+        exact: EXACT,
     };
-    group.run(&programs)?;
+    group.run(&programs())?;
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 mod databases;
 #[path = "../../support/proxy.rs"]
 mod proxy;
-#[path = "../../support/remover.rs"]
-mod remover;
+#[path = "../../support/shared.rs"]
+mod shared;
 mod site;
 #[path = "../../support/wire.rs"]
 mod wire;
@@ -13,7 +13,8 @@ use std::time::Duration;
 
 pub(crate) use databases::{database, marked_nodes, wait_for_catalog};
 pub(crate) use proxy::{Options, Running};
-pub(crate) use site::{cluster, runtime};
+pub(crate) use shared::runtime;
+pub(crate) use site::cluster;
 pub(crate) use wire::{Frame, Login, Wire, msg, shown};
 
 /// How long a test waits for something that must happen. Generous: it is spent only by a test that

@@ -1,45 +1,19 @@
 //! The cluster that tests share.
 
-use std::process::Child;
-use std::sync::OnceLock;
-
 use anyhow::Result;
 use pgsteer_testkit::Cluster;
-use tokio::runtime::Runtime;
 
-use super::remover::remove_at_the_end;
-
-/// Runs what a test awaits.
-pub(crate) fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("threads can be started")
-}
+use super::shared::Shared;
 
 /// A primary and two replicas, started by the first test that asks and kept until this process
 /// ends. Nobody may stop one of its servers or change a setting of all databases.
 pub(crate) fn cluster() -> &'static Cluster {
-    &SITE
-        .get_or_init(|| {
-            // On a thread of its own: the test that comes first may already be inside a runtime.
-            let started = std::thread::spawn(|| runtime().block_on(start())).join();
-            started
-                .expect("no panic at the start")
-                .expect("PostgreSQL can be started")
-        })
-        .cluster
+    SITE.get(start)
 }
 
-struct Site {
-    cluster: Cluster,
-    _remover: Child,
-}
+static SITE: Shared = Shared::new();
 
-static SITE: OnceLock<Site> = OnceLock::new();
-
-async fn start() -> Result<Site> {
+async fn start() -> Result<Cluster> {
     let cluster = Cluster::builder()
         .fast(true)
         .hba_line("host all trusted 127.0.0.1/32 trust")
@@ -58,6 +32,5 @@ async fn start() -> Result<Site> {
                  CREATE ROLE alice LOGIN PASSWORD 'alice''s secret';
                  CREATE ROLE trusted LOGIN";
     cluster.primary().sql(roles).await?;
-    let _remover = remove_at_the_end(&cluster)?;
-    Ok(Site { cluster, _remover })
+    Ok(cluster)
 }
