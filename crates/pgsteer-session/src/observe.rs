@@ -7,6 +7,7 @@ use pgsteer_wire::{ErrorReply, encode};
 use tracing::debug;
 
 use crate::batch::Batch;
+use crate::console::switch;
 use crate::end::End;
 use crate::session::Session;
 use crate::steering::Placement;
@@ -102,10 +103,9 @@ impl Session {
     }
 }
 
-/// PostgreSQL's words for on; [`set_value`] quotes what SET was given.
+/// Whether it means on; [`set_value`] quotes what SET was given.
 fn is_on(value: &str) -> bool {
-    let plain = value.trim_matches('"').to_ascii_lowercase();
-    matches!(plain.as_str(), "on" | "true" | "t" | "yes" | "y" | "1")
+    switch(NOTICE_ROUTE, value.trim_matches('"')).unwrap_or(false)
 }
 
 #[cfg(test)]

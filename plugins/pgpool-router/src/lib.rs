@@ -3,8 +3,9 @@
 //! `parameters` reads the configuration with the help of `lists`, `redirect` and `relationships`.
 //! `open` names the nodes a session's reads are drawn from, `decide` answers for statements with
 //! the help of `functions`, `writing` is the flag of `disable_load_balance_on_write`, `reason` puts
-//! the rules in words, `variants` is for sessions with settings of their own. With `compatibility = "exact"` the defects of Pgpool-II that only change
-//! where a read goes are reproduced.
+//! the rules in words, `variants` is for sessions with settings of their own. With
+//! `compatibility = "exact"` the defects of Pgpool-II that only change where a read goes are
+//! reproduced.
 
 use pgsteer_plugin_sdk::{
     Manifest, Needs, Opening, Routed, Router, Session, Statement, Topology, export_router, manifest,

@@ -18,7 +18,7 @@ use pgsteer_sql::Console;
 use pgsteer_wire::{ErrorReply, SqlState, encode};
 
 pub(crate) use columns::columns;
-pub(crate) use options::Options;
+pub(crate) use options::{Options, switch};
 
 use crate::session::Session;
 use status::Item;
