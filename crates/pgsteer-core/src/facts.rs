@@ -1,12 +1,15 @@
-//! What the control plane finds out and the data plane looks at per statement, shared for the life
-//! of the proxy. Everything in it is read without waiting.
+//! What both planes share for the life of the proxy besides snapshots: what the control plane finds
+//! out and the data plane looks at per statement, read without waiting; and what sessions hand over
+//! to the control plane.
 
 use std::time::Instant;
 
+use crate::admin::Desk;
+use crate::policy::Tap;
 use crate::probes::Probes;
 use crate::{Catalogs, Freshness};
 
-/// Facts about nodes and databases.
+/// Facts about nodes and databases, and the ways to the control plane.
 #[derive(Debug)]
 pub struct Facts {
     /// How far each node has replayed.
@@ -15,6 +18,10 @@ pub struct Facts {
     pub catalogs: Catalogs,
     /// What became of the probes.
     pub probes: Probes,
+    /// Questions to plugins, for whoever wants to ask them again.
+    pub tap: Tap,
+    /// Orders of operators.
+    pub desk: Desk,
 }
 
 impl Facts {
@@ -25,6 +32,8 @@ impl Facts {
             freshness: Freshness::new(start, nodes),
             catalogs: Catalogs::default(),
             probes: Probes::new(nodes),
+            tap: Tap::default(),
+            desk: Desk::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! other; they meet here, through an immutable [`Snapshot`] that goes down and counters that go up.
 //! This crate does no I/O, names no plugin and reads no SQL.
 
+pub mod admin;
 pub mod catalog;
 pub mod counters;
 pub mod facts;

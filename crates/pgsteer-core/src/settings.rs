@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::Grants;
+
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMethod {
@@ -90,6 +92,12 @@ pub struct CatalogSettings {
 /// Limits of one plugin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginLimits {
+    /// Bytes it may hand to the host in one call, results included.
+    pub results_bytes_max: usize,
+    /// Lines an instance may write to the log in a second.
+    pub log_lines_max: u32,
+    /// Functions in the file; compile time grows with them.
+    pub functions_max: u32,
     /// Wall-clock limit of one question.
     pub decision_timeout: Duration,
     /// Wall-clock limit of `configure` and `self-test`.
@@ -109,6 +117,50 @@ pub enum OnFailure {
     Skip,
     /// The statement is refused with SQLSTATE 58000.
     Reject,
+    /// The plugin's last answer to such a statement counts, if there is one; else as `Skip`.
+    LastGood,
+}
+
+/// How a new version of a plugin gets into force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// Share of the statements of which the version in force and the new one are compared before
+    /// the new one decides, between 0 and 1; 0 for none.
+    pub shadow_share: f64,
+    /// As many statements are compared,
+    pub shadow_decisions: u64,
+    /// or for as long.
+    pub shadow_time: Duration,
+    /// The greatest share that may be answered in another way, between 0 and 1.
+    pub differences_max: f64,
+    /// How long a new version is watched after it has begun to decide; zero: not at all.
+    pub probation_time: Duration,
+    /// And for how many decisions at least.
+    pub probation_decisions: u64,
+    /// The greatest share of statements that may be refused by it and were not by the one before,
+    /// while it is watched, between 0 and 1.
+    pub refusals_max: f64,
+    /// The slowest that one answer in a hundred may be while it is watched.
+    pub slow_max: Duration,
+}
+
+/// Where plugins come from and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginSettings {
+    /// Directory of plugin files, if any.
+    pub dir: Option<PathBuf>,
+    /// Directory for compiled components and for what operators said, if any.
+    pub state_dir: Option<PathBuf>,
+    /// How long a file must stay the same before it is read.
+    pub settle: Duration,
+    /// Stack of a guest in bytes.
+    pub stack_bytes_max: usize,
+    /// For plugins whose own file does not set them.
+    pub limits: PluginLimits,
+    /// For plugins whose own file does not name any.
+    pub grants: Grants,
+    /// For plugins whose own file does not say otherwise.
+    pub rollout: Rollout,
 }
 
 /// Everything an operator can set, checked.
@@ -136,10 +188,10 @@ pub struct Settings {
     pub catalog: CatalogSettings,
     /// Nodes, at least one.
     pub nodes: Vec<NodeSettings>,
-    /// Directory of plugin files, if any.
-    pub plugins_dir: Option<PathBuf>,
-    /// Limits for plugins whose own file does not set them.
-    pub plugin_limits: PluginLimits,
+    /// Plugins.
+    pub plugins: PluginSettings,
+    /// Users who may give orders in the console.
+    pub operators: Vec<String>,
     /// Configuration of the embedded router as a JSON object.
     pub router_config: String,
 }

@@ -1,4 +1,4 @@
-//! Generated from `wit/plugin.wit`; nothing outside of this crate sees these types.
+//! Generated from `wit/v0.1/plugin.wit`; nothing outside of this crate sees these types.
 
 #![allow(
     missing_docs,

@@ -194,7 +194,7 @@ fn rejection(rejection: &types::Rejection) -> Rejection {
     }
 }
 
-/// The list in `wit/plugin.wit`: a plugin cannot pretend that the server or the transaction failed.
+/// The list in `wit/v0.1/plugin.wit`: a plugin cannot pretend that the server or the transaction failed.
 fn may_be_passed_on(sqlstate: &str) -> bool {
     let well_formed = sqlstate.len() == 5
         && sqlstate

@@ -18,7 +18,7 @@ pub(crate) struct Inspected {
 }
 
 impl Inspected {
-    /// The hooks it implements, in the words of `wit/plugin.wit`.
+    /// The hooks it implements, in the words of `wit/v0.1/plugin.wit`.
     pub(crate) fn hooks(&self) -> Vec<&'static str> {
         let mut hooks = vec![LIFECYCLE, ROUTER];
         if self.listens_to_topology {

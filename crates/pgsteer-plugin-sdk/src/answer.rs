@@ -1,4 +1,4 @@
-//! What a plugin answers. The meaning of each answer is in `wit/plugin.wit`.
+//! What a plugin answers. The meaning of each answer is in `wit/v0.1/plugin.wit`.
 
 use crate::NodeId;
 

@@ -1,4 +1,4 @@
-//! Generated from `wit/plugin.wit`. Plugins use the types of the crate root instead.
+//! Generated from `wit/v0.1/plugin.wit`. Plugins use the types of the crate root instead.
 
 wit_bindgen::generate!({
     path: "../../wit",

@@ -51,13 +51,13 @@ pub enum Class {
 }
 
 impl Class {
-    /// The class with this code in `wit/plugin.wit`.
+    /// The class with this code in `wit/v0.1/plugin.wit`.
     #[must_use]
     pub fn from_code(code: u16) -> Self {
         BY_CODE.get(usize::from(code)).copied().unwrap_or_default()
     }
 
-    /// Its code in `wit/plugin.wit`.
+    /// Its code in `wit/v0.1/plugin.wit`.
     #[must_use]
     pub fn code(self) -> u16 {
         self as u16

@@ -1,4 +1,4 @@
-//! What a plugin is told. The meaning of each field is in `wit/plugin.wit`.
+//! What a plugin is told. The meaning of each field is in `wit/v0.1/plugin.wit`.
 
 use crate::{Candidate, Class, Traits};
 

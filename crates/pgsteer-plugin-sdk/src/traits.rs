@@ -74,13 +74,13 @@ impl Traits {
         Self(0)
     }
 
-    /// The set with these bits of `wit/plugin.wit`.
+    /// The set with these bits of `wit/v0.1/plugin.wit`.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// Its bits in `wit/plugin.wit`.
+    /// Its bits in `wit/v0.1/plugin.wit`.
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0

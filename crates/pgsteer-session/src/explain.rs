@@ -9,7 +9,7 @@ use crate::policies::Verdict;
 use crate::session::Session;
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced};
 
-/// Names of the bits of `traits`, in the order of `wit/plugin.wit`.
+/// Names of the bits of `traits`, in the order of `wit/v0.1/plugin.wit`.
 const TRAITS: [&str; 30] = [
     "reads only",
     "writes",

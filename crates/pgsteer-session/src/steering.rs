@@ -37,7 +37,7 @@ pub(crate) struct Placement {
     pub(crate) verdict: Verdict,
     /// Why it is this node.
     pub(crate) rule: Rule,
-    /// What is known of the statement, bits of `wit/plugin.wit`.
+    /// What is known of the statement, bits of `wit/v0.1/plugin.wit`.
     pub(crate) traits: u64,
     /// What its names mean.
     pub(crate) meaning: Rc<Meaning>,

@@ -2,12 +2,12 @@
 
 use crate::{Console, TEXT_LEN_MAX, classify, normalize};
 
-/// What kind of statement it is; the numbers are those of `wit/plugin.wit`.
+/// What kind of statement it is; the numbers are those of `wit/v0.1/plugin.wit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 #[expect(
     missing_docs,
-    reason = "the names say it; the meaning is in wit/plugin.wit"
+    reason = "the names say it; the meaning is in wit/v0.1/plugin.wit"
 )]
 pub enum Class {
     Unknown = 0,
@@ -173,7 +173,7 @@ pub struct Analysis {
     pub id: u64,
     /// Class of the first statement.
     pub class: Class,
-    /// Text-level bits, numbered as in `wit/plugin.wit`.
+    /// Text-level bits, numbered as in `wit/v0.1/plugin.wit`.
     pub traits: u64,
     /// Equal for texts that differ only in literals.
     pub fingerprint: u64,

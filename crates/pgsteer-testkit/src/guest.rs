@@ -4,7 +4,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve};
 
 /// The interface of this repository.
-pub const WIT: &str = include_str!("../../../wit/plugin.wit");
+pub const WIT: &str = include_str!("../../../wit/v0.1/plugin.wit");
 
 /// The fingerprint for which a guest misbehaves; the golden set does not contain it.
 pub const BAD: u64 = 2989;

@@ -1,10 +1,10 @@
-//! What a policy is told and what it answers. The meaning of each field is in `wit/plugin.wit`.
+//! What a policy is told. The meaning of each field is in `wit/v0.1/plugin.wit`.
 
 use pgsteer_sql::{FunctionRef, RelationRef};
 
 use crate::NodeId;
 
-/// Bits of [`StatementFacts::traits`], as documented in `wit/plugin.wit`.
+/// Bits of [`StatementFacts::traits`], as documented in `wit/v0.1/plugin.wit`.
 pub mod traits {
     /// Reads only, as far as the host can prove.
     pub const READS: u64 = 1 << 0;
@@ -66,13 +66,19 @@ pub mod traits {
     pub const SETS_READ_ONLY: u64 = 1 << 28;
     /// A relation of a name in it is a system catalog, whatever the name means here.
     pub const CATALOG_NAME: u64 = 1 << 29;
+    /// Asked at Parse: the values of its parameters are not known yet.
+    pub const VALUES_UNKNOWN: u64 = 1 << 30;
+    /// Values withheld.
+    pub const VALUES_WITHHELD: u64 = 1 << 31;
     /// How many there are.
-    pub const COUNT: u32 = 30;
+    pub const COUNT: u32 = 32;
 }
 
 /// A session, as known when it was authenticated.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionFacts<'a> {
+    /// Its number; 0 while a plugin is tried out.
+    pub id: u64,
     /// Authenticated user.
     pub user: &'a str,
     /// Database asked for.
@@ -94,7 +100,7 @@ pub struct StatementFacts<'a> {
     pub class: u16,
     /// Bits of [`traits`].
     pub traits: u64,
-    /// What [`super::Router::open`] said.
+    /// What `open` of the same hook said.
     pub session_class: u32,
     /// Node drawn for this session's balanced reads.
     pub balance_node: Option<NodeId>,
@@ -102,17 +108,55 @@ pub struct StatementFacts<'a> {
     pub transaction_marks: u32,
     /// Marks of this session.
     pub session_marks: u32,
-    /// Number of parameters.
-    pub parameter_count: u16,
-    /// The text, whole.
+    /// The text, whole; empty if it is withheld.
     pub sql: &'a str,
     /// Relations it names.
     pub relations: &'a [RelationRef],
     /// Functions it calls.
     pub functions: &'a [FunctionRef],
+    /// Values of its parameters, if they are known.
+    pub values: &'a [Value<'a>],
 }
 
-/// What plugins want to be told about statements, as documented in `wit/plugin.wit`.
+/// A value that a client bound to a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// NULL.
+    Null,
+    /// In text format.
+    Text(&'a str),
+    /// In binary format, or no valid UTF-8.
+    Binary(&'a [u8]),
+}
+
+/// A statement that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// Number of the session.
+    pub session: u64,
+    /// Its user.
+    pub user: &'a str,
+    /// Its database.
+    pub database: &'a str,
+    /// See [`StatementFacts::fingerprint`].
+    pub fingerprint: u64,
+    /// Class code.
+    pub class: u16,
+    /// Bits of [`traits`].
+    pub traits: u64,
+    /// The node that ran it, if one did.
+    pub node: Option<NodeId>,
+    /// Rows, as the server counted them.
+    pub rows: u64,
+    /// Bytes from the server to the client.
+    pub bytes: u64,
+    /// Time from sending it to the end of the answer, in microseconds.
+    pub microseconds: u64,
+    /// SQLSTATE, if it failed.
+    pub error: Option<&'a str>,
+}
+
+/// What plugins want to be told about statements, as documented in `wit/v0.1/plugin.wit`.
 pub mod needs {
     /// The SQL text.
     pub const SQL: u64 = 1 << 0;
@@ -120,153 +164,11 @@ pub mod needs {
     pub const RELATIONS: u64 = 1 << 1;
     /// Functions.
     pub const FUNCTIONS: u64 = 1 << 2;
+    /// Values of parameters; takes a grant.
+    pub const VALUES: u64 = 1 << 3;
+    /// User and database of events.
+    pub const IDENTITY: u64 = 1 << 4;
     /// All there are.
-    pub const ALL: u64 = SQL | RELATIONS | FUNCTIONS;
+    pub const ALL: u64 = SQL | RELATIONS | FUNCTIONS | VALUES | IDENTITY;
 }
 
-/// A node with its share of balanced reads.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candidate {
-    /// The node.
-    pub node: NodeId,
-    /// Its share; finite, `0 <= weight`.
-    pub weight: f64,
-}
-
-/// Answer to the beginning of a session.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Opening {
-    /// Comes back with every statement.
-    pub class: u32,
-    /// Nodes for balanced reads.
-    pub candidates: Vec<Candidate>,
-}
-
-/// How often a node is drawn for balanced reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spread {
-    /// Once for the session.
-    Session,
-    /// For every statement.
-    Statement,
-}
-
-/// Why a statement is refused, as the client sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// Five characters.
-    pub sqlstate: String,
-    /// One sentence.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
-/// Where a statement runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// No opinion.
-    Abstain,
-    /// The primary.
-    Primary,
-    /// One of the opening's candidates.
-    Balanced(Spread),
-    /// This node.
-    Node(NodeId),
-    /// Every node the session uses.
-    Everywhere,
-    /// Nowhere.
-    Reject(Rejection),
-}
-
-/// What a copy of an answer may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reuse {
-    /// Nothing.
-    Never,
-    /// The same statement with the same facts.
-    Statement,
-}
-
-/// Bits kept for the plugin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Until the transaction ends.
-    pub transaction: u32,
-    /// Until the session ends.
-    pub session: u32,
-    /// Those of the transaction that are taken back.
-    pub clear_transaction: u32,
-}
-
-/// Bits of [`Limits::fresh`]: whose acknowledged writes a replica must have replayed.
-pub mod fresh {
-    /// Those of this session, and those of the database before it began.
-    pub const SESSION: u32 = 1 << 0;
-    /// All of the database.
-    pub const DATABASE: u32 = 1 << 1;
-    /// Those to relations that the statement names.
-    pub const RELATIONS: u32 = 1 << 2;
-    /// All there are.
-    pub const ALL: u32 = SESSION | DATABASE | RELATIONS;
-}
-
-/// Where a balanced read goes if the node drawn for it does not keep the limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fallback {
-    /// The primary.
-    #[default]
-    Primary,
-    /// Another candidate that keeps them, else the primary.
-    Another,
-    /// The candidate that keeps them and lags least, else the primary.
-    LeastLag,
-}
-
-/// What a replica must keep to serve a balanced read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Bits of [`fresh`].
-    pub fresh: u32,
-    /// If the node drawn does not keep them.
-    pub otherwise: Fallback,
-    /// Most bytes of WAL behind; 0 for no limit.
-    pub lag_bytes: u64,
-    /// Longest time behind in milliseconds; 0 for no limit.
-    pub lag_ms: u64,
-}
-
-/// Answer to a statement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// Where it runs.
-    pub route: Route,
-    /// Whether the answer may be remembered.
-    pub reuse: Reuse,
-    /// Set when the statement has succeeded.
-    pub marks: Marks,
-    /// Relations that count as written with it, by name.
-    pub also_writes: Vec<String>,
-    /// Why, as a number of the plugin's own.
-    pub reason: u32,
-    /// For [`Route::Balanced`].
-    pub limits: Limits,
-    /// The functions it calls only read, whatever the catalog says.
-    pub trusts_functions: bool,
-}
-
-impl Decision {
-    /// This route, not to be remembered, without anything else.
-    #[must_use]
-    pub fn new(route: Route) -> Self {
-        Self {
-            route,
-            reuse: Reuse::Never,
-            marks: Marks::default(),
-            also_writes: Vec::new(),
-            reason: 0,
-            limits: Limits::default(),
-            trusts_functions: false,
-        }
-    }
-}

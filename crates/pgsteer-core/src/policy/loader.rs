@@ -1,10 +1,12 @@
 //! How a plugin gets from bytes to something that answers.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Router, RouterFactory};
+use super::{Grants, Hooks, Policy, PolicyFactory, Sample, SeriesTable};
 use crate::Topology;
 use crate::settings::PluginLimits;
 
@@ -21,6 +23,20 @@ pub enum FailureClass {
     Abi,
     /// A well-formed answer broke a rule, such as a node that does not exist.
     Invalid,
+}
+
+impl FailureClass {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Trap,
+        Self::Deadline,
+        Self::Memory,
+        Self::Abi,
+        Self::Invalid,
+    ];
 }
 
 /// A plugin failed while it was asked. Whatever instance it came from must be dropped.
@@ -46,14 +62,16 @@ pub struct PluginSource {
     pub config: String,
     /// Its limits.
     pub limits: PluginLimits,
+    /// What it may do.
+    pub grants: Grants,
 }
 
 /// Why a file was refused; the running plugin stays.
 #[derive(Clone, Debug, Error)]
 #[error("refused at stage {stage}: {reason}")]
 pub struct LoadError {
-    /// Which step of loading refused it: `inspect`, `compile`, `link`, `describe`, `configure`,
-    /// `self-test`, `canary`.
+    /// Which step refused it: `verify`, `inspect`, `compile`, `link`, `describe`, `configure`,
+    /// `self-test`, `canary`, `golden`, `shadow`, `probation`.
     pub stage: &'static str,
     /// What was wrong and what to do about it.
     pub reason: String,
@@ -65,28 +83,63 @@ pub struct LoadedPlugin {
     pub name: String,
     /// Version from its manifest.
     pub version: String,
-    /// Hooks it implements, in the words of `wit/`.
-    pub hooks: Vec<&'static str>,
+    /// What it does, in its own words.
+    pub description: String,
+    /// Hooks it implements.
+    pub hooks: Hooks,
     /// It may be remembered what it answered.
     pub deterministic: bool,
     /// What it wants to be told about statements, bits of [`super::needs`].
     pub needs: u64,
     /// Makes further instances.
-    pub factory: Arc<dyn RouterFactory>,
+    pub factory: Arc<dyn PolicyFactory>,
     /// One instance per worker; the topology was told to each.
-    pub instances: Vec<Box<dyn Router>>,
+    pub instances: Vec<Box<dyn Policy>>,
+    /// Grows with every change of its key-value store.
+    pub kv_version: Arc<AtomicU64>,
+    /// What it counts itself.
+    pub series: Arc<SeriesTable>,
+    /// How it got here.
+    pub report: LoadReport,
+}
+
+/// How a plugin got through the stages.
+#[derive(Clone, Debug, Default)]
+pub struct LoadReport {
+    /// Stages and how long each took, in order.
+    pub stages: Vec<(&'static str, Duration)>,
+    /// Its machine code was there already.
+    pub was_compiled: bool,
+    /// Real questions it was asked, with the answers of the version before it at hand.
+    pub golden_asked: usize,
+    /// How many of them it answered in another way.
+    pub golden_different: usize,
+    /// Some of the differences, in words.
+    pub differences: Vec<String>,
+}
+
+/// What a plugin is loaded for.
+#[derive(Clone, Copy)]
+pub struct LoadContext<'a> {
+    /// How many instances are wanted.
+    pub workers: usize,
+    /// The nodes.
+    pub topology: &'a Topology,
+    /// Questions of the recent past.
+    pub golden: &'a [Sample],
+    /// The version in force, if there is one.
+    pub previous: Option<&'a dyn PolicyFactory>,
 }
 
 /// Turns files into plugins. Slow (compiles): never called on a worker.
 pub trait PluginLoader: Send + Sync {
-    /// Takes the file through every stage and builds an instance for each of `workers`.
+    /// Takes the file through every stage and builds an instance for each worker.
     ///
     /// # Errors
     /// The first stage that refused it.
     fn load(
         &self,
         source: &PluginSource,
-        workers: usize,
-        topology: &Topology,
+        context: &LoadContext<'_>,
     ) -> Result<LoadedPlugin, LoadError>;
 }

@@ -1,0 +1,163 @@
+//! What operators tell the control plane through the console, and how it answers.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+/// Something an operator wants done about plugins. Plugins are named by file, with or without the
+/// number in front.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// Back to the version before.
+    Rollback(String),
+    /// The version in force stays, whatever is dropped.
+    Pin(String),
+    /// Newer files are taken again.
+    Unpin(String),
+    /// Out of force, until `Enable`.
+    Disable(String),
+    /// In force again; out of quarantine.
+    Enable(String),
+    /// The next version of its file is asked beside the one in force, for this share of the
+    /// statements, between 0 and 1; 0 for the configured way.
+    Shadow(String, f64),
+    /// A shadow is to decide now.
+    Promote(String),
+    /// The next decisions, as many, with literals and values or without.
+    Record(u32, bool),
+}
+
+/// Most decisions of one recording; ours.
+pub const RECORD_MAX: u32 = 100_000;
+
+impl Order {
+    /// Reads what follows `PGSTEER` in the console, if it is an order; the error is for the
+    /// operator.
+    ///
+    /// # Errors
+    /// It is not understood.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let is = |word: &str, expected: &str| word.eq_ignore_ascii_case(expected);
+        match words.as_slice() {
+            [record, count, rest @ ..] if is(record, "record") => {
+                let values = match rest {
+                    [] => false,
+                    [with, values] if is(with, "with") && is(values, "values") => true,
+                    _ => return Err(USAGE.to_owned()),
+                };
+                let count = count.parse().ok().filter(|n| (1..=RECORD_MAX).contains(n));
+                let count = count.ok_or_else(|| format!("record 1 to {RECORD_MAX} decisions"))?;
+                Ok(Self::Record(count, values))
+            }
+            [plugin, name, verb, rest @ ..] if is(plugin, "plugin") => {
+                let name = name.trim_matches('\'').to_owned();
+                match (verb.to_ascii_lowercase().as_str(), rest) {
+                    ("rollback", []) => Ok(Self::Rollback(name)),
+                    ("pin", []) => Ok(Self::Pin(name)),
+                    ("unpin", []) => Ok(Self::Unpin(name)),
+                    ("disable", []) => Ok(Self::Disable(name)),
+                    ("enable", []) => Ok(Self::Enable(name)),
+                    ("promote", []) => Ok(Self::Promote(name)),
+                    ("shadow", [share]) => Ok(Self::Shadow(name, parse_share(share)?)),
+                    _ => Err(USAGE.to_owned()),
+                }
+            }
+            _ => Err(USAGE.to_owned()),
+        }
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(0.0);
+    }
+    let percent = text.strip_suffix('%').and_then(|n| n.parse::<f64>().ok());
+    let share = percent.map(|p| p / 100.0).filter(|s| *s > 0.0 && *s <= 1.0);
+    share.ok_or_else(|| format!("\"{text}\" is no share: write 0.1% to 100%, or OFF"))
+}
+
+/// What the console understands.
+pub const USAGE: &str = "use PGSTEER PLUGIN name ROLLBACK | PIN | UNPIN | DISABLE | ENABLE | \
+    SHADOW 1% | SHADOW OFF | PROMOTE | TELL 'text', or PGSTEER RECORD 1000 [WITH VALUES]";
+
+/// An order on its way.
+#[derive(Debug)]
+pub struct Request {
+    /// What is wanted.
+    pub order: Order,
+    /// Who wants it.
+    pub user: String,
+    /// Lines for the operator, or why it was not done.
+    pub reply: oneshot::Sender<Result<Vec<String>, String>>,
+}
+
+/// Where orders are handed in.
+#[derive(Debug)]
+pub struct Desk {
+    sender: mpsc::Sender<Request>,
+    receiver: Mutex<Option<mpsc::Receiver<Request>>>,
+}
+
+/// Orders that may wait; ours.
+const ORDERS_WAITING_MAX: usize = 16;
+
+impl Default for Desk {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(ORDERS_WAITING_MAX);
+        Self {
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+        }
+    }
+}
+
+impl Desk {
+    /// The end at which orders are taken, once.
+    pub fn take(&self) -> Option<mpsc::Receiver<Request>> {
+        let receiver = self.receiver.lock();
+        receiver.unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Hands an order in and waits until it was carried out.
+    ///
+    /// # Errors
+    /// Why it was not.
+    ///
+    /// # Cancel safety
+    /// An order that was handed in is carried out all the same.
+    pub async fn ask(&self, order: Order, user: &str) -> Result<Vec<String>, String> {
+        let (reply, answer) = oneshot::channel();
+        let user = user.to_owned();
+        let request = Request { order, user, reply };
+        let gone = "nobody takes orders: the proxy is shutting down";
+        let sent = self.sender.send(request).await;
+        sent.map_err(|_| gone.to_owned())?;
+        answer.await.map_err(|_| gone.to_owned())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, USAGE};
+
+    #[test]
+    fn orders_are_read() {
+        let name = || "10-mine".to_owned();
+        for (text, expected) in [
+            ("PLUGIN 10-mine ROLLBACK", Ok(Order::Rollback(name()))),
+            ("plugin '10-mine' disable", Ok(Order::Disable(name()))),
+            ("PLUGIN 10-mine SHADOW 5%", Ok(Order::Shadow(name(), 0.05))),
+            ("PLUGIN 10-mine SHADOW OFF", Ok(Order::Shadow(name(), 0.0))),
+            ("RECORD 10", Ok(Order::Record(10, false))),
+            ("record 10 with values", Ok(Order::Record(10, true))),
+            ("PLUGIN 10-mine", Err(USAGE.to_owned())),
+            ("PLUGIN 10-mine explode", Err(USAGE.to_owned())),
+            ("", Err(USAGE.to_owned())),
+        ] {
+            assert_eq!(Order::parse(text), expected, "{text}");
+        }
+        assert!(Order::parse("RECORD 0").is_err());
+        assert!(Order::parse("PLUGIN x SHADOW 500%").is_err());
+    }
+}
