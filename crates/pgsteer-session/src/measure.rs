@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pgsteer_core::{NodeId, Subscription};
 
 use crate::journal::Settings;
-use crate::steering::{Identity, Situation, Statement, Steering};
+use crate::steering::{Identity, Situation, Statement, Steering, Values};
 use crate::transaction::Transaction;
 use crate::worker::{Shared, Worker};
 
@@ -30,10 +30,12 @@ impl Decider {
     pub fn new(shared: &Arc<Shared>, subscription: Subscription, user: &str, on: &str) -> Self {
         let worker = Rc::new(Worker::new(0, Arc::clone(shared), subscription));
         let identity = Identity {
+            session: 1,
             user: user.into(),
             database: on.into(),
             application_name: String::new(),
             client_address: String::new(),
+            pool: None,
         };
         let steering = Steering::new(worker, identity);
         Self {
@@ -51,6 +53,7 @@ impl Decider {
             executed: None,
             text,
             extended: false,
+            values: Values::None,
         };
         let now = Situation {
             settings: &self.settings,
