@@ -64,4 +64,26 @@ impl Decider {
         let placed = self.steering.place(&statement, now);
         placed.ok().map(|placement| placement.node)
     }
+
+    /// Hands over something that asks the plugins about a statement of this text, and nothing else:
+    /// analysis and names are there already.
+    pub fn question(&mut self, text: &[u8], work: impl FnOnce(&mut dyn FnMut() -> bool)) {
+        let worker = Rc::clone(&self.steering.worker);
+        let analysis = worker.analyses.borrow_mut().analyze(text);
+        let statement = Statement {
+            analysis: &analysis,
+            executed: None,
+            text,
+            extended: false,
+            values: Values::None,
+        };
+        self.decide(text);
+        let meaning = self.steering.names.meaning(&worker, &analysis);
+        let facts = self.steering.facts(&statement, None, &meaning);
+        let policies = &self.steering.policies;
+        work(&mut || {
+            let verdict = worker.policies.borrow_mut().decide(policies, &facts);
+            verdict.plugin < usize::MAX
+        });
+    }
 }
