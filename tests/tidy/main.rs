@@ -7,6 +7,7 @@ mod files;
 mod interface;
 mod links;
 mod pages;
+mod plugins;
 mod sources;
 mod wit;
 
@@ -47,6 +48,7 @@ fn tidy() {
     pages::check_router_keys(&files, &mut found);
     interface::check(&root, &files, &mut found);
     wit::check(&files, &mut found);
+    plugins::check(&files, &mut found);
     let Violations(lines) = found;
     assert!(
         lines.is_empty(),
