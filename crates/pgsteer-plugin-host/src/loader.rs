@@ -176,9 +176,8 @@ impl PluginLoader for WasmLoader {
         let hooks = prepared.inspection.hooks;
 
         let start = Instant::now();
-        let trial = prepared.factory.for_trial(&prepared.environment);
         let golden = Golden {
-            factory: &trial,
+            factory: &prepared.factory,
             hooks,
             file: &source.name,
             samples: context.golden,

@@ -27,11 +27,6 @@ impl Workbench {
     /// # Errors
     /// The engine cannot be set up on this machine, or a thread cannot be started.
     pub fn new(options: Options) -> Result<Self, HostError> {
-        // Machine code that counts is other machine code: it must not be kept with the rest.
-        let options = Options {
-            state_dir: None,
-            ..options
-        };
         let loader = WasmLoader::with(options, Metering::On)?;
         Ok(Self { loader })
     }
