@@ -7,7 +7,7 @@ use pgsteer_core::policy::{LoadError, LoadReport, PluginSource, Policy, PolicyEr
 
 use crate::engine::Metering;
 use crate::error::{HostError, refused};
-use crate::inspect::inspect;
+use crate::inspect::{inspect, validate};
 use crate::loader::{Prepared, WasmLoader};
 use crate::options::Options;
 use crate::plugin::{Factory, Guest};
@@ -36,7 +36,12 @@ impl Workbench {
     /// # Errors
     /// It would be refused at stage `inspect`.
     pub fn inspect(&self, source: &PluginSource) -> Result<Inspection, LoadError> {
-        inspect(source).map_err(|reason| refused("inspect", reason))
+        let inspection = inspect(source);
+        let checked = inspection.and_then(|inspection| {
+            validate(&source.bytes)?;
+            Ok(inspection)
+        });
+        checked.map_err(|reason| refused("inspect", reason))
     }
 
     /// Takes a file through every stage up to the canary.
