@@ -5,8 +5,8 @@
 //! texts.
 
 use pgsteer_plugin_sdk::{
-    Admission, Admitted, Gatekeeper, Manifest, Needs, Plugin, Rejection, Rewriter, Rewriting,
-    Session, Statement, export, manifest,
+    Admission, Admitted, Gatekeeper, Manifest, Needs, Opening, Plugin, Rejection, Rewriter,
+    Rewriting, Routed, Router, Session, Statement, export, manifest,
 };
 
 mod settings;
@@ -30,7 +30,8 @@ impl Plugin for TenantIsolation {
     }
 
     fn needs(&self) -> Needs {
-        Needs::none().sql().relations().functions()
+        // A rewriter has the text anyway.
+        Needs::none().relations().functions()
     }
 }
 
@@ -66,18 +67,33 @@ impl Rewriter for TenantIsolation {
         if statement.session_class == EXEMPT {
             return Rewriting::keep().reusable();
         }
-        let answer = match tampering::found(&self.settings, statement) {
-            None => Rewriting::keep(),
-            Some(what) => {
-                let message = format!("{what} is not allowed in a session of a tenant");
-                let rejection = Rejection::forbidden(message);
-                Rewriting::reject(
-                    rejection.hint("The tenant comes from how the session connected."),
-                )
-            }
-        };
+        let found = tampering::found(&self.settings, statement);
+        let answer = found.map_or_else(Rewriting::keep, |what| Rewriting::reject(refused(&what)));
         answer.reusable()
     }
+}
+
+/// For what never gets to the rewriter: the fast path, and texts that are too long.
+impl Router for TenantIsolation {
+    fn open(&mut self, session: &Session) -> Opening {
+        Opening {
+            class: self.classify(session),
+            candidates: Vec::new(),
+        }
+    }
+
+    fn decide(&mut self, statement: &Statement) -> Routed {
+        let unseen = tampering::unseen(&self.settings, statement);
+        let refused = unseen
+            .filter(|_| statement.session_class != EXEMPT)
+            .map(|what| Routed::reject(refused(what)));
+        refused.unwrap_or_else(Routed::abstain).reusable()
+    }
+}
+
+fn refused(what: &str) -> Rejection {
+    let message = format!("{what} is not allowed in a session of a tenant");
+    Rejection::forbidden(message).hint("The tenant comes from how the session connected.")
 }
 
 /// What stands for the tenant in a name of the configuration.
@@ -86,7 +102,7 @@ const TENANT: &str = "{tenant}";
 /// Class of sessions that may do as they like.
 const EXEMPT: u32 = 1;
 
-export!(TenantIsolation: Gatekeeper, Rewriter);
+export!(TenantIsolation: Gatekeeper, Rewriter, Router);
 
 #[cfg(test)]
 mod tests;

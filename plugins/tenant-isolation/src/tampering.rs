@@ -3,8 +3,8 @@
 //! A text is looked at whatever kind of statement it is: a query can stand in PREPARE, EXPLAIN,
 //! DECLARE, COPY or a view. What cannot be read (`U&"..."`, a name that is computed) is refused.
 
-use pgsteer_plugin_sdk::Statement;
 use pgsteer_plugin_sdk::sql::{Token, tokens};
+use pgsteer_plugin_sdk::{Class, Statement, Traits};
 
 use crate::settings::Settings;
 
@@ -30,6 +30,16 @@ pub(crate) fn found(settings: &Settings, statement: &Statement) -> Option<String
     }
     let mut parts = text.split(|token| *token == Token::Symbol(';'));
     parts.find_map(|part| one(settings, part))
+}
+
+/// What cannot be looked at, in the same words. The fast path has no text, and like a text that the
+/// proxy cannot read no class.
+pub(crate) fn unseen(settings: &Settings, statement: &Statement) -> Option<&'static str> {
+    if statement.traits.contains(Traits::TEXT_WITHHELD) {
+        return Some("a text that is too long to be looked at");
+    }
+    let is_unknown = statement.class == Class::Unknown;
+    (is_unknown && settings.strict).then_some("a statement that the proxy cannot read")
 }
 
 /// Whether a setting is one that a session must leave alone.

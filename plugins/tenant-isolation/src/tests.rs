@@ -2,7 +2,8 @@
 
 use pgsteer_plugin_sdk::testing::{self, statement};
 use pgsteer_plugin_sdk::{
-    Admission, Admitted, Class, Gatekeeper, Plugin, Reuse, Rewriter, Rewritten, Session, Statement,
+    Admission, Admitted, Class, Gatekeeper, Plugin, Reuse, Rewriter, Rewritten, Route, Router,
+    Session, Statement, Traits,
 };
 
 use super::TenantIsolation;
@@ -209,6 +210,26 @@ fn a_setting_may_be_called_like_a_keyword() {
     assert!(refusal(json, text("SET session.tenant = 'x'")).is_some());
     assert!(refusal(json, text("SET SESSION session.tenant = 'x'")).is_some());
     assert_eq!(refusal(json, text("SET session.theme = 'x'")), None);
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_refused() {
+    let mut strict = plugin(r#"{"exempt_users": ["dba"]}"#);
+    let mut lenient = plugin(r#"{"strict": false}"#);
+    let is_refused = |plugin: &mut TenantIsolation, user: &str, asked: Statement| {
+        let class = plugin.open(&testing::session(user, "shop")).class;
+        let answer = plugin.decide(&asked.with_session_class(class));
+        assert_eq!(answer.reuse, Reuse::Statement);
+        matches!(answer.route, Route::Reject(rejection) if rejection.sqlstate == "42501")
+    };
+    let unknown = || statement(Class::Unknown);
+    let long = || statement(Class::Select).with_traits(Traits::TEXT_WITHHELD);
+    assert!(is_refused(&mut strict, "t_acme", unknown()));
+    assert!(is_refused(&mut strict, "t_acme", long()));
+    assert!(!is_refused(&mut strict, "dba", unknown()));
+    assert!(!is_refused(&mut strict, "t_acme", statement(Class::Select)));
+    assert!(!is_refused(&mut lenient, "t_acme", unknown()));
+    assert!(is_refused(&mut lenient, "t_acme", long()));
 }
 
 #[test]
