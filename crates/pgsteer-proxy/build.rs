@@ -5,6 +5,8 @@ use std::{env, fs};
 
 #[path = "build/guest.rs"]
 mod guest;
+#[path = "build/sdk.rs"]
+mod sdk;
 
 fn main() {
     if let Err(reason) = run() {
@@ -28,9 +30,10 @@ fn run() -> Result<(), String> {
         .ok_or("OUT_DIR lies in the target directory")?;
 
     let plugins = root.join("plugins");
-    let names = guest::names(&plugins)?;
+    let names = names(&plugins)?;
     watch(root, &crate_dir, &names);
-    guest::compile(&plugins, &target.join("guests"))?;
+    sdk::embed(root, &out_dir.join("sdk_files.rs"))?;
+    guest::compile(&plugins, &target.join("guests"), guest::Talk::Kept)?;
     for name in &names {
         let component = guest::wrap(&target.join("guests"), name)?;
         guest::write(
@@ -52,6 +55,20 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
+/// The plugins of a workspace: its directories that are packages.
+fn names(plugins: &Path) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(plugins).map_err(|error| guest::at(plugins, &error))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| guest::at(plugins, &error))?;
+        if entry.path().join("Cargo.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// Not the whole of `plugins/`: somebody may build there by hand, in `plugins/target`.
 fn watch(root: &Path, crate_dir: &Path, names: &[String]) {
     let fixed = [
@@ -59,6 +76,7 @@ fn watch(root: &Path, crate_dir: &Path, names: &[String]) {
         crate_dir.join("build"),
         root.join("wit"),
         root.join("crates/pgsteer-plugin-sdk"),
+        root.join("Cargo.toml"),
         root.join("plugins/Cargo.toml"),
         root.join("plugins/Cargo.lock"),
     ];
