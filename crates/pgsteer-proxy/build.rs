@@ -1,6 +1,7 @@
 //! Builds the plugins in `plugins/` as WebAssembly components and embeds the default router.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::{env, fs};
 
 #[path = "build/guest.rs"]
@@ -33,7 +34,7 @@ fn run() -> Result<(), String> {
     let names = names(&plugins)?;
     watch(root, &crate_dir, &names);
     sdk::embed(root, &out_dir.join("sdk_files.rs"))?;
-    guest::compile(&plugins, &target.join("guests"), guest::Talk::Kept)?;
+    guest::compile(&plugins, &target.join("guests"), Stdio::piped())?;
     for name in &names {
         let component = guest::wrap(&target.join("guests"), name)?;
         guest::write(

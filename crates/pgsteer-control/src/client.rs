@@ -42,6 +42,15 @@ pub enum AskError {
     },
 }
 
+/// Rows of an answer as text, and what their columns are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// The rows; a null is empty.
+    pub rows: Vec<Vec<String>>,
+}
+
 /// Asks one question and returns the rows of the answer as text; a null is empty.
 ///
 /// # Errors
@@ -50,6 +59,17 @@ pub enum AskError {
 /// # Cancel safety
 /// Cancel safe: the connection is closed.
 pub async fn ask(target: &Target, sql: &str) -> Result<Vec<Vec<String>>, AskError> {
+    Ok(ask_table(target, sql).await?.rows)
+}
+
+/// Like [`ask`], with the names of the columns.
+///
+/// # Errors
+/// The proxy does not answer, or answers with an error.
+///
+/// # Cancel safety
+/// Cancel safe: the connection is closed.
+pub async fn ask_table(target: &Target, sql: &str) -> Result<Answer, AskError> {
     let mut config = tokio_postgres::Config::new();
     config
         .host(&target.host)
@@ -80,14 +100,20 @@ pub async fn ask(target: &Target, sql: &str) -> Result<Vec<Vec<String>>, AskErro
     let driver = tokio::spawn(connection);
     let answered = client.simple_query(sql).await.map_err(lost);
     driver.abort();
-    let row = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => {
-            let column = |index| row.get(index).unwrap_or_default().to_owned();
-            Some((0..row.len()).map(column).collect())
+    let mut answer = Answer::default();
+    for message in answered? {
+        match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                answer.columns = columns.iter().map(|c| c.name().to_owned()).collect();
+            }
+            SimpleQueryMessage::Row(row) => {
+                let column = |index| row.get(index).unwrap_or_default().to_owned();
+                answer.rows.push((0..row.len()).map(column).collect());
+            }
+            _ => {}
         }
-        _ => None,
-    };
-    Ok(answered?.iter().filter_map(row).collect())
+    }
+    Ok(answer)
 }
 
 /// How long a connection may take.

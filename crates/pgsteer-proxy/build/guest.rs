@@ -9,17 +9,9 @@ use std::{env, fs};
 
 use wit_component::ComponentEncoder;
 
-/// Where what the nested cargo says goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Talk {
-    /// To standard error, as it comes.
-    Shown,
-    /// Into the error, if there is one.
-    Kept,
-}
-
-/// Compiles the package or workspace in a directory.
-pub(crate) fn compile(directory: &Path, target: &Path, talk: Talk) -> Result<(), String> {
+/// Compiles the package or workspace in a directory. What the nested cargo says goes to `talk`; if
+/// that is a pipe, into the error.
+pub(crate) fn compile(directory: &Path, target: &Path, talk: Stdio) -> Result<(), String> {
     let toolchain = Toolchain::find()?;
     let mut command = Command::new(&toolchain.cargo);
     for (variable, _) in env::vars_os() {
@@ -41,22 +33,17 @@ pub(crate) fn compile(directory: &Path, target: &Path, talk: Talk) -> Result<(),
     if let Some(linker) = &toolchain.linker {
         command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
     }
-    if talk == Talk::Shown {
-        command.stderr(Stdio::inherit());
-    }
     let output = command
+        .stderr(talk)
         .output()
         .map_err(|error| at(&toolchain.cargo, &error))?;
     if output.status.success() {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "{} cannot be compiled (with {}){}{stderr}",
-        directory.display(),
-        toolchain.rustc.display(),
-        if talk == Talk::Kept { ":\n" } else { "" },
-    ))
+    let (directory, rustc) = (directory.display(), toolchain.rustc.display());
+    let failed = format!("{directory} cannot be compiled (with {rustc})\n{stderr}");
+    Err(failed.trim_end().to_owned())
 }
 
 /// The component of a compiled plugin.

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pgsteer_control::client::Target;
 use pgsteer_control::config::{self, ConfigErrors, Loaded, Source};
 
-use crate::{explain, import, lab, logging, run};
+use crate::plugin::PluginArgs;
+use crate::{explain, import, lab, logging, plugin, run};
 
 /// The programmable proxy for PostgreSQL.
 #[derive(Debug, Parser)]
@@ -43,6 +45,8 @@ enum Command {
     Lab(LabArgs),
     /// Ask a running proxy where a statement would go, and why. Nothing is executed.
     Explain(ExplainArgs),
+    /// Begin, build, test and measure plugins, and give orders to those of a running proxy.
+    Plugin(PluginArgs),
 }
 
 /// Which proxy is asked, and about what.
@@ -50,6 +54,17 @@ enum Command {
 pub struct ExplainArgs {
     /// The statement.
     pub sql: String,
+    /// Which proxy is asked.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A running proxy, and who asks it.
+#[derive(Clone, Debug, Args)]
+pub struct ProxyArgs {
     /// Host of the proxy.
     #[arg(long, env = "PGHOST", default_value = "localhost")]
     pub host: String,
@@ -62,9 +77,19 @@ pub struct ExplainArgs {
     /// Database to log in to, by default the one named as the user.
     #[arg(short, long, env = "PGDATABASE")]
     pub dbname: Option<String>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
+}
+
+impl ProxyArgs {
+    /// The same, with the password of the environment.
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            host: self.host.clone(),
+            port: self.port,
+            user: self.user.clone(),
+            database: self.dbname.clone().unwrap_or_else(|| self.user.clone()),
+            password: std::env::var("PGPASSWORD").ok(),
+        }
+    }
 }
 
 /// Where the configuration comes from.
@@ -153,6 +178,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Lab(args) => exit_code(lab::run(&args)),
         Command::Explain(args) => exit_code(explain::run(&args)),
+        Command::Plugin(args) => plugin::run(&args),
     }
 }
 

@@ -2,3 +2,8 @@
 
 /// The default router, a WebAssembly component (`plugins/pgpool-router`).
 pub const DEFAULT_ROUTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pgpool-router.wasm"));
+
+/// What the SDK is made of, by path from the root of the repository, for `pgsteer plugin new`; with
+/// the manifest of the workspace and the versions that the plugins here are built with.
+pub(crate) const SDK_SOURCES: &[(&str, &[u8])] =
+    include!(concat!(env!("OUT_DIR"), "/sdk_files.rs"));
