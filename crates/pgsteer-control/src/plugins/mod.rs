@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgsteer_core::policy::{LoadError, LoadedPlugin, PluginLoader, PluginSource};
-use pgsteer_core::{Publisher, Settings};
+use pgsteer_core::policy::{LoadContext, LoadError, LoadedPlugin, PluginLoader, PluginSource};
+use pgsteer_core::{Facts, Publisher, Settings};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch as channel;
 use tokio::task::spawn_blocking;
@@ -51,13 +51,14 @@ impl Supervisor {
         workers: usize,
         settings: channel::Receiver<Arc<Settings>>,
         publisher: Arc<Publisher>,
+        _facts: &Arc<Facts>,
     ) -> Self {
         let component = Component {
             sha256: sha256(&embedded.bytes),
             bytes: embedded.bytes,
             beside: beside::Beside::default(),
         };
-        let directory = settings.borrow().plugins_dir.clone().map(Directory::new);
+        let directory = settings.borrow().plugins.dir.clone().map(Directory::new);
         Self {
             registry: Registry::new(&embedded.name, component),
             directory,
@@ -112,7 +113,7 @@ impl Supervisor {
     async fn round(&mut self, settle: Duration) -> bool {
         let settings = Arc::clone(&self.settings.borrow_and_update());
         let scan = self
-            .look(settle, settings.plugin_limits.file_bytes_max)
+            .look(settle, settings.plugins.limits.file_bytes_max)
             .await;
         let settling = scan.settling;
         for file in &scan.misnamed {
@@ -176,7 +177,16 @@ impl Supervisor {
         let loader = Arc::clone(&self.loader);
         let topology = Arc::clone(&self.publisher.current().topology);
         let (source, workers) = (source.clone(), self.workers);
-        let loaded = spawn_blocking(move || loader.load(&source, workers, &topology)).await;
+        let loaded = spawn_blocking(move || {
+            let context = LoadContext {
+                workers,
+                topology: &topology,
+                golden: &[],
+                previous: None,
+            };
+            loader.load(&source, &context)
+        })
+        .await;
         loaded.unwrap_or_else(|failure| {
             let reason = format!("the loader itself failed: {failure}");
             Err(LoadError {

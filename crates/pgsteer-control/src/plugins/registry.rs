@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pgsteer_core::policy::{
-    LoadError, LoadedPlugin, Plugin, PluginReport, PluginSource, PluginState, PolicySet,
+    Grants, LoadError, LoadedPlugin, Plugin, PluginReport, PluginSource, PluginState, PolicySet,
 };
 use pgsteer_core::settings::PluginLimits;
 use pgsteer_core::{Generation, Settings};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::directory::{Component, Scan, stem_without_number};
@@ -29,6 +30,8 @@ pub(crate) struct Registry {
     entries: BTreeMap<Id, Entry>,
     generation: Generation,
     changed: bool,
+    // Told of each failure of a plugin.
+    trouble: Arc<Notify>,
     // Name of the embedded plugin without `NN-`.
     router: String,
 }
@@ -56,6 +59,7 @@ struct Version {
     sha256: String,
     config: String,
     limits: PluginLimits,
+    grants: Grants,
 }
 
 impl Registry {
@@ -177,7 +181,7 @@ impl Registry {
         let version = Version::of(source);
         match result {
             Ok(loaded) => {
-                let plugin = Arc::new(Plugin::new(source, loaded, next));
+                let plugin = Arc::new(Plugin::new(source, loaded, next, Arc::clone(&self.trouble)));
                 info!(
                     plugin = source.name,
                     version = plugin.version,
@@ -281,6 +285,7 @@ impl Version {
             sha256: source.sha256.clone(),
             config: source.config.clone(),
             limits: source.limits.clone(),
+            grants: source.grants,
         }
     }
 }
@@ -293,7 +298,7 @@ fn source(
     settings: &Settings,
     router: &str,
 ) -> PluginSource {
-    let mut limits = component.beside.limits(&settings.plugin_limits);
+    let mut limits = component.beside.limits.over(&settings.plugins.limits);
     let is_router = *origin == Origin::Embedded || stem_without_number(name) == router;
     if *origin == Origin::Embedded {
         limits.file_bytes_max = limits.file_bytes_max.max(component.bytes.len());
@@ -310,6 +315,7 @@ fn source(
         sha256: component.sha256.clone(),
         config: config.to_owned(),
         limits,
+        grants: component.beside.grants.unwrap_or(settings.plugins.grants),
     }
 }
 
@@ -335,6 +341,7 @@ fn reports((name, _): &Id, entry: &Entry) -> Vec<PluginReport> {
         file_name: name.clone(),
         sha256: version.sha256.clone(),
         state: PluginState::Live,
+        pinned: false,
         reason: String::new(),
         plugin: Some(Arc::clone(plugin)),
     });
@@ -342,6 +349,7 @@ fn reports((name, _): &Id, entry: &Entry) -> Vec<PluginReport> {
         file_name: name.clone(),
         sha256: refusal.sha256.clone(),
         state: PluginState::Refused,
+        pinned: false,
         reason: refusal.reason.clone(),
         plugin: None,
     });

@@ -51,7 +51,7 @@ impl World {
             ..Scan::default()
         });
         for (id, source) in self.registry.pending(&self.settings) {
-            let result = self.loader.load(&source, 1, &self.topology);
+            let result = self.loader.load(&source, &testing::context(&self.topology));
             self.registry.loaded(&id, &source, result);
         }
         self.registry.forgive(&self.settings);
@@ -298,7 +298,7 @@ fn a_new_configuration_takes_the_same_road() {
 fn new_default_limits_load_anew() {
     let mut world = World::new();
     world.write(&[("10-a", "1", "[limits]\nmemory_max = \"1MiB\"")]);
-    world.settings.plugin_limits.memory_bytes_max += 1;
+    world.settings.plugins.limits.memory_bytes_max += 1;
     world.round(Vec::new());
     assert_eq!(
         world.loader.loads(),

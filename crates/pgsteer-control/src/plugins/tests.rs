@@ -11,7 +11,7 @@ use crate::testing::{self, FakeLoader, until};
 async fn start(directory: &Path) -> (Control, Arc<FakeLoader>) {
     let loader = Arc::new(FakeLoader::default());
     let mut settings = testing::settings();
-    settings.plugins_dir = Some(directory.to_owned());
+    settings.plugins.dir = Some(directory.to_owned());
     let embedded = Embedded {
         name: "90-router".to_owned(),
         bytes: (*b"built-in").into(),
