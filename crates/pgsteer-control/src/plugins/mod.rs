@@ -3,6 +3,7 @@
 
 mod beside;
 mod directory;
+mod offline;
 mod registry;
 mod watch;
 
@@ -16,6 +17,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch as channel;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
+
+pub use offline::read_plugin;
 
 use directory::{Component, Directory, Scan};
 use registry::Registry;
