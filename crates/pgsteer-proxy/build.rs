@@ -41,14 +41,16 @@ fn run() -> Result<(), String> {
             &target.join("plugins").join(format!("{name}.wasm")),
             &component,
         )?;
-        if name == DEFAULT_ROUTER {
+        if [DEFAULT_ROUTER, FLOOR_PLUGIN].contains(&name.as_str()) {
             guest::write(&out_dir.join(format!("{name}.wasm")), &component)?;
         }
     }
-    let embedded = out_dir.join(format!("{DEFAULT_ROUTER}.wasm"));
-    if !embedded.exists() {
-        return Err(format!("plugins/{DEFAULT_ROUTER} is missing"));
+    for name in [DEFAULT_ROUTER, FLOOR_PLUGIN] {
+        if !out_dir.join(format!("{name}.wasm")).exists() {
+            return Err(format!("plugins/{name} is missing"));
+        }
     }
+    let embedded = out_dir.join(format!("{DEFAULT_ROUTER}.wasm"));
     println!(
         "cargo::rustc-env=PGSTEER_DEFAULT_ROUTER={}",
         embedded.display()
@@ -94,3 +96,6 @@ fn path_from(variable: &str) -> Result<PathBuf, String> {
 
 /// The plugin that decides where no other does.
 const DEFAULT_ROUTER: &str = "pgpool-router";
+
+/// The plugin that does the least, for `pgsteer plugin bench`.
+const FLOOR_PLUGIN: &str = "primary-only";

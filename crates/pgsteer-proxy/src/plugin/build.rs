@@ -30,13 +30,13 @@ pub(crate) fn run(args: &BuildArgs, json: bool) -> Result<Report> {
 }
 
 /// What its Cargo.toml says.
-struct Package {
-    name: String,
+pub(super) struct Package {
+    pub(super) name: String,
     library: String,
 }
 
 impl Package {
-    fn read(directory: &Path) -> Result<Self> {
+    pub(super) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join("Cargo.toml");
         let shown = path.display();
         let text = std::fs::read_to_string(&path)

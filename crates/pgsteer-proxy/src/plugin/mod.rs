@@ -4,6 +4,7 @@
 //! plugin, a case or the proxy says no, 2 bad usage.
 
 mod args;
+mod ask;
 mod bench;
 mod build;
 mod cases;

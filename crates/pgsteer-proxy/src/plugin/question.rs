@@ -105,6 +105,40 @@ impl Question {
     }
 }
 
+impl Question {
+    /// The kind of statement, in a word.
+    pub(crate) fn class(&self) -> String {
+        format!("{:?}", analyze(self.sql.as_bytes()).class).to_lowercase()
+    }
+}
+
+/// Names of the traits that a text and a moment can have.
+pub(crate) fn trait_names(bits: u64) -> impl Iterator<Item = &'static str> {
+    let set = NAMED.iter().filter(move |(bit, _)| bits & bit != 0);
+    set.map(|(_, name)| *name)
+}
+
+const NAMED: [(u64, &str); 18] = [
+    (traits::READS, "reads only"),
+    (traits::WRITES, "writes"),
+    (traits::LOCKING, "locks"),
+    (traits::VOLATILE_FUNCTION, "calls a volatile function"),
+    (traits::UNKNOWN_FUNCTION, "calls an unknown function"),
+    (traits::SEVERAL, "several statements"),
+    (traits::PARAMETERS, "parameters"),
+    (traits::VALUES_UNKNOWN, "values not known yet"),
+    (traits::EXTENDED, "extended protocol"),
+    (traits::IN_TRANSACTION, "in a transaction"),
+    (traits::TRANSACTION_READ_ONLY, "read-only transaction"),
+    (traits::CATALOG, "system catalog"),
+    (traits::LEADING_SPACE, "leading white space"),
+    (traits::LEADING_COMMENT, "leading comment"),
+    (traits::TEXT_WITHHELD, "text withheld"),
+    (traits::SAVEPOINT, "savepoint"),
+    (traits::ROLLBACK_TO, "rollback to savepoint"),
+    (traits::SETS_READ_ONLY, "makes a transaction read only"),
+];
+
 /// Nodes with these roles and weights, all of them usable.
 pub(crate) fn topology(nodes: &[(Role, f64)]) -> Topology {
     let node = |(index, (role, weight)): (u16, &(Role, f64))| Node {
