@@ -1,0 +1,184 @@
+//! Questions of the recent past, asked of a new version and of the one before it.
+
+use pgsteer_core::policy::{
+    Answers, FailureClass, Hooks, LoadError, LoadReport, Policy, PolicyError, PolicyFactory, Sample,
+};
+
+use crate::error::{failed, printable, refused};
+use crate::plugin::Factory;
+
+/// A plugin that is to be compared with the version before it.
+pub(crate) struct Golden<'a> {
+    /// Makes instances whose state is thrown away.
+    pub(crate) factory: &'a Factory,
+    pub(crate) hooks: Hooks,
+    /// File name without directory and extension.
+    pub(crate) file: &'a str,
+    pub(crate) samples: &'a [Sample],
+    pub(crate) previous: Option<&'a dyn PolicyFactory>,
+}
+
+impl Golden<'_> {
+    /// Asks all of them. What differs is reported; a failure is a reason to refuse it, and so is
+    /// to refuse everything that was not refused before.
+    pub(crate) fn ask(&self, report: &mut LoadReport) -> Result<(), LoadError> {
+        let hooks = [Hooks::REWRITER, Hooks::ROUTER].into_iter();
+        let hooks: Vec<Hooks> = hooks.filter(|hook| self.hooks.has(*hook)).collect();
+        if hooks.is_empty() || self.samples.is_empty() {
+            return Ok(());
+        }
+        let mut new = New {
+            golden: self,
+            policy: None,
+            chances: CHANCES,
+        };
+        let mut old = self.old(&hooks);
+        let (mut accepted_before, mut refused_now) = (0, 0);
+        for sample in self.samples {
+            let now = new.answers(sample)?;
+            report.golden_asked += 1;
+            let Some(before) = old.as_mut().and_then(|old| old.answers(sample)) else {
+                continue;
+            };
+            if !before.refuses {
+                accepted_before += 1;
+                refused_now += usize::from(now.iter().any(Answers::refuses));
+            }
+            if before.answers.iter().any(|(hook, answer)| {
+                let position = hooks.iter().position(|other| other == hook);
+                position.and_then(|position| now.get(position)) != Some(answer)
+            }) {
+                report.golden_different += 1;
+                if report.differences.len() < DIFFERENCES_MAX {
+                    let now: Vec<&Answers> = now.iter().collect();
+                    let before: Vec<&Answers> = before.answers.iter().map(|(_, a)| a).collect();
+                    report.differences.push(describe(sample, &before, &now));
+                }
+            }
+        }
+        if accepted_before >= SAMPLES_MIN && refused_now == accepted_before {
+            return Err(refused(
+                "golden",
+                format!(
+                    "it refuses all of {refused_now} real statements that the version before did \
+                     not refuse"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The version before, if it answers.
+    fn old(&self, hooks: &[Hooks]) -> Option<Old<'_>> {
+        let sample = self.samples.first()?;
+        // Only hooks that both implement can be compared.
+        let answers = |hook: &Hooks| {
+            let mut policy = self.previous?.instantiate().ok()?;
+            Answers::ask(&mut *policy, *hook, sample, self.file).ok()
+        };
+        let hooks = hooks.iter().copied();
+        let hooks: Vec<Hooks> = hooks.filter(|hook| answers(hook).is_some()).collect();
+        (!hooks.is_empty()).then_some(())?;
+        Some(Old {
+            policy: self.previous?.instantiate().ok()?,
+            hooks,
+            file: self.file,
+        })
+    }
+}
+
+/// The new version: an instance, and how often it may still be too slow.
+struct New<'a> {
+    golden: &'a Golden<'a>,
+    policy: Option<Box<dyn Policy>>,
+    chances: u32,
+}
+
+impl New<'_> {
+    /// Its answers, one for each hook.
+    fn answers(&mut self, sample: &Sample) -> Result<Vec<Answers>, LoadError> {
+        loop {
+            let error = match self.try_once(sample) {
+                Ok(answers) => return Ok(answers),
+                Err(error) => error,
+            };
+            // As while it is tried out: a busy machine may have been too slow, not the plugin.
+            self.policy = None;
+            self.chances -= 1;
+            if error.class != FailureClass::Deadline || self.chances == 0 {
+                let mut error = failed("golden", &error);
+                error.reason = format!("{} (asked about {})", error.reason, text(sample));
+                return Err(error);
+            }
+        }
+    }
+
+    fn try_once(&mut self, sample: &Sample) -> Result<Vec<Answers>, PolicyError> {
+        let golden = self.golden;
+        let policy = match &mut self.policy {
+            Some(policy) => policy,
+            None => self.policy.insert(golden.factory.instantiate()?),
+        };
+        let hooks = [Hooks::REWRITER, Hooks::ROUTER].into_iter();
+        hooks
+            .filter(|hook| golden.hooks.has(*hook))
+            .map(|hook| Answers::ask(&mut **policy, hook, sample, golden.file))
+            .collect()
+    }
+}
+
+/// The version before. It is not judged: if it fails, there is nothing to compare with any more.
+struct Old<'a> {
+    policy: Box<dyn Policy>,
+    hooks: Vec<Hooks>,
+    file: &'a str,
+}
+
+struct Before {
+    answers: Vec<(Hooks, Answers)>,
+    refuses: bool,
+}
+
+impl Old<'_> {
+    fn answers(&mut self, sample: &Sample) -> Option<Before> {
+        let mut answers = Vec::new();
+        for hook in &self.hooks {
+            let answer = Answers::ask(&mut *self.policy, *hook, sample, self.file).ok()?;
+            answers.push((*hook, answer));
+        }
+        let refuses = answers.iter().any(|(_, answer)| answer.refuses());
+        Some(Before { answers, refuses })
+    }
+}
+
+fn describe(sample: &Sample, before: &[&Answers], now: &[&Answers]) -> String {
+    let words = |answers: &[&Answers]| {
+        let words: Vec<String> = answers.iter().map(|answer| answer.words()).collect();
+        words.join(", ")
+    };
+    let (text, before, now) = (text(sample), words(before), words(now));
+    printable(&format!("{text}: {before} -> {now}"))
+}
+
+/// The beginning of the text, for people.
+fn text(sample: &Sample) -> String {
+    if sample.sql.is_empty() {
+        return format!("statement {:#x}", sample.fingerprint);
+    }
+    let mut text: String = sample.sql.chars().take(TEXT_CHARACTERS_MAX).collect();
+    if text.len() < sample.sql.len() {
+        text.push('…');
+    }
+    printable(&text)
+}
+
+/// Ours: enough to see what kind of difference it is.
+const DIFFERENCES_MAX: usize = 5;
+
+/// Ours: from here on it is no accident if all of them are refused.
+const SAMPLES_MIN: usize = 20;
+
+/// How often a plugin may be too slow.
+const CHANCES: u32 = 3;
+
+const TEXT_CHARACTERS_MAX: usize = 80;
