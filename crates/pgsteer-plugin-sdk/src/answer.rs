@@ -1,6 +1,6 @@
 //! What a plugin answers. The meaning of each answer is in `wit/v0.1/plugin.wit`.
 
-use crate::NodeId;
+use crate::{NodeId, Rejection};
 
 /// A node with its share of balanced reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,18 +28,6 @@ pub enum Spread {
     Session,
     /// For every statement.
     Statement,
-}
-
-/// Why a statement is refused, as the client sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// Five characters. 42501, 53000, 57P03, 0A000, 25006 and the classes P0 and 58 are passed on,
-    /// anything else arrives as 58000.
-    pub sqlstate: String,
-    /// One sentence, at most 1 KiB.
-    pub message: String,
-    /// What to do about it, at most 1 KiB.
-    pub hint: Option<String>,
 }
 
 /// Where a statement runs.
@@ -93,6 +81,8 @@ impl Fresh {
     pub const DATABASE: Self = Self(1 << 1);
     /// Those to relations that the statement names.
     pub const RELATIONS: Self = Self(1 << 2);
+    /// Those noted under one of the answer's [`keys`](Routed::keys).
+    pub const KEYS: Self = Self(1 << 3);
 
     /// Both conditions.
     #[must_use]
@@ -109,7 +99,7 @@ pub enum Fallback {
     Primary,
     /// Another candidate that keeps them, drawn by weight; else the primary.
     Another,
-    /// The candidate that keeps them and lags least; else the primary.
+    /// The replica among the candidates that keeps them and lags least; else the primary.
     LeastLag,
 }
 
@@ -124,6 +114,9 @@ pub struct Limits {
     pub lag_bytes: u64,
     /// Longest time behind in milliseconds; 0 for no limit.
     pub lag_ms: u64,
+    /// How long it may wait for a candidate to keep them before it goes elsewhere, in milliseconds;
+    /// at most 10,000.
+    pub wait_ms: u32,
 }
 
 /// Answer to a statement.
@@ -137,6 +130,9 @@ pub struct Routed {
     pub marks: Marks,
     /// Relations that count as written along with those the statement writes, by name.
     pub also_writes: Vec<String>,
+    /// Numbers of the plugin's own choice, at most 16, for example [`key`] of a tenant's name. What
+    /// the statement writes is noted under each, and [`Fresh::KEYS`] is about writes noted so.
+    pub keys: Vec<u64>,
     /// Why, for [`Router::explain`](crate::Router::explain).
     pub reason: u32,
     /// For balanced reads.
@@ -155,6 +151,7 @@ impl Routed {
             reuse: Reuse::default(),
             marks: Marks::default(),
             also_writes: Vec::new(),
+            keys: Vec::new(),
             reason: 0,
             limits: Limits::default(),
             trusts_functions: false,
@@ -193,13 +190,8 @@ impl Routed {
 
     /// Nowhere: the client gets this error.
     #[must_use]
-    pub fn reject(sqlstate: &str, message: &str) -> Self {
-        let (sqlstate, message) = (sqlstate.to_owned(), message.to_owned());
-        Self::new(Route::Reject(Rejection {
-            sqlstate,
-            message,
-            hint: None,
-        }))
+    pub fn reject(rejection: Rejection) -> Self {
+        Self::new(Route::Reject(rejection))
     }
 
     /// The answer may be remembered for the same statement with the same facts.
@@ -220,6 +212,13 @@ impl Routed {
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Notes what it writes under these, and makes [`Fresh::KEYS`] about them.
+    #[must_use]
+    pub fn under(mut self, keys: impl IntoIterator<Item = u64>) -> Self {
+        self.keys.extend(keys);
         self
     }
 
@@ -250,4 +249,13 @@ impl Routed {
         self.marks.session |= bits;
         self
     }
+}
+
+/// A number for a name, for [`Routed::keys`]: the same in every instance and every version.
+#[must_use]
+pub fn key(name: &str) -> u64 {
+    // FNV-1a.
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -1,14 +1,24 @@
 //! The macro that turns a type into a component.
 
-/// Exports a type that implements [`Router`](crate::Router) as a pgsteer plugin. Once per package,
-/// whose `crate-type` must contain `cdylib`. Does nothing but check the type when the target is not
-/// WebAssembly, so that tests run natively.
+/// Exports a type as a pgsteer plugin with the hooks named: `Gatekeeper`, `Rewriter`, `Router`,
+/// `Observer`, `Operator`, and `Topology` for a plugin that is no router and yet wants
+/// [`Plugin::topology_changed`](crate::Plugin::topology_changed). Once per package, whose
+/// `crate-type` must contain `cdylib`.
+///
+/// ```ignore
+/// pgsteer_plugin_sdk::export!(MyPlugin: Router, Operator);
+/// ```
+///
+/// Natively it makes the plugin known to [`testing::cases`](crate::testing::cases), so that tests
+/// ask the same hooks as the proxy.
 #[macro_export]
-macro_rules! export_router {
-    ($plugin:ty) => {
-        const _: fn() = || {
-            fn is_a_router<T: $crate::Router>() {}
-            is_a_router::<$plugin>();
+macro_rules! export {
+    ($plugin:ty: $($hook:ident),+ $(,)?) => {
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            impl $crate::testing::Exported for $plugin {
+                $($crate::__native_hook!($hook);)+
+            }
         };
 
         #[cfg(target_arch = "wasm32")]
@@ -24,44 +34,106 @@ macro_rules! export_router {
                     const { $crate::glue::State::new() };
             }
 
-            use $crate::bindings::exports::pgsteer::plugin as hooks;
+            impl $crate::glue::Instance for Component {
+                type Plugin = $plugin;
 
-            impl hooks::lifecycle::Guest for Component {
-                fn describe() -> hooks::lifecycle::Manifest {
-                    $crate::glue::describe::<$plugin>()
-                }
-                fn configure(
-                    json: ::std::string::String,
-                ) -> ::core::result::Result<(), ::std::string::String> {
-                    STATE.with(|state| state.configure(&json))
-                }
-                fn needs() -> u64 {
-                    STATE.with(|state| state.needs())
-                }
-                fn self_test() -> ::core::result::Result<(), ::std::string::String> {
-                    STATE.with(|state| state.self_test())
+                fn with<T>(
+                    ask: impl ::core::ops::FnOnce(&$crate::glue::State<$plugin>) -> T,
+                ) -> T {
+                    STATE.with(ask)
                 }
             }
 
-            impl hooks::router::Guest for Component {
-                fn open(session: hooks::router::Session) -> hooks::router::Opening {
-                    STATE.with(|state| state.open(session))
-                }
-                fn decide(statement: hooks::router::Statement) -> hooks::router::Routed {
-                    STATE.with(|state| state.decide(statement))
-                }
-                fn explain(reason: u32) -> ::std::string::String {
-                    STATE.with(|state| state.explain(reason))
-                }
-            }
-
-            impl hooks::topology_listener::Guest for Component {
-                fn changed(topology: hooks::topology_listener::Topology) {
-                    STATE.with(|state| state.topology_changed(topology))
-                }
-            }
-
-    $crate::bindings::export_bindings!(Component with_types_in $crate::bindings);
+            $crate::bindings::lifecycle::export_lifecycle!(
+                Component with_types_in $crate::bindings::lifecycle
+            );
+            $($crate::__component_hook!($hook);)+
         };
     };
+}
+
+/// The entry points of one hook.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __component_hook {
+    (Gatekeeper) => {
+        $crate::bindings::session::export_session!(
+            Component with_types_in $crate::bindings::session
+        );
+    };
+    (Rewriter) => {
+        $crate::bindings::rewriter::export_rewriter!(
+            Component with_types_in $crate::bindings::rewriter
+        );
+    };
+    (Router) => {
+        $crate::bindings::router::export_router!(
+            Component with_types_in $crate::bindings::router
+        );
+        $crate::__component_hook!(Topology);
+    };
+    (Observer) => {
+        $crate::bindings::observer::export_observer!(
+            Component with_types_in $crate::bindings::observer
+        );
+    };
+    (Operator) => {
+        $crate::bindings::operator::export_operator!(
+            Component with_types_in $crate::bindings::operator
+        );
+    };
+    (Topology) => {
+        $crate::bindings::topology_listener::export_topology_listener!(
+            Component with_types_in $crate::bindings::topology_listener
+        );
+    };
+}
+
+/// What a test can ask of one hook.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __native_hook {
+    (Gatekeeper) => {
+        fn ask_gatekeeper(
+            &mut self,
+            session: &$crate::Session,
+        ) -> ::core::option::Option<$crate::Admitted> {
+            ::core::option::Option::Some($crate::Gatekeeper::admit(self, session))
+        }
+    };
+    (Rewriter) => {
+        fn ask_rewriter(
+            &mut self,
+            session: &$crate::Session,
+            statement: &$crate::Statement,
+        ) -> ::core::option::Option<$crate::Rewriting> {
+            ::core::option::Option::Some($crate::testing::ask_rewriter(self, session, statement))
+        }
+    };
+    (Router) => {
+        fn ask_router(
+            &mut self,
+            session: &$crate::Session,
+            statement: &$crate::Statement,
+        ) -> ::core::option::Option<$crate::Routed> {
+            ::core::option::Option::Some($crate::testing::ask_router(self, session, statement))
+        }
+    };
+    (Observer) => {
+        fn ask_observer(&mut self, events: &[$crate::Event]) -> bool {
+            $crate::Observer::observe(self, events, 0);
+            true
+        }
+    };
+    (Operator) => {
+        fn ask_operator(
+            &mut self,
+            text: &str,
+        ) -> ::core::option::Option<
+            ::core::result::Result<::std::string::String, ::std::string::String>,
+        > {
+            ::core::option::Option::Some($crate::Operator::command(self, text))
+        }
+    };
+    (Topology) => {};
 }

@@ -1,6 +1,6 @@
 //! What a plugin is told. The meaning of each field is in `wit/v0.1/plugin.wit`.
 
-use crate::{Candidate, Class, Traits};
+use crate::{Class, Traits};
 
 /// Position of a node in the proxy's configuration, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,6 +10,8 @@ pub struct NodeId(pub u32);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Session {
+    /// Its number, unique in the life of the proxy; 0 while the plugin is tried out.
+    pub id: u64,
     /// Authenticated user.
     pub user: String,
     /// Database asked for.
@@ -27,7 +29,8 @@ pub struct Session {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statement {
-    /// Equal for statements that differ only in literals.
+    /// Equal for statements that differ only in literals. PREPARE, EXECUTE, DECLARE and EXPLAIN have
+    /// that of the statement in them, and a class of their own.
     pub fingerprint: u64,
     /// What kind of statement it is.
     pub class: Class,
@@ -41,14 +44,27 @@ pub struct Statement {
     pub transaction_marks: u32,
     /// Marks set by earlier answers in this session.
     pub session_marks: u32,
-    /// Number of parameters.
-    pub parameter_count: u16,
-    /// The text, if [`Needs::sql`](crate::Needs::sql) asked for it and it is not too long.
-    pub sql: Option<String>,
+    /// The text. Empty unless [`Needs::sql`](crate::Needs::sql) asked for it, and if it is too long
+    /// ([`Traits::TEXT_WITHHELD`]); a rewriter always has it.
+    pub sql: String,
     /// The relations it names, if [`Needs::relations`](crate::Needs::relations) asked for them.
     pub relations: Vec<Relation>,
     /// The functions it calls, if [`Needs::functions`](crate::Needs::functions) asked for them.
     pub functions: Vec<Function>,
+    /// What was bound to its parameters, if [`Needs::values`](crate::Needs::values) asked for them.
+    /// Not known yet at Parse ([`Traits::VALUES_UNKNOWN`]).
+    pub values: Vec<Value>,
+}
+
+/// What a client bound to a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// In text format.
+    Text(String),
+    /// In binary format, or in text format and not valid UTF-8.
+    Binary(Vec<u8>),
 }
 
 /// A relation, as a statement names it.
@@ -71,61 +87,4 @@ pub struct Function {
     pub schema: Option<String>,
     /// Its name.
     pub name: String,
-}
-
-/// What a node said it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum NodeRole {
-    /// Not known, or newer than this crate.
-    #[default]
-    Unknown,
-    /// Takes writes.
-    Primary,
-    /// Replays a primary's WAL.
-    Replica,
-}
-
-/// One PostgreSQL server.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Node {
-    /// Position in the configuration.
-    pub id: NodeId,
-    /// Host name, address, or directory of a Unix socket.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// What it said it is.
-    pub role: NodeRole,
-    /// The host would send statements there now.
-    pub usable: bool,
-    /// Share of balanced reads the operator gave it; `0 <= weight`.
-    pub weight: f64,
-    /// Bytes of WAL written on the primary and not yet replayed here; `None` if not known.
-    pub lag_bytes: Option<u64>,
-}
-
-/// All nodes at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Topology {
-    /// Grows with every change.
-    pub epoch: u64,
-    /// The nodes in order of their ids.
-    pub nodes: Vec<Node>,
-}
-
-impl Topology {
-    /// The usable nodes with the weights the operator gave them.
-    #[must_use]
-    pub fn candidates(&self) -> Vec<Candidate> {
-        let usable = self.nodes.iter().filter(|node| node.usable);
-        usable
-            .map(|node| Candidate {
-                node: node.id,
-                weight: node.weight,
-            })
-            .collect()
-    }
 }

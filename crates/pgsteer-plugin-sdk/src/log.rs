@@ -1,8 +1,9 @@
-//! Lines in the proxy's log. At most 1 KiB of a line is kept, and ten lines a second.
+//! Lines in the proxy's log. At most 1 KiB of a line is kept, and ten lines a second; without the
+//! grant `log` none.
 //!
-//! In a native test nothing is written; [`crate::testing::logged`] returns what would have been.
+//! In a native test nothing is written; `testing::logged` returns what would have been.
 
-use crate::bindings::pgsteer::plugin::log::Level;
+use crate::bindings::host::pgsteer::plugin::log::Level;
 
 /// Logs at level `trace`.
 pub fn trace(message: &str) {
@@ -31,10 +32,10 @@ pub fn error(message: &str) {
 
 #[cfg(target_arch = "wasm32")]
 fn write(level: Level, message: &str) {
-    crate::bindings::pgsteer::plugin::log::write(level, message);
+    crate::bindings::host::pgsteer::plugin::log::write(level, message);
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 fn write(level: Level, message: &str) {
-    crate::testing::keep_log_line(format!("{level:?}: {message}"));
+    crate::testing::host::log(format!("{level:?}: {message}"));
 }

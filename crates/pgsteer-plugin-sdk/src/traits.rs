@@ -67,6 +67,10 @@ impl Traits {
     pub const SETS_READ_ONLY: Self = Self(1 << 28);
     /// A relation of a name in it is a system catalog, whatever the name means here.
     pub const CATALOG_NAME: Self = Self(1 << 29);
+    /// Asked at Parse: the values of its parameters are not known yet.
+    pub const VALUES_UNKNOWN: Self = Self(1 << 30);
+    /// Values withheld: they are too long, or not there for another reason.
+    pub const VALUES_WITHHELD: Self = Self(1 << 31);
 
     /// No finding.
     #[must_use]

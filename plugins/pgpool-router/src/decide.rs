@@ -82,6 +82,7 @@ fn limits(parameters: &Parameters) -> Limits {
         },
         lag_bytes,
         lag_ms,
+        wait_ms: 0,
     }
 }
 
@@ -101,16 +102,9 @@ fn needs_primary(parameters: &Parameters, statement: &Statement) -> Option<Reaso
     }
     objects(parameters, statement)
         .or_else(|| {
-            let listed = |text: &String| {
-                parameters
-                    .primary_routing_query_pattern_list
-                    .match_text(text)
-            };
-            statement
-                .sql
-                .as_ref()
-                .is_some_and(listed)
-                .then_some(Reason::Pattern)
+            let patterns = &parameters.primary_routing_query_pattern_list;
+            let listed = !statement.sql.is_empty() && patterns.match_text(&statement.sql);
+            listed.then_some(Reason::Pattern)
         })
         .or_else(|| write_function(parameters, statement))
         .or_else(|| written_relation(parameters, statement))

@@ -8,7 +8,8 @@
 //! reproduced.
 
 use pgsteer_plugin_sdk::{
-    Manifest, Needs, Opening, Routed, Router, Session, Statement, Topology, export_router, manifest,
+    Manifest, Needs, Opening, Plugin, Routed, Router, Session, Statement, Topology, export,
+    manifest,
 };
 
 mod decide;
@@ -31,7 +32,7 @@ pub struct PgpoolRouter {
     topology: Topology,
 }
 
-impl Router for PgpoolRouter {
+impl Plugin for PgpoolRouter {
     const MANIFEST: Manifest = manifest!().deterministic();
 
     fn configure(json: &str) -> Result<Self, String> {
@@ -63,7 +64,9 @@ impl Router for PgpoolRouter {
     fn topology_changed(&mut self, topology: &Topology) {
         self.topology = topology.clone();
     }
+}
 
+impl Router for PgpoolRouter {
     fn open(&mut self, session: &Session) -> Opening {
         let class = self.variants.class(session);
         open::open(self.variants.of(class), class, &self.topology, session)
@@ -78,7 +81,7 @@ impl Router for PgpoolRouter {
     }
 }
 
-export_router!(PgpoolRouter);
+export!(PgpoolRouter: Router);
 
 #[cfg(test)]
 mod list_tests;

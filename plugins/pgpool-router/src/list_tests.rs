@@ -3,7 +3,8 @@
 
 use pgsteer_plugin_sdk::testing::{self, statement};
 use pgsteer_plugin_sdk::{
-    Candidate, Class, Fallback, Fresh, Limits, NodeRole, Route, Router, Spread, Statement, Traits,
+    Candidate, Class, Fallback, Fresh, Limits, NodeRole, Plugin, Route, Router, Spread, Statement,
+    Traits,
 };
 
 use super::{KEYS, Parameters, PgpoolRouter};
@@ -239,6 +240,7 @@ fn what_a_replica_must_keep() {
     };
     assert_eq!(limits(r#"{"read_your_writes": "global"}"#), global);
     let late = Limits {
+        wait_ms: 0,
         fresh: Fresh::ANY,
         otherwise: Fallback::LeastLag,
         lag_bytes: 1000,

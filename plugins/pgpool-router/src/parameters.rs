@@ -1,6 +1,10 @@
 //! The configuration, with the names and defaults of Pgpool-II.
 
-use pgsteer_plugin_sdk::json::{self, Json};
+use pgsteer_plugin_sdk::config::{choice, number, switch};
+use pgsteer_plugin_sdk::{
+    config,
+    json::{self, Json},
+};
 
 use crate::lists::{FunctionList, Patterns};
 use crate::redirect::Redirects;
@@ -182,42 +186,10 @@ impl Parameters {
             "delay_threshold_by_time" => self.delay_threshold_by_time = number(key, value)?,
             "prefer_lower_delay_standby" => self.prefer_lower_delay_standby = switch(key, value)?,
             "read_your_writes" => self.read_your_writes = choice(key, value, READ_YOUR_WRITES)?,
-            _ => {
-                let known = KEYS.join(", ");
-                return Err(format!(
-                    "unknown key \"{key}\" ({value}); known are {known}"
-                ));
-            }
+            _ => return Err(config::unknown(key, value, &KEYS)),
         }
         Ok(())
     }
-}
-
-fn switch(key: &str, value: &Json) -> Result<bool, String> {
-    match value {
-        Json::Bool(on) => Ok(*on),
-        _ => Err(format!("{key} = {value}: allowed are true and false")),
-    }
-}
-
-fn number(key: &str, value: &Json) -> Result<u64, String> {
-    let parsed = match value {
-        Json::Number(text) => text.parse().ok(),
-        _ => None,
-    };
-    parsed.ok_or_else(|| format!("{key} = {value}: allowed are whole numbers from 0"))
-}
-
-fn choice<T: Copy>(key: &str, value: &Json, words: &[(&str, T)]) -> Result<T, String> {
-    let meant = value.as_text();
-    let found = words.iter().find(|(word, _)| Some(*word) == meant);
-    found.map(|(_, choice)| *choice).ok_or_else(|| {
-        let words: Vec<_> = words
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
-        format!("{key} = {value}: allowed are {}", words.join(", "))
-    })
 }
 
 fn list<T>(

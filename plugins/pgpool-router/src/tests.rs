@@ -2,7 +2,8 @@
 
 use pgsteer_plugin_sdk::testing::{self, statement};
 use pgsteer_plugin_sdk::{
-    Candidate, Class, NodeId, NodeRole, Reuse, Route, Routed, Router, Spread, Statement, Traits,
+    Candidate, Class, NodeId, NodeRole, Plugin, Reuse, Route, Routed, Router, Spread, Statement,
+    Traits,
 };
 
 use super::{Parameters, PgpoolRouter};

@@ -1,6 +1,6 @@
 //! Every class of statement goes to the primary, and configuration is refused.
 
-use pgsteer_plugin_sdk::{Class, Route, Router, Traits, testing};
+use pgsteer_plugin_sdk::{Class, Plugin, Route, Router, Traits, testing};
 
 use super::PrimaryOnly;
 

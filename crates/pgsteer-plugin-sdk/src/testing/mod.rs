@@ -1,18 +1,27 @@
-//! Inputs for native tests of a plugin.
+//! Inputs for native tests of a plugin, and what stands in for the proxy there.
 //!
 //! ```
-//! use pgsteer_plugin_sdk::{Class, NodeRole, Traits, testing};
+//! use pgsteer_plugin_sdk::{Class, NodeRole, Traits, kv, testing};
 //!
 //! let read = testing::statement(Class::Select).with_traits(Traits::READS);
 //! assert!(read.traits.contains(Traits::READS));
 //! let nodes = testing::topology(&[(NodeRole::Primary, 0.0), (NodeRole::Replica, 1.0)]);
 //! assert_eq!(nodes.candidates().len(), 2);
+//!
+//! kv::set_for("lease", b"mine", 1_000).unwrap();
+//! testing::set_clock_ms(1_000);
+//! assert_eq!(kv::get("lease"), None);
 //! ```
 
-use std::cell::RefCell;
+mod cases;
+pub(crate) mod host;
+
+pub use cases::{Exported, ask_rewriter, ask_router, cases};
+pub use host::{logged, looked_at, metric, reset, set_clock_ms, set_relation};
 
 use crate::{
-    Class, Function, Node, NodeId, NodeRole, Relation, Session, Statement, Topology, Traits,
+    Class, Event, Function, Node, NodeId, NodeRole, Relation, Session, Statement, Topology, Traits,
+    Value,
 };
 
 /// A statement of this class, without traits, outside of a transaction.
@@ -74,10 +83,32 @@ impl Statement {
         self
     }
 
+    /// Adds the value of a parameter, in text format; `None` for NULL.
+    #[must_use]
+    pub fn with_value(mut self, value: Option<&str>) -> Self {
+        let text = |value: &str| Value::Text(value.to_owned());
+        self.values.push(value.map_or(Value::Null, text));
+        self
+    }
+
+    /// Adds the value of a parameter, in binary format.
+    #[must_use]
+    pub fn with_binary_value(mut self, value: &[u8]) -> Self {
+        self.values.push(Value::Binary(value.to_vec()));
+        self
+    }
+
+    /// Sets the fingerprint.
+    #[must_use]
+    pub fn with_fingerprint(mut self, fingerprint: u64) -> Self {
+        self.fingerprint = fingerprint;
+        self
+    }
+
     /// Sets the text.
     #[must_use]
     pub fn with_sql(mut self, sql: &str) -> Self {
-        self.sql = Some(sql.to_owned());
+        sql.clone_into(&mut self.sql);
         self
     }
 }
@@ -93,6 +124,13 @@ pub fn session(user: &str, database: &str) -> Session {
 }
 
 impl Session {
+    /// Sets its number.
+    #[must_use]
+    pub fn with_id(mut self, id: u64) -> Self {
+        self.id = id;
+        self
+    }
+
     /// Sets the application name.
     #[must_use]
     pub fn with_application_name(mut self, name: &str) -> Self {
@@ -144,20 +182,70 @@ impl Topology {
     }
 }
 
-/// What was logged on this thread since the last call, each line with its level in front.
+/// A statement of this class that ended well, on no server.
 #[must_use]
-pub fn logged() -> Vec<String> {
-    LOG.take()
+pub fn event(class: Class) -> Event {
+    Event {
+        class,
+        ..Event::default()
+    }
 }
 
-#[cfg_attr(
-    target_arch = "wasm32",
-    expect(dead_code, reason = "lines go to the host there")
-)]
-pub(crate) fn keep_log_line(line: String) {
-    LOG.with_borrow_mut(|lines| lines.push(line));
-}
+impl Event {
+    /// Sets the number of its session.
+    #[must_use]
+    pub fn of_session(mut self, id: u64) -> Self {
+        self.session = id;
+        self
+    }
 
-thread_local! {
-    static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// Sets user and database.
+    #[must_use]
+    pub fn with_identity(mut self, user: &str, database: &str) -> Self {
+        user.clone_into(&mut self.user);
+        database.clone_into(&mut self.database);
+        self
+    }
+
+    /// Sets the fingerprint.
+    #[must_use]
+    pub fn with_fingerprint(mut self, fingerprint: u64) -> Self {
+        self.fingerprint = fingerprint;
+        self
+    }
+
+    /// Adds traits.
+    #[must_use]
+    pub fn with_traits(mut self, traits: Traits) -> Self {
+        self.traits = self.traits | traits;
+        self
+    }
+
+    /// Sets the node it ran on.
+    #[must_use]
+    pub fn on_node(mut self, node: NodeId) -> Self {
+        self.node = Some(node);
+        self
+    }
+
+    /// Sets what came back: rows and bytes.
+    #[must_use]
+    pub fn with_rows(mut self, rows: u64, bytes: u64) -> Self {
+        (self.rows, self.bytes) = (rows, bytes);
+        self
+    }
+
+    /// Sets how long it took.
+    #[must_use]
+    pub fn taking_us(mut self, microseconds: u64) -> Self {
+        self.microseconds = microseconds;
+        self
+    }
+
+    /// It failed.
+    #[must_use]
+    pub fn failing(mut self, sqlstate: &str) -> Self {
+        self.error = Some(sqlstate.to_owned());
+        self
+    }
 }

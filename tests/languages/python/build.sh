@@ -1,0 +1,26 @@
+#!/bin/sh
+# Builds the component: build.sh OUT.wasm [INTERFACE_DIRECTORY]
+# Needs python3 with venv, and PyPI. What it installs stays in a temporary directory, unless
+# PGSTEER_LANGUAGES_CACHE names one that is to be used again.
+set -eu
+
+version=0.25.1
+
+out=${1:?usage: build.sh OUT.wasm [INTERFACE_DIRECTORY]}
+here=$(cd "$(dirname "$0")" && pwd)
+wit=${2:-$here/../../../wit/v0.1}
+mkdir -p "$(dirname "$out")"
+
+if [ -n "${PGSTEER_LANGUAGES_CACHE:-}" ]; then
+    tools=$PGSTEER_LANGUAGES_CACHE/python-$version
+else
+    tools=$(mktemp -d)
+    trap 'rm -rf "$tools"' EXIT
+fi
+if [ ! -x "$tools/bin/componentize-py" ]; then
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check "componentize-py==$version"
+fi
+
+"$tools/bin/componentize-py" --quiet --wit-path "$wit" --world pgsteer:plugin/router-plugin \
+    componentize --stub-wasi --python-path "$here" --output "$out" reporting
