@@ -65,7 +65,10 @@ mod tests {
         assert_eq!(source.grants, Grants::KV);
         assert_eq!(source.limits.decision_timeout, Duration::from_millis(5));
         let other = dir.path().join("other.toml");
-        assert!(read_plugin(&component, Some(&other)).is_err(), "named and not there");
+        assert!(
+            read_plugin(&component, Some(&other)).is_err(),
+            "named and not there"
+        );
         std::fs::write(&other, "[limit]").expect("written");
         let error = read_plugin(&component, Some(&other)).expect_err("a mistake");
         assert!(error.contains("other.toml"), "{error}");

@@ -8,7 +8,7 @@ use crate::cli::ProxyArgs;
 
 /// A command about plugins.
 #[derive(Clone, Debug, Args)]
-pub struct PluginArgs {
+pub(crate) struct PluginArgs {
     #[command(subcommand)]
     pub(crate) command: PluginCommand,
     /// Print JSON.

@@ -9,13 +9,14 @@ use pgsteer_plugin_host::Options;
 use serde_json::{Value, json};
 
 use super::args::BenchArgs;
-use super::{Report, compile, run, shown, source};
+use super::run::question;
+use super::{Report, compile, shown, source};
 use crate::embedded::FLOOR_PLUGIN;
 
 /// Runs the command.
 pub(crate) fn run(args: &BenchArgs) -> Result<Report> {
     let source = source::read(&args.plugin)?;
-    let sample = run::question(&args.sql, &args.moment).sample(&source.name);
+    let sample = question(&args.sql, &args.moment).sample(&source.name);
     let time = Duration::from_millis(args.time);
     let mut plugin = Subject::load(&source)?;
     let mut floor = Subject::load(&floor(&source))?;
@@ -209,7 +210,13 @@ fn clock_cost() -> u64 {
 
 fn report(sql: &str, floor: Figures, measured: &[(Hook, Figures)]) -> Report {
     let texts = |row: [&str; 5]| row.map(str::to_owned).to_vec();
-    let mut rows = vec![texts(["hook", "half", "99 in 100", "calls", "of it interface"])];
+    let mut rows = vec![texts([
+        "hook",
+        "half",
+        "99 in 100",
+        "calls",
+        "of it interface",
+    ])];
     let mut hooks = serde_json::Map::new();
     for (hook, figures) in measured {
         let nanoseconds = |ns: f64| format!("{ns:.0} ns");
@@ -271,9 +278,18 @@ mod tests {
             ninety_nine: 2.0 * half,
             calls: 1_000,
         };
-        let measured = [(Hook::Decide, figures(400.0)), (Hook::Observe, figures(30.0))];
+        let measured = [
+            (Hook::Decide, figures(400.0)),
+            (Hook::Observe, figures(30.0)),
+        ];
         let report = report("SELECT 1", figures(100.0), &measured);
-        assert!(report.text.contains("decide   400 ns  800 ns     1,000  25%"), "{}", report.text);
+        assert!(
+            report
+                .text
+                .contains("decide   400 ns  800 ns     1,000  25%"),
+            "{}",
+            report.text
+        );
         assert!(report.text.contains("observe  30 ns"), "{}", report.text);
         assert_eq!(report.json["hooks"]["decide"]["p50_ns"], 400.0);
     }

@@ -19,14 +19,24 @@ pub(crate) fn run(args: &BuildArgs, json: bool) -> Result<Report> {
     let package = Package::read(&args.dir)?;
     let directory = std::fs::canonicalize(&args.dir)?;
     let target = directory.join("target");
-    let talk = if json { Stdio::piped() } else { Stdio::inherit() };
+    let talk = if json {
+        Stdio::piped()
+    } else {
+        Stdio::inherit()
+    };
     guest::compile(&directory, &target, talk).map_err(|reason| anyhow!(reason))?;
     let component = guest::wrap(&target, &package.library).map_err(|reason| anyhow!(reason))?;
     let output = args.output.clone();
     let output = output.unwrap_or_else(|| args.dir.join(format!("{}.wasm", package.name)));
     guest::write(&output, &component).map_err(|reason| anyhow!(reason))?;
     let outside = Outside::of(&output, &component)?;
-    Ok(report(&package, &args.dir, &output, component.len(), &outside))
+    Ok(report(
+        &package,
+        &args.dir,
+        &output,
+        component.len(),
+        &outside,
+    ))
 }
 
 /// What its Cargo.toml says.
@@ -64,7 +74,9 @@ impl Package {
 
 fn crate_types(manifest: &Table) -> impl Iterator<Item = &str> {
     let library = manifest.get("lib").and_then(Value::as_table);
-    let kinds = library.and_then(|l| l.get("crate-type")).and_then(Value::as_array);
+    let kinds = library
+        .and_then(|l| l.get("crate-type"))
+        .and_then(Value::as_array);
     kinds.into_iter().flatten().filter_map(Value::as_str)
 }
 
@@ -83,13 +95,18 @@ fn report(
     } else {
         next.push(format!("pgsteer plugin check {file}"));
     }
-    let live: PathBuf = [PathBuf::from("/path/to/plugins"), format!("10-{name}.wasm").into()]
-        .iter()
-        .collect();
+    let live: PathBuf = [
+        PathBuf::from("/path/to/plugins"),
+        format!("10-{name}.wasm").into(),
+    ]
+    .iter()
+    .collect();
     next.push(format!("cp {file} {}", live.display()));
     if !outside.grants.is_empty() {
         let grants = inspect::list_of(&outside.grants);
-        next.push(format!("write grants = {grants} into 10-{name}.toml beside it"));
+        next.push(format!(
+            "write grants = {grants} into 10-{name}.toml beside it"
+        ));
     }
     let mut sheet = shown::Sheet::default();
     sheet.line("file", file.to_string());

@@ -171,7 +171,9 @@ fn nodes(given: Option<&[String]>) -> Result<Option<Vec<(Role, f64)>>> {
         let weight = weight.filter(|w: &f64| w.is_finite() && *w >= 0.0);
         match (role, weight, words.next()) {
             (Some(role), Some(weight), None) => Ok((role, weight)),
-            _ => bail!("nodes: \"{text}\" is none; write \"primary\", \"replica\" or \"replica 0.5\""),
+            _ => bail!(
+                "nodes: \"{text}\" is none; write \"primary\", \"replica\" or \"replica 0.5\""
+            ),
         }
     };
     let nodes = given.iter().map(node).collect::<Result<Vec<_>>>()?;
@@ -212,7 +214,11 @@ mod tests {
         assert_eq!(question.moment.transaction, Transaction::ReadOnly);
         assert_eq!((&*question.user, &*question.database), ("app", "app"));
         let text = |text: &str| OwnedValue::Text(text.to_owned());
-        let values = [text("1"), OwnedValue::Null, OwnedValue::Binary(vec![0, 255])];
+        let values = [
+            text("1"),
+            OwnedValue::Null,
+            OwnedValue::Binary(vec![0, 255]),
+        ];
         assert_eq!(question.values, values);
         assert_eq!(first.expected.route.as_deref(), Some("balanced"));
         assert_eq!(second.nodes, [(Role::Primary, 1.0)]);
@@ -225,8 +231,14 @@ mod tests {
             ("", "no [[case]]"),
             ("[[case]]\nsql = \"SELECT 1\"", "expects nothing"),
             ("[[case]]\nroute = \"primary\"", "add sql"),
-            ("[[case]]\nname = \"x\"\nsql = \"\"\nroute = \"up\"", "case \"x\""),
-            ("[[case]]\nadmit = \"admit\"\nvalue = 1", "unknown field `value`"),
+            (
+                "[[case]]\nname = \"x\"\nsql = \"\"\nroute = \"up\"",
+                "case \"x\"",
+            ),
+            (
+                "[[case]]\nadmit = \"admit\"\nvalue = 1",
+                "unknown field `value`",
+            ),
             (
                 "nodes = [\"standby\"]\n[[case]]\nadmit = \"admit\"",
                 "\"standby\" is none",

@@ -29,14 +29,24 @@ fn accepted(file: &str, source: &PluginSource, specimen: &Specimen) -> Report {
     sheet.line_if("does", &summary.description);
     let hooks: Vec<_> = summary.inspection.hooks.names().collect();
     sheet.line("hooks", hooks.join(", "));
-    sheet.line("grants", grants(source.grants, inspect::wanted(&summary.inspection)));
+    sheet.line(
+        "grants",
+        grants(source.grants, inspect::wanted(&summary.inspection)),
+    );
     let used = |used: usize, limit: usize| {
         let share = shown::share(used as f64, limit as f64);
-        format!("{} of {} ({share})", shown::bytes(used), shown::bytes(limit))
+        format!(
+            "{} of {} ({share})",
+            shown::bytes(used),
+            shown::bytes(limit)
+        )
     };
     let size = summary.inspection.file_bytes;
     sheet.line("size", used(size, limits.file_bytes_max));
-    sheet.line("memory", used(summary.memory_bytes, limits.memory_bytes_max));
+    sheet.line(
+        "memory",
+        used(summary.memory_bytes, limits.memory_bytes_max),
+    );
     sheet.line("machine code", shown::bytes(summary.image_bytes));
     sheet.line("stages", stages(summary));
     let text = format!("{file}: the proxy would take it\n\n{sheet}");
@@ -44,9 +54,7 @@ fn accepted(file: &str, source: &PluginSource, specimen: &Specimen) -> Report {
 }
 
 fn accepted_json(file: &str, source: &PluginSource, summary: &Summary) -> Value {
-    let stage = |(name, time): &(&str, std::time::Duration)| {
-        json!({ "stage": name, "microseconds": micros(*time) })
-    };
+    let stage = |(name, time): &(&str, std::time::Duration)| json!({ "stage": name, "microseconds": micros(*time) });
     json!({
         "file": file,
         "accepted": true,

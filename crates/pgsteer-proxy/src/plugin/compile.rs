@@ -26,7 +26,9 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Report> {
         bail!("it compiles, but cannot be kept in {directory}; the line above says why");
     }
     let stages = first.report.stages.iter();
-    let took = stages.filter(|(stage, _)| *stage == "compile").map(|(_, t)| *t);
+    let took = stages
+        .filter(|(stage, _)| *stage == "compile")
+        .map(|(_, t)| *t);
     let took: std::time::Duration = took.sum();
     let text = if was_there {
         format!("{directory} has it already")

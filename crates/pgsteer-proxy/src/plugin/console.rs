@@ -123,7 +123,14 @@ mod tests {
             columns: texts(&["file", "sha256", "state", "calls", "cached", "reason"]),
             rows: vec![
                 texts(&["10-a", "abc", "live", "12", "", ""]),
-                texts(&["20-b", "def", "refused", "", "", "refused at stage inspect: x"]),
+                texts(&[
+                    "20-b",
+                    "def",
+                    "refused",
+                    "",
+                    "",
+                    "refused at stage inspect: x",
+                ]),
             ],
         };
         assert_eq!(

@@ -43,7 +43,11 @@ impl Outside {
 
 /// Grants that make a difference to it.
 pub(crate) fn wanted(inspection: &Inspection) -> Grants {
-    let log = if inspection.logs { Grants::LOG } else { Grants::default() };
+    let log = if inspection.logs {
+        Grants::LOG
+    } else {
+        Grants::default()
+    };
     inspection.grants.with(log)
 }
 
@@ -84,7 +88,10 @@ fn outside(source: &PluginSource, inspection: &Inspection) -> Sheet {
     sheet.line("size", shown::bytes(inspection.file_bytes));
     sheet.line("functions", shown::count(inspection.functions.into()));
     sheet.line("interface", &inspection.interface);
-    sheet.line("hooks", inspection.hooks.names().collect::<Vec<_>>().join(", "));
+    sheet.line(
+        "hooks",
+        inspection.hooks.names().collect::<Vec<_>>().join(", "),
+    );
     sheet.line_if("imports", inspection.imports.join("\n"));
     let grants: Vec<_> = wanted(inspection).names().collect();
     sheet.line("grants", or_none(&grants));

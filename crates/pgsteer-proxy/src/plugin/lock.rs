@@ -116,7 +116,10 @@ mod tests {
         assert_eq!(case["file"], "10-x");
         assert_eq!(case["config"], json!({ "k": 1 }));
         assert_eq!(case["session"]["settings"], json!({ "a": "b" }));
-        assert_eq!(case["topology"][1], json!({ "role": "replica", "weight": 1.0 }));
+        assert_eq!(
+            case["topology"][1],
+            json!({ "role": "replica", "weight": 1.0 })
+        );
         assert_eq!(case["expect"], json!({ "route": "primary" }));
         let statement = &case["statement"];
         let values = json!([{ "text": "1" }, null, { "binary": "0fff" }]);
@@ -125,8 +128,14 @@ mod tests {
         assert_eq!(statement["session_marks"], 3);
         let relation = json!({ "schema": "s", "name": "t", "written": false });
         assert_eq!(statement["relations"], json!([relation]));
-        let traits = statement["traits"].as_str().and_then(|t| t.parse::<u64>().ok());
+        let traits = statement["traits"]
+            .as_str()
+            .and_then(|t| t.parse::<u64>().ok());
         assert!(traits.is_some_and(|bits| bits & 1 == 1), "it reads");
-        assert!(statement["fingerprint"].as_str().is_some_and(|f| f.parse::<u64>().is_ok()));
+        assert!(
+            statement["fingerprint"]
+                .as_str()
+                .is_some_and(|f| f.parse::<u64>().is_ok())
+        );
     }
 }

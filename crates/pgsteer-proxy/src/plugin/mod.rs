@@ -22,6 +22,8 @@ mod run;
 mod shown;
 mod source;
 mod test;
+mod told;
+mod vendor;
 
 use std::process::ExitCode;
 

@@ -7,8 +7,8 @@ use serde_json::json;
 use toml::{Table, Value};
 
 use super::args::{Hook, NewArgs};
+use super::vendor::{SDK, vendored, versions};
 use super::{Report, cases, lock, usage};
-use crate::embedded::SDK_SOURCES;
 
 /// Runs the command.
 pub(crate) fn run(args: &NewArgs) -> Result<Report> {
@@ -59,7 +59,9 @@ fn check_name(name: &str) -> Result<()> {
         )));
     }
     if RESERVED.contains(&name) {
-        return Err(usage(format!("a plugin cannot be called {name}: the name is taken")));
+        return Err(usage(format!(
+            "a plugin cannot be called {name}: the name is taken"
+        )));
     }
     Ok(())
 }
@@ -77,15 +79,14 @@ fn files(name: &str, hook: Hook, sdk: Option<&Path>) -> Result<Vec<(PathBuf, Vec
     text("Cargo.toml", manifest(name, &template, sdk)?);
     if let Some(given) = template.cases {
         text("cases.toml", given.to_owned());
-        let locked = lock::render(&cases::parse(given)?, name, "{}");
+        let config = serde_json::to_string(&template.config.parse::<Table>()?)?;
+        let locked = lock::render(&cases::parse(given)?, name, &config);
         text("cases.lock.json", locked);
     }
     if sdk.is_none() {
         files.extend(vendored()?);
     }
-    // The versions with which the plugins of this very program were built.
-    let versions = source(LOCK).context("the program was built without the sources of the SDK")?;
-    files.push(("Cargo.lock".into(), versions.to_vec()));
+    files.push(("Cargo.lock".into(), versions()?.to_vec()));
     Ok(files)
 }
 
@@ -186,7 +187,10 @@ fn manifest(name: &str, template: &Template, sdk: Option<&Path>) -> Result<Strin
             let found = path.join("Cargo.toml").is_file();
             let whole = std::fs::canonicalize(path).ok().filter(|_| found);
             let whole = whole.ok_or_else(|| {
-                usage(format!("--sdk {}: there is no Cargo.toml in it", path.display()))
+                usage(format!(
+                    "--sdk {}: there is no Cargo.toml in it",
+                    path.display()
+                ))
             })?;
             whole.display().to_string()
         }
@@ -221,60 +225,6 @@ fn manifest(name: &str, template: &Template, sdk: Option<&Path>) -> Result<Strin
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
-
-/// The SDK, laid out as in its repository: it finds the interface by that.
-fn vendored() -> Result<Vec<(PathBuf, Vec<u8>)>> {
-    let mut files = Vec::new();
-    let manifest_path = format!("{SDK}/Cargo.toml");
-    for (path, content) in SDK_SOURCES {
-        let content = match *path {
-            ROOT | LOCK => continue,
-            path if path == manifest_path => standalone(content)?.into_bytes(),
-            _ => content.to_vec(),
-        };
-        files.push((Path::new("sdk").join(path), content));
-    }
-    Ok(files)
-}
-
-/// The manifest of the SDK without what it takes from its workspace.
-fn standalone(manifest: &[u8]) -> Result<String> {
-    let read = |bytes: &[u8]| -> Result<Table> { Ok(std::str::from_utf8(bytes)?.parse()?) };
-    let mut manifest = read(manifest)?;
-    let root = read(source(ROOT).unwrap_or_default())?;
-    let workspace = root.get("workspace").and_then(Value::as_table);
-    let shared = |table: &str, key: &str| {
-        let table = workspace.and_then(|w| w.get(table)).and_then(Value::as_table);
-        table.and_then(|t| t.get(key)).cloned()
-    };
-    for (in_workspace, table) in [("package", "package"), ("dependencies", "dependencies")] {
-        let Some(Value::Table(entries)) = manifest.get_mut(table) else {
-            continue;
-        };
-        for (key, value) in entries.iter_mut().filter(|(_, v)| is_inherited(v)) {
-            let known = shared(in_workspace, key);
-            *value = known.with_context(|| format!("the workspace has no {table}.{key}"))?;
-        }
-    }
-    for table in ["lints", "dev-dependencies"] {
-        manifest.remove(table);
-    }
-    Ok(manifest.to_string())
-}
-
-fn is_inherited(value: &Value) -> bool {
-    let flag = value.as_table().and_then(|table| table.get("workspace"));
-    flag.and_then(Value::as_bool) == Some(true)
-}
-
-fn source(path: &str) -> Option<&'static [u8]> {
-    let found = SDK_SOURCES.iter().find(|(known, _)| *known == path);
-    found.map(|(_, content)| *content)
-}
-
-const SDK: &str = "crates/pgsteer-plugin-sdk";
-const ROOT: &str = "Cargo.toml";
-const LOCK: &str = "plugins/Cargo.lock";
 
 fn report(args: &NewArgs, files: &[(PathBuf, Vec<u8>)]) -> Report {
     let name = &args.name;
@@ -320,7 +270,9 @@ mod tests {
             assert!(check_name(name).is_ok(), "{name}");
         }
         let long = "a".repeat(NAME_LEN_MAX + 1);
-        for name in ["", "My", "a_b", "-a", "a-", "../x", "test", "10-mine", &long] {
+        for name in [
+            "", "My", "a_b", "-a", "a-", "../x", "test", "10-mine", &long,
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
         let error = check_name("10-mine").expect_err("a number").to_string();
@@ -341,22 +293,14 @@ mod tests {
             for (path, content) in files("mine", hook, None).expect("files") {
                 let path = path.display().to_string();
                 let text = String::from_utf8(content).expect("text");
-                assert!(text.ends_with('\n') || path.ends_with("Cargo.toml"), "{path}");
+                assert!(
+                    text.ends_with('\n') || path.ends_with("Cargo.toml"),
+                    "{path}"
+                );
                 if path.ends_with(".toml") {
                     text.parse::<Table>().expect(&path);
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_sdk_stands_alone() {
-        let files = vendored().expect("files");
-        let manifest = files.iter().find(|(path, _)| path.ends_with("Cargo.toml"));
-        let manifest = manifest.expect("a manifest").1.clone();
-        let text = String::from_utf8(manifest).expect("text");
-        assert!(!text.contains("workspace"), "{text}");
-        assert!(text.contains("wit-bindgen"), "{text}");
-        assert!(files.iter().any(|(path, _)| path.ends_with("wit/v0.1/plugin.wit")));
     }
 }

@@ -40,12 +40,7 @@ fn read(path: &Path) -> Result<Vec<Sample>> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| usage(format!("{shown}: cannot be read: {error}")))?;
-    let lines = (1..).zip(text.lines()).filter(|(_, l)| !l.trim().is_empty());
-    let samples = lines.map(|(number, line)| {
-        let sample = recording::parse(line);
-        sample.map_err(|error| usage(format!("{shown}, line {number}: {error}")))
-    });
-    let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
+    let samples = recording::read(&text).map_err(|error| usage(format!("{shown}, {error}")))?;
     if samples.is_empty() {
         return Err(usage(format!("{shown}: there is no decision in it")));
     }
@@ -155,19 +150,29 @@ fn report(args: &ReplayArgs, samples: &[Sample], old: &Side, new: &Side, found: 
     }
     for (name, side) in [("old", old), ("new", new)] {
         if side.failures > 0 {
-            text.push_str(&format!("\nthe {name} version failed {} times", side.failures));
+            text.push_str(&format!(
+                "\nthe {name} version failed {} times",
+                side.failures
+            ));
         }
     }
     let groups = found.sorted();
     for (count, sql, before, after) in groups.iter().take(args.show) {
-        let sql = if sql.is_empty() { "(text not recorded)" } else { sql };
+        let sql = if sql.is_empty() {
+            "(text not recorded)"
+        } else {
+            sql
+        };
         text.push_str(&format!(
             "\n\n{count} times: {sql}\n  old: {before}\n  new: {after}"
         ));
     }
     if groups.len() > args.show {
         let more = groups.len() - args.show;
-        text.push_str(&format!("\n\nand {more} more kinds of differences: --show {}", groups.len()));
+        text.push_str(&format!(
+            "\n\nand {more} more kinds of differences: --show {}",
+            groups.len()
+        ));
     }
     let each = |side: &Side| side.fuel / u64::try_from(total.max(1)).unwrap_or(1);
     text.push_str(&format!(
@@ -175,9 +180,7 @@ fn report(args: &ReplayArgs, samples: &[Sample], old: &Side, new: &Side, found: 
         shown::count(each(old)),
         shown::count(each(new))
     ));
-    let group = |(count, sql, before, after): &(usize, String, String, String)| {
-        json!({ "count": count, "sql": sql, "old": before, "new": after })
-    };
+    let group = |(count, sql, before, after): &(usize, String, String, String)| json!({ "count": count, "sql": sql, "old": before, "new": after });
     Report {
         verdict: Verdict::when(different == 0 && new.failures == 0),
         text,

@@ -55,7 +55,9 @@ pub(crate) fn question(sql: &str, moment: &MomentArgs) -> Question {
 }
 
 fn is_refused(said: &Said) -> bool {
-    said.words.as_ref().is_ok_and(|words| words.starts_with("refuse "))
+    said.words
+        .as_ref()
+        .is_ok_and(|words| words.starts_with("refuse "))
 }
 
 fn report(sql: &str, question: &Question, source: &PluginSource, said: &[Said]) -> Report {

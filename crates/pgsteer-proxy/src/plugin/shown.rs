@@ -46,7 +46,11 @@ pub(crate) fn plural(number: usize, noun: &str) -> String {
 
 /// A share in percent, as precise as it is interesting.
 pub(crate) fn share(part: f64, whole: f64) -> String {
-    let percent = if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
+    let percent = if whole > 0.0 {
+        100.0 * part / whole
+    } else {
+        0.0
+    };
     if percent == 0.0 || percent >= 10.0 {
         format!("{percent:.0}%")
     } else if percent >= 0.1 {

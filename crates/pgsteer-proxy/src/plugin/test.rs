@@ -195,7 +195,10 @@ fn report(outcomes: &[Outcome]) -> Report {
         let details = outcome.said.iter().flat_map(|said| &said.details);
         lines.extend(details.map(|detail| format!("        ({detail})")));
     }
-    let failed = outcomes.iter().filter(|o| !o.differences.is_empty()).count();
+    let failed = outcomes
+        .iter()
+        .filter(|o| !o.differences.is_empty())
+        .count();
     let cases = shown::plural(outcomes.len(), "case");
     lines.push(String::new());
     lines.push(match failed {
@@ -255,6 +258,9 @@ mod tests {
             config: None,
         };
         let error = Place::find(&args).err().expect("nothing there");
-        assert!(error.to_string().contains("pgsteer plugin build"), "{error}");
+        assert!(
+            error.to_string().contains("pgsteer plugin build"),
+            "{error}"
+        );
     }
 }
