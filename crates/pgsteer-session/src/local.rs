@@ -47,7 +47,7 @@ impl Session {
             return false;
         }
         if let Some(command) = &analysis.console {
-            match self.command(command) {
+            match self.command(command).await {
                 Ok(answer) => {
                     if let Answer::Rows(_) = answer {
                         console::put_description(&mut self.client.output, command);
