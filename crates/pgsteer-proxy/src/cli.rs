@@ -49,6 +49,19 @@ enum Command {
     Plugin(PluginArgs),
 }
 
+impl Command {
+    /// What is logged if nobody says otherwise.
+    fn usual_log(&self) -> &'static str {
+        match self {
+            // Lines of the plugin itself, and of others only what went wrong.
+            Self::Plugin(_) => {
+                "warn,pgsteer_plugin_host::state=info,pgsteer_plugin_host::loader=error"
+            }
+            _ => "info",
+        }
+    }
+}
+
 /// Which proxy is asked, and about what.
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
@@ -157,7 +170,7 @@ impl ConfigArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(cli.log_format);
+    logging::init(cli.log_format, cli.command.usual_log());
     match cli.command {
         Command::Check(args) => match config::load(&args.source()) {
             Ok(loaded) => {

@@ -236,8 +236,8 @@ fn report(sql: &str, floor: Figures, measured: &[(Hook, Figures)]) -> Report {
     }
     let mut text = shown::table(&rows);
     text.push_str(&format!(
-        "\n\nasked about: {sql}\nfloor: {:.0} ns, the answer of a router that says the same to \
-         everything\nremembered answers do not reach the plugin and cost some nanoseconds",
+        "\n\nasked about: {sql}\nfloor: {:.0} ns, what a router takes that says the same to everything\n\
+         remembered answers do not reach the plugin and cost some nanoseconds",
         floor.half
     ));
     if measured.iter().any(|(hook, _)| *hook == Hook::Observe) {

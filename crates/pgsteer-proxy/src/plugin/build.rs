@@ -18,7 +18,10 @@ use super::{Report, shown, usage};
 pub(crate) fn run(args: &BuildArgs, json: bool) -> Result<Report> {
     let package = Package::read(&args.dir)?;
     let directory = std::fs::canonicalize(&args.dir)?;
-    let target = directory.join("target");
+    let shared = std::env::var_os("CARGO_TARGET_DIR").map(std::path::absolute);
+    let target = shared
+        .transpose()?
+        .unwrap_or_else(|| directory.join("target"));
     let talk = if json {
         Stdio::piped()
     } else {
@@ -112,7 +115,7 @@ fn report(
     sheet.line("file", file.to_string());
     sheet.line("size", shown::bytes(bytes));
     sheet.line("hooks", outside.hooks.join(", "));
-    sheet.line("grants", inspect::or_none(&outside.grants));
+    sheet.line("needs grants", inspect::or_none(&outside.grants));
     Report::good(
         format!("{sheet}\n\nnext:\n  {}", next.join("\n  ")),
         json!({

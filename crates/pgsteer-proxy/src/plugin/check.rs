@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use pgsteer_core::policy::{Grants, LoadError, PluginSource};
-use pgsteer_plugin_host::tool::{Specimen, Summary, Workbench};
+use pgsteer_plugin_host::tool::{Inspection, Specimen, Summary, Workbench};
 use serde_json::{Value, json};
 
 use super::args::FileArgs;
@@ -29,10 +29,7 @@ fn accepted(file: &str, source: &PluginSource, specimen: &Specimen) -> Report {
     sheet.line_if("does", &summary.description);
     let hooks: Vec<_> = summary.inspection.hooks.names().collect();
     sheet.line("hooks", hooks.join(", "));
-    sheet.line(
-        "grants",
-        grants(source.grants, inspect::wanted(&summary.inspection)),
-    );
+    sheet.line("grants", grants(source.grants, &summary.inspection));
     let used = |used: usize, limit: usize| {
         let share = shown::share(used as f64, limit as f64);
         format!(
@@ -62,7 +59,7 @@ fn accepted_json(file: &str, source: &PluginSource, summary: &Summary) -> Value 
         "bytes": summary.inspection.file_bytes,
         "hooks": summary.inspection.hooks.names().collect::<Vec<_>>(),
         "grants_given": source.grants.names().collect::<Vec<_>>(),
-        "grants_wanted": inspect::wanted(&summary.inspection).names().collect::<Vec<_>>(),
+        "grants_needed": summary.inspection.grants.names().collect::<Vec<_>>(),
         "manifest": inspect::manifest_json(summary),
         "stages": summary.report.stages.iter().map(stage).collect::<Vec<_>>(),
     })
@@ -79,26 +76,27 @@ fn stages(summary: &Summary) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-fn grants(given: Grants, wanted: Grants) -> String {
-    let mut notes = Vec::new();
-    let names = |has: &dyn Fn(Grants) -> bool| {
-        let named = Grants::NAMED.iter().filter(|(grant, _)| has(*grant));
-        named.map(|(_, name)| *name).collect::<Vec<_>>()
+/// What it was given, of that what it does not use, and whether its log lines are seen.
+fn grants(given: Grants, inspection: &Inspection) -> String {
+    let log = if inspection.logs {
+        Grants::LOG
+    } else {
+        Grants::default()
     };
-    let used = names(&|grant| given.has(grant) && wanted.has(grant));
-    // Nothing in the file shows that these are used.
+    // Nothing in the file shows whether the last two are used.
     let by_answers = Grants::VALUES.with(Grants::REWRITE_ANY);
-    let unused = names(&|g| given.has(g) && !wanted.has(g) && !by_answers.has(g));
-    let missing = names(&|grant| wanted.has(grant) && !given.has(grant));
+    let used = inspection.grants.with(log).with(by_answers);
+    let unused: Vec<_> = Grants::NAMED
+        .iter()
+        .filter(|(grant, _)| given.has(*grant) && !used.has(*grant))
+        .map(|(_, name)| *name)
+        .collect();
+    let mut text = inspect::or_none(&given.names().collect::<Vec<_>>());
     if !unused.is_empty() {
-        notes.push(format!("not used: {}", unused.join(", ")));
+        text.push_str(&format!("; it has no use for {}", unused.join(", ")));
     }
-    if !missing.is_empty() {
-        notes.push(format!("not granted: {}", missing.join(", ")));
-    }
-    let mut text = inspect::or_none(&used);
-    if !notes.is_empty() {
-        text.push_str(&format!(" ({})", notes.join("; ")));
+    if inspection.logs && !given.has(Grants::LOG) {
+        text.push_str("; without log the lines it logs are dropped");
     }
     text
 }
@@ -120,7 +118,7 @@ fn refusal(
     if let Some(outside) = &outside {
         let mut sheet = Sheet::default();
         sheet.line("hooks", outside.hooks.join(", "));
-        sheet.line("wants grants", inspect::or_none(&outside.grants));
+        sheet.line("needs grants", inspect::or_none(&outside.grants));
         let given: Vec<_> = source.grants.names().collect();
         sheet.line("has grants", inspect::or_none(&given));
         text.push_str(&format!("\n\n{sheet}"));
@@ -134,7 +132,7 @@ fn refusal(
             "stage": refused.stage,
             "reason": refused.reason,
             "hooks": outside.as_ref().map(|o| o.hooks.clone()),
-            "grants_wanted": outside.as_ref().map(|o| o.grants.clone()),
+            "grants_needed": outside.as_ref().map(|o| o.grants.clone()),
             "grants_given": source.grants.names().collect::<Vec<_>>(),
         }),
     }
@@ -145,16 +143,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grants_are_compared_with_what_is_wanted() {
+    fn grants_are_compared_with_what_is_used() {
         let both = Grants::LOG.with(Grants::KV);
-        for (given, wanted, expected) in [
-            (Grants::default(), Grants::default(), "none"),
-            (both, both, "log, kv"),
-            (both, Grants::KV, "kv (not used: log)"),
-            (Grants::KV, both, "kv (not granted: log)"),
-            (Grants::VALUES, Grants::default(), "none"),
+        for (given, needed, logs, expected) in [
+            (Grants::default(), Grants::default(), false, "none"),
+            (both, Grants::KV, true, "log, kv"),
+            (both, Grants::KV, false, "log, kv; it has no use for log"),
+            (
+                Grants::KV,
+                Grants::KV,
+                true,
+                "kv; without log the lines it logs are dropped",
+            ),
+            (Grants::VALUES, Grants::default(), false, "values"),
         ] {
-            assert_eq!(grants(given, wanted), expected);
+            let mut inspection = Inspection::default();
+            (inspection.grants, inspection.logs) = (needed, logs);
+            assert_eq!(grants(given, &inspection), expected);
         }
     }
 }

@@ -1,6 +1,10 @@
 //! `pgsteer plugin compile`: machine code where the proxy looks for it, so that neither a start nor
 //! a swap has to wait for the compiler.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use pgsteer_core::policy::{LoadContext, LoadedPlugin, PluginLoader as _, PluginSource};
 use pgsteer_plugin_host::{Options, WasmLoader};
@@ -17,6 +21,7 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Report> {
         state_dir: Some(args.state_dir.clone()),
         ..Options::default()
     };
+    make_private(&args.state_dir)?;
     let first = load(&options, &source)?;
     let was_there = first.report.was_compiled;
     // What cannot be kept is not an error for the loader; so it is looked at with another one.
@@ -48,6 +53,15 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Report> {
             "microseconds": super::check::micros(took),
         }),
     ))
+}
+
+/// A directory for the proxy's user alone, unless it is there.
+fn make_private(directory: &Path) -> Result<()> {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.with_context(|| format!("cannot make {}", directory.display()))
 }
 
 /// As the proxy loads it.

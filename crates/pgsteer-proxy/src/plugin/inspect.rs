@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use pgsteer_core::policy::{Grants, PluginSource, needs};
+use pgsteer_core::policy::{PluginSource, needs};
 use pgsteer_plugin_host::tool::{Inspection, Summary};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use super::{Report, source};
 #[derive(Clone, Debug)]
 pub(crate) struct Outside {
     pub(crate) hooks: Vec<&'static str>,
-    /// Without these it is refused, or its log lines are dropped.
+    /// Without these it is refused.
     pub(crate) grants: Vec<&'static str>,
 }
 
@@ -36,19 +36,9 @@ impl Outside {
     pub(crate) fn new(inspection: &Inspection) -> Self {
         Self {
             hooks: inspection.hooks.names().collect(),
-            grants: wanted(inspection).names().collect(),
+            grants: inspection.grants.names().collect(),
         }
     }
-}
-
-/// Grants that make a difference to it.
-pub(crate) fn wanted(inspection: &Inspection) -> Grants {
-    let log = if inspection.logs {
-        Grants::LOG
-    } else {
-        Grants::default()
-    };
-    inspection.grants.with(log)
 }
 
 /// Runs the command.
@@ -66,7 +56,8 @@ pub(crate) fn run(args: &FileArgs) -> Result<Report> {
         "interface": inspection.interface,
         "hooks": inspection.hooks.names().collect::<Vec<_>>(),
         "imports": inspection.imports,
-        "grants": wanted(&inspection).names().collect::<Vec<_>>(),
+        "grants": inspection.grants.names().collect::<Vec<_>>(),
+        "logs": inspection.logs,
     });
     // What it says about itself takes running it, which may fail where looking did not.
     match workbench.load(&source, &topology(&NODES)) {
@@ -93,8 +84,11 @@ fn outside(source: &PluginSource, inspection: &Inspection) -> Sheet {
         inspection.hooks.names().collect::<Vec<_>>().join(", "),
     );
     sheet.line_if("imports", inspection.imports.join("\n"));
-    let grants: Vec<_> = wanted(inspection).names().collect();
-    sheet.line("grants", or_none(&grants));
+    let grants: Vec<_> = inspection.grants.names().collect();
+    sheet.line("needs grants", or_none(&grants));
+    if inspection.logs {
+        sheet.line("log", "its lines are dropped without the grant log");
+    }
     sheet
 }
 
@@ -156,6 +150,8 @@ pub(crate) fn list_of(words: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pgsteer_core::policy::Grants;
+
     use super::*;
 
     #[test]
