@@ -210,13 +210,7 @@ fn clock_cost() -> u64 {
 
 fn report(sql: &str, floor: Figures, measured: &[(Hook, Figures)]) -> Report {
     let texts = |row: [&str; 5]| row.map(str::to_owned).to_vec();
-    let mut rows = vec![texts([
-        "hook",
-        "half",
-        "99 in 100",
-        "calls",
-        "of it interface",
-    ])];
+    let mut rows = vec![texts(["hook", "p50", "p99", "calls", "floor"])];
     let mut hooks = serde_json::Map::new();
     for (hook, figures) in measured {
         let nanoseconds = |ns: f64| format!("{ns:.0} ns");
