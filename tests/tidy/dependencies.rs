@@ -104,7 +104,8 @@ const EDGES: [(&str, &[&str]); 7] = [
     ("core", &["wire", "sql"]),
     ("pool", &["core", "wire"]),
     ("session", &["pool", "core", "sql", "wire"]),
-    ("control", &["core"]),
+    // `sql` for the names of relations and functions in a recording.
+    ("control", &["core", "sql"]),
     ("plugin-host", &["core", "sql"]),
     // `testkit` for the subcommand `lab` only, which starts a cluster.
     (

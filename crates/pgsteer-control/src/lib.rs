@@ -16,6 +16,7 @@ pub mod health;
 pub mod import;
 mod plugins;
 mod probe;
+pub mod recording;
 #[cfg(test)]
 mod testing;
 mod topology;
