@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio_postgres::error::DbError;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// Where the proxy is and who asks.
@@ -37,7 +38,7 @@ pub enum AskError {
     /// It answered with an error.
     #[error("{message}")]
     Refused {
-        /// Severity, code and message.
+        /// Severity, message, code, and what to do about it.
         message: String,
     },
 }
@@ -83,12 +84,7 @@ pub async fn ask_table(target: &Target, sql: &str) -> Result<Answer, AskError> {
     }
     let lost = |source: tokio_postgres::Error| match source.as_db_error() {
         Some(error) => AskError::Refused {
-            message: format!(
-                "{}: {} ({})",
-                error.severity(),
-                error.message(),
-                error.code().code()
-            ),
+            message: in_words(error),
         },
         None => AskError::Connection {
             host: target.host.clone(),
@@ -114,6 +110,12 @@ pub async fn ask_table(target: &Target, sql: &str) -> Result<Answer, AskError> {
         }
     }
     Ok(answer)
+}
+
+fn in_words(error: &DbError) -> String {
+    let (severity, message, code) = (error.severity(), error.message(), error.code().code());
+    let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
+    format!("{severity}: {message} ({code}){}", hint.unwrap_or_default())
 }
 
 /// How long a connection may take.

@@ -2,7 +2,7 @@
 //! console, without a client for PostgreSQL.
 
 use anyhow::{Context, Result};
-use pgsteer_control::client::{self, Answer};
+use pgsteer_control::client::{self, Answer, AskError};
 use pgsteer_core::admin::Order;
 use serde_json::{Map, Value, json};
 
@@ -83,8 +83,11 @@ pub(super) fn ask(proxy: &ProxyArgs, command: &str) -> Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let answer = runtime.block_on(client::ask_table(&proxy.target(), command));
-    answer.context("no answer")
+    match runtime.block_on(client::ask_table(&proxy.target(), command)) {
+        Ok(answer) => Ok(answer),
+        Err(refused @ AskError::Refused { .. }) => Err(refused.into()),
+        Err(other) => Err(other).context("no answer"),
+    }
 }
 
 /// The first column.

@@ -24,7 +24,9 @@ pub(crate) fn run(args: &RecordArgs) -> Result<Report> {
         lines.push_str(first(row));
         lines.push('\n');
     }
-    let count = answer.rows.len();
+    // Remarks begin with `#`.
+    let is_decision = |row: &&Vec<String>| first(row).starts_with('{');
+    let count = answer.rows.iter().filter(is_decision).count();
     let Some(output) = &args.output else {
         return Ok(Report::good(lines.trim_end(), parsed(&lines)));
     };
@@ -43,7 +45,8 @@ pub(crate) fn run(args: &RecordArgs) -> Result<Report> {
 
 /// A list of what is in the lines.
 fn parsed(lines: &str) -> serde_json::Value {
-    let parsed = lines.lines().map(|line| {
+    let decisions = lines.lines().filter(|line| line.starts_with('{'));
+    let parsed = decisions.map(|line| {
         let value = serde_json::from_str(line);
         value.unwrap_or_else(|_| serde_json::Value::from(line))
     });

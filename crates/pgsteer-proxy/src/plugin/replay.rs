@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use pgsteer_control::recording;
 use pgsteer_core::Role;
 use pgsteer_core::policy::{Answers, Hooks, Sample};
@@ -24,15 +24,43 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Report> {
     let new = source::read_files(&args.new, config)?;
     // Marks are recorded by file name: both get those of the old one.
     let file = old.name.clone();
-    let mut old = Side::new(source::load(&workbench, &old, &nodes)?);
+    let old = source::load(&workbench, &old, &nodes)?;
     // An engine of its own: what the one keeps is not for the other.
     let workbench = source::workbench()?;
-    let mut new = Side::new(source::load(&workbench, &new, &nodes)?);
+    let new = source::load(&workbench, &new, &nodes)?;
+    let (of_old, of_new) = (about_statements(&old), about_statements(&new));
+    let both = of_old.both(of_new);
+    if both.is_empty() {
+        bail!(
+            "there is nothing to compare: they have no hook in common that is asked about statements"
+        );
+    }
+    let (mut old, mut new) = (Side::new(old, both), Side::new(new, both));
     let mut found = Found::default();
     for sample in &samples {
         found.note(sample, old.ask(sample, &file), new.ask(sample, &file));
     }
-    Ok(report(args, &samples, &old, &new, found))
+    let mut report = report(args, &samples, &old, &new, found);
+    for (name, hooks) in [("old", of_old), ("new", of_new)] {
+        for hook in hooks
+            .names()
+            .filter(|hook| !both.names().any(|b| b == *hook))
+        {
+            let note =
+                format!("\nnot compared: the hook {hook}, which the {name} version alone has");
+            report.text.push_str(&note);
+        }
+    }
+    Ok(report)
+}
+
+/// Hooks of a plugin that a recording can be put to.
+fn about_statements(specimen: &Specimen) -> Hooks {
+    specimen
+        .summary()
+        .inspection
+        .hooks
+        .both(Hooks::REWRITER.with(Hooks::ROUTER))
 }
 
 /// Every line of a recording.
@@ -65,9 +93,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(specimen: Specimen) -> Self {
+    fn new(specimen: Specimen, hooks: Hooks) -> Self {
         Self {
-            hooks: specimen.summary().inspection.hooks,
+            hooks,
             specimen,
             fuel: 0,
             failures: 0,
