@@ -116,6 +116,8 @@ const EDGES: [(&str, &[&str]); 7] = [
             "plugin-host",
             "pool",
             "core",
+            // To say what a statement is without a proxy: `pgsteer plugin run` and its relatives.
+            "sql",
             "testkit",
         ],
     ),
@@ -133,8 +135,8 @@ const OWNERS: [(&str, &[&str]); 16] = [
     ("wasmtime", &["plugin-host"]),
     ("wasmtime-wasi", &["plugin-host"]),
     ("wit-bindgen", &["plugin-sdk"]),
-    // `tests` reads manifests for these very rules.
-    ("toml", &["control", "tests"]),
+    // `proxy` reads the cases of plugins, `tests` reads manifests for these very rules.
+    ("toml", &["control", "proxy", "tests"]),
     ("notify", &["control"]),
     ("tokio-postgres", &["control", "testkit", "tests"]),
     // Not `wire` and `sql`: they are values and functions, without a runtime.

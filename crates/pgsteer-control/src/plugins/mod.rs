@@ -5,6 +5,7 @@
 
 mod beside;
 mod directory;
+mod offline;
 mod orders;
 mod plan;
 mod registry;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+pub use offline::read_plugin;
 pub(crate) use supervisor::Supervisor;
 
 /// A plugin that is part of the program.
