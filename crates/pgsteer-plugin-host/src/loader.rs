@@ -1,5 +1,6 @@
 //! The stages a plugin file goes through, in order.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::component::{check_resources, compile, image_bytes};
 use crate::engine::{self, Metering};
 use crate::error::{HostError, failed, printable, refused};
 use crate::golden::Golden;
-use crate::inspect::{Inspection, Interface, inspect};
+use crate::inspect::{Inspection, Interface, inspect, validate};
 use crate::kv::Stores;
 use crate::limits::Derived;
 use crate::options::Options;
@@ -94,21 +95,23 @@ impl WasmLoader {
         let (component, was_compiled) = stages.time("compile", || self.compiled(source))?;
         check_resources(&component, &limits)?;
         let linked = stages.time("link", || self.link(&component, &inspection))?;
-        if inspection.logs && !source.grants.has(Grants::LOG) {
-            let plugin = &*source.name;
-            tracing::warn!(
-                plugin,
-                "plugin may not write to the log, its lines are dropped"
-            );
-        }
 
         let store = self.stores.of(&source.name);
         let environment = Environment::new(source, store, self.facts.clone(), self.start);
         let (trial, environment) = (Arc::new(environment.for_trial()), Arc::new(environment));
         let description = stages.time("describe", || linked.describe(&trial))?;
         let profile = description.profile;
-        let trial = Factory::new(Arc::clone(&linked), trial, profile, topology.clone());
-        stages.time("canary", || try_out(&trial, &inspection))?;
+        let asked = Arc::clone(&trial);
+        let asked = Factory::new(Arc::clone(&linked), asked, profile, topology.clone());
+        stages.time("canary", || try_out(&asked, &inspection))?;
+        if inspection.logs && !source.grants.has(Grants::LOG) {
+            let (plugin, lines) = (&*source.name, trial.lines_refused.load(Ordering::Relaxed));
+            tracing::warn!(
+                plugin,
+                lines,
+                "plugin may not write to the log, its lines are dropped"
+            );
+        }
         report.was_compiled = was_compiled;
         let live = Arc::clone(&environment);
         Ok(Prepared {
@@ -133,6 +136,7 @@ impl WasmLoader {
         let component = match on_disk {
             Some(component) => component,
             None => {
+                validate(&source.bytes).map_err(|reason| refused("inspect", reason))?;
                 let component = compile(&self.engine, &source.bytes)?;
                 if let Some(files) = files {
                     files.put(&self.engine, &source.bytes, &component);
@@ -173,9 +177,8 @@ impl PluginLoader for WasmLoader {
         let hooks = prepared.inspection.hooks;
 
         let start = Instant::now();
-        let trial = prepared.factory.for_trial(&prepared.environment);
         let golden = Golden {
-            factory: &trial,
+            factory: &prepared.factory,
             hooks,
             file: &source.name,
             samples: context.golden,

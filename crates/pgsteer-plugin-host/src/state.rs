@@ -1,6 +1,7 @@
 //! What a store knows besides the guest, and what all instances of a plugin share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use pgsteer_core::Facts;
@@ -26,6 +27,8 @@ pub(crate) struct Environment {
     pub(crate) facts: Option<Arc<Facts>>,
     /// The clock of guests begins here.
     pub(crate) start: Instant,
+    /// Lines that were dropped because it may not write to the log.
+    pub(crate) lines_refused: AtomicU64,
 }
 
 impl Environment {
@@ -44,6 +47,7 @@ impl Environment {
             series: Arc::default(),
             facts,
             start,
+            lines_refused: AtomicU64::new(0),
         }
     }
 
@@ -58,6 +62,7 @@ impl Environment {
             series: Arc::default(),
             facts: self.facts.clone(),
             start: self.start,
+            lines_refused: AtomicU64::new(0),
         }
     }
 }
@@ -112,6 +117,8 @@ impl HostState {
             self.last_error = Some(printable(message));
         }
         if !self.environment.grants.has(Grants::LOG) {
+            let refused = &self.environment.lines_refused;
+            refused.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let Some(dropped) = self.log.take(Instant::now()) else {
@@ -132,7 +139,7 @@ impl HostState {
     }
 
     /// The number of a series; the error is for the guest.
-    pub(crate) fn define(
+    pub(crate) fn define_series(
         &mut self,
         name: &str,
         kind: SeriesKind,

@@ -75,6 +75,7 @@ fn answer(
     if name == "exit" {
         wasmtime::bail!("the guest ended itself");
     }
+    drop_handles(&mut store, arguments)?;
     for (result, ty) in results.iter_mut().zip(ty.results()) {
         let special = special(name, arguments);
         *result = match special {
@@ -82,6 +83,24 @@ fn answer(
             None => default(&mut store, &ty)
                 .ok_or_else(|| wasmtime::format_err!("there is no WASI: {name} was called"))??,
         };
+    }
+    Ok(())
+}
+
+/// Handles that were handed over or lent: a call may not end with one of them still there.
+fn drop_handles(store: &mut StoreContextMut<'_, HostState>, values: &[Val]) -> Result<()> {
+    for value in values {
+        match value {
+            Val::Resource(handle) => handle.resource_drop(&mut *store)?,
+            Val::List(values) | Val::Tuple(values) => drop_handles(store, values)?,
+            Val::Option(Some(value)) => drop_handles(store, std::slice::from_ref(value))?,
+            Val::Record(fields) => {
+                for (_, value) in fields {
+                    drop_handles(store, std::slice::from_ref(value))?;
+                }
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -236,7 +236,7 @@ others: whoever can write a plugin decides about every statement.
 
 While a file named `HOLD` is in the plugins directory, nothing new is taken from it. When it is
 removed, everything that changed meanwhile is one set: all of it goes live at once or none does, and
-what one of the set does wrong while it is watched takes all of it back.
+what one of the set does wrong while it is watched takes all of it back. A start takes all that is there.
 ";
 
 const VARIABLES_HEAD: &str = "

@@ -171,3 +171,4 @@ pub mod needs {
     /// All there are.
     pub const ALL: u64 = SQL | RELATIONS | FUNCTIONS | VALUES | IDENTITY;
 }
+

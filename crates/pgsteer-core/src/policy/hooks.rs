@@ -44,6 +44,12 @@ impl Hooks {
         self.0 & other.0 == other.0
     }
 
+    /// Those that are in both.
+    #[must_use]
+    pub const fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -125,9 +131,7 @@ impl Grants {
 
     /// Their names.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let mine = Self::NAMED
-            .iter()
-            .filter(move |(grant, _)| self.has(*grant));
+        let mine = Self::NAMED.iter().filter(move |(grant, _)| self.has(*grant));
         mine.map(|(_, name)| *name)
     }
 }

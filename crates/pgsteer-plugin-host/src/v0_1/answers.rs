@@ -312,6 +312,9 @@ mod tests {
 
     #[test]
     fn admissions_are_checked() {
+        fn parameter() -> (String, String) {
+            ("a".to_owned(), "b".to_owned())
+        }
         let admit = |change: fn(&mut session::Admission)| {
             let mut admission = session::Admission {
                 pool: None,
@@ -328,7 +331,6 @@ mod tests {
         assert!(!admit(|a| a.pool = Some(String::new())));
         assert!(!admit(|a| a.role = Some("a\nb".to_owned())));
         assert!(!admit(|a| a.role = Some("none".to_owned())));
-        let parameter = || ("a".to_owned(), "b".to_owned());
         assert!(admit(|a| a.enforced = vec![parameter(); 64]));
         assert!(!admit(|a| {
             a.enforced = vec![parameter(); 32];

@@ -94,15 +94,17 @@ impl Indices {
 
     fn load(&self, store: &mut Store<HostState>, instance: &Instance) -> wasmtime::Result<Guests> {
         macro_rules! load {
-            ($hook:ident) => {
-                match &self.$hook {
-                    Some(indices) => Some(indices.load(&mut *store, instance)?),
-                    None => None,
-                }
-            };
+            ($hook:ident) => {{
+                let indices = self.$hook.as_ref();
+                let guest = indices.map(|indices| indices.load(&mut *store, instance));
+                guest
+                    .transpose()
+                    .map_err(|error| wrong_type(stringify!($hook), &error))?
+            }};
         }
+        let lifecycle = self.lifecycle.load(&mut *store, instance);
         Ok(Guests {
-            lifecycle: self.lifecycle.load(&mut *store, instance)?,
+            lifecycle: lifecycle.map_err(|error| wrong_type("lifecycle", &error))?,
             session: load!(session),
             rewriter: load!(rewriter),
             router: load!(router),
@@ -112,6 +114,12 @@ impl Indices {
             failover: load!(failover),
         })
     }
+}
+
+/// Types are looked at when the functions of an instance are.
+fn wrong_type(hook: &str, error: &wasmtime::Error) -> wasmtime::Error {
+    let (hook, cause) = (hook.replace('_', "-"), error.root_cause());
+    wasmtime::Error::msg(format!("hook {hook} has the wrong type: {cause}"))
 }
 
 struct Finder<'a> {
