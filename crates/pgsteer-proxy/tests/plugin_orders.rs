@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD, free_port, psql, wait_until};
+use pgsteer_testkit::ports::free_port;
+use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD, psql, wait_until};
 use serde_json::Value;
 
 const PGSTEER: &str = env!("CARGO_BIN_EXE_pgsteer");
