@@ -7,9 +7,11 @@ mod beside;
 mod directory;
 mod orders;
 mod plan;
+mod probation;
 mod registry;
 mod report;
 mod rollout;
+mod said;
 mod samples;
 mod shadow;
 mod state;
@@ -45,6 +47,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     text
 }
 
+#[cfg(test)]
+mod chance_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

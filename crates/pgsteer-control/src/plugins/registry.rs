@@ -284,7 +284,8 @@ impl Registry {
         let Some(own) = self.entries.get(id) else {
             return false;
         };
-        let is_weak = id.1 == Origin::Embedded || !own.present;
+        // What an operator pinned stays, renamed or not.
+        let is_weak = id.1 == Origin::Embedded || !(own.present || own.words.pinned);
         is_weak
             && self.entries.iter().any(|(other_id, other)| {
                 is_sibling(other_id, id)

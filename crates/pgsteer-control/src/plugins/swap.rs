@@ -10,8 +10,9 @@ use pgsteer_core::{Generation, Settings};
 use tracing::{info, warn};
 
 use super::plan::Work;
+use super::probation::{Probation, Verdict};
 use super::registry::{Entry, Id, Origin, Refusal, Registry, is_sibling};
-use super::rollout::{Build, Candidate, Force, Probation, Verdict, Version, Waits};
+use super::rollout::{Build, Candidate, Force, Version, Waits};
 use super::shadow::{self, Outcome, Shadow};
 use super::state::Kept;
 
@@ -207,7 +208,8 @@ impl Registry {
         let present = self.entries.get(id).is_some_and(|entry| entry.present);
         let gone = |(other, entry): &(&Id, &Entry)| {
             let is_file = other.1 == Origin::File && id.1 == Origin::File;
-            is_file && is_sibling(other, id) && !entry.present && entry.force.deciding().is_some()
+            let gone = !entry.present && !entry.words.pinned;
+            is_file && is_sibling(other, id) && gone && entry.force.deciding().is_some()
         };
         let other = self.entries.iter().find(gone).filter(|_| present);
         let other = other.map(|(other, _)| other.clone())?;
@@ -329,6 +331,11 @@ impl Registry {
         };
         let key = build.version.key();
         let decides = entry.force.deciding();
+        if let Some(build) = decides {
+            // It decides again, wherever it went back before.
+            let own = build.version.key();
+            entry.words.rolled_back.retain(|other| *other != own);
+        }
         // The embedded plugin is always there; and what differs in limits alone has the same key.
         if id.1 == Origin::Embedded || decides.is_some_and(|build| build.version.key() == key) {
             return;
