@@ -122,7 +122,7 @@ impl Registry {
                 reason: format!("{user} rolled it back; {} decides again", before.name()),
             });
             entry.history.retain(|old| old.version != from.version);
-            entry.force = Force::Live(before);
+            entry.bring_back(before);
             self.note_went_back(id, &from);
             self.news.set = true;
         }
@@ -296,7 +296,7 @@ impl Registry {
                         before.name(),
                         build.name()
                     );
-                    entry.force = Force::Live(before);
+                    entry.bring_back(before);
                     let waits = Waits::Shadow(Shadow::new(share, now));
                     entry.candidate = Some(Candidate { build, waits });
                     self.news.set = true;

@@ -319,7 +319,9 @@ impl Registry {
             version: Some(build.version.clone()),
         });
         entry.history.retain(|old| old.version != build.version);
-        entry.force = before.map_or(Force::Out, Force::Live);
+        if let Some(before) = before {
+            entry.bring_back(before);
+        }
         self.note_went_back(id, &build);
         self.news.set = true;
     }
@@ -331,11 +333,6 @@ impl Registry {
         };
         let key = build.version.key();
         let decides = entry.force.deciding();
-        if let Some(build) = decides {
-            // It decides again, wherever it went back before.
-            let own = build.version.key();
-            entry.words.rolled_back.retain(|other| *other != own);
-        }
         // The embedded plugin is always there; and what differs in limits alone has the same key.
         if id.1 == Origin::Embedded || decides.is_some_and(|build| build.version.key() == key) {
             return;
