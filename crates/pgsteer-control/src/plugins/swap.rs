@@ -10,8 +10,9 @@ use pgsteer_core::{Generation, Settings};
 use tracing::{info, warn};
 
 use super::plan::Work;
+use super::probation::{Probation, Verdict};
 use super::registry::{Entry, Id, Origin, Refusal, Registry, is_sibling};
-use super::rollout::{Build, Candidate, Force, Probation, Verdict, Version, Waits};
+use super::rollout::{Build, Candidate, Force, Version, Waits};
 use super::shadow::{self, Outcome, Shadow};
 use super::state::Kept;
 
@@ -207,7 +208,8 @@ impl Registry {
         let present = self.entries.get(id).is_some_and(|entry| entry.present);
         let gone = |(other, entry): &(&Id, &Entry)| {
             let is_file = other.1 == Origin::File && id.1 == Origin::File;
-            is_file && is_sibling(other, id) && !entry.present && entry.force.deciding().is_some()
+            let gone = !entry.present && !entry.words.pinned;
+            is_file && is_sibling(other, id) && gone && entry.force.deciding().is_some()
         };
         let other = self.entries.iter().find(gone).filter(|_| present);
         let other = other.map(|(other, _)| other.clone())?;
@@ -317,7 +319,9 @@ impl Registry {
             version: Some(build.version.clone()),
         });
         entry.history.retain(|old| old.version != build.version);
-        entry.force = before.map_or(Force::Out, Force::Live);
+        if let Some(before) = before {
+            entry.bring_back(before);
+        }
         self.note_went_back(id, &build);
         self.news.set = true;
     }
