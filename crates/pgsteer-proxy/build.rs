@@ -1,10 +1,13 @@
 //! Builds the plugins in `plugins/` as WebAssembly components and embeds the default router.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::{env, fs};
 
 #[path = "build/guest.rs"]
 mod guest;
+#[path = "build/sdk.rs"]
+mod sdk;
 
 fn main() {
     if let Err(reason) = run() {
@@ -28,28 +31,45 @@ fn run() -> Result<(), String> {
         .ok_or("OUT_DIR lies in the target directory")?;
 
     let plugins = root.join("plugins");
-    let names = guest::names(&plugins)?;
+    let names = names(&plugins)?;
     watch(root, &crate_dir, &names);
-    guest::compile(&plugins, &target.join("guests"))?;
+    sdk::embed(root, &out_dir.join("sdk_files.rs"))?;
+    guest::compile(&plugins, &target.join("guests"), Stdio::piped())?;
     for name in &names {
         let component = guest::wrap(&target.join("guests"), name)?;
         guest::write(
             &target.join("plugins").join(format!("{name}.wasm")),
             &component,
         )?;
-        if name == DEFAULT_ROUTER {
+        if [DEFAULT_ROUTER, FLOOR_PLUGIN].contains(&name.as_str()) {
             guest::write(&out_dir.join(format!("{name}.wasm")), &component)?;
         }
     }
-    let embedded = out_dir.join(format!("{DEFAULT_ROUTER}.wasm"));
-    if !embedded.exists() {
-        return Err(format!("plugins/{DEFAULT_ROUTER} is missing"));
+    for name in [DEFAULT_ROUTER, FLOOR_PLUGIN] {
+        if !out_dir.join(format!("{name}.wasm")).exists() {
+            return Err(format!("plugins/{name} is missing"));
+        }
     }
+    let embedded = out_dir.join(format!("{DEFAULT_ROUTER}.wasm"));
     println!(
         "cargo::rustc-env=PGSTEER_DEFAULT_ROUTER={}",
         embedded.display()
     );
     Ok(())
+}
+
+/// The plugins of a workspace: its directories that are packages.
+fn names(plugins: &Path) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(plugins).map_err(|error| guest::at(plugins, &error))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| guest::at(plugins, &error))?;
+        if entry.path().join("Cargo.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Not the whole of `plugins/`: somebody may build there by hand, in `plugins/target`.
@@ -59,6 +79,7 @@ fn watch(root: &Path, crate_dir: &Path, names: &[String]) {
         crate_dir.join("build"),
         root.join("wit"),
         root.join("crates/pgsteer-plugin-sdk"),
+        root.join("Cargo.toml"),
         root.join("plugins/Cargo.toml"),
         root.join("plugins/Cargo.lock"),
     ];
@@ -75,3 +96,6 @@ fn path_from(variable: &str) -> Result<PathBuf, String> {
 
 /// The plugin that decides where no other does.
 const DEFAULT_ROUTER: &str = "pgpool-router";
+
+/// The plugin that does the least, for `pgsteer plugin bench`.
+const FLOOR_PLUGIN: &str = "primary-only";

@@ -114,7 +114,7 @@ fn pool_plugins_names_the_built_in_router() {
         let rows: Vec<_> = frames.iter().filter(|frame| frame.tag == b'D').collect();
         assert_eq!(rows.len(), 1);
         let values: Vec<String> = rows[0].values().into_iter().map(Option::unwrap).collect();
-        assert_eq!(values.len(), 11);
+        assert_eq!(values.len(), 12);
         assert_eq!(
             (&*values[0], &*values[1]),
             ("90-pgpool-router", "pgpool-router")
@@ -122,7 +122,8 @@ fn pool_plugins_names_the_built_in_router() {
         assert_eq!(values[3].len(), 64);
         assert_ne!(values[6], "0", "calls");
         assert_eq!(values[8], "0", "failures");
-        assert_eq!((&*values[9], &*values[10]), ("live", ""));
+        assert_eq!((&*values[9], &*values[10]), ("live", "no"));
+        assert_eq!(values[11], "", "reason");
     }
 }
 

@@ -61,7 +61,8 @@ impl Options {
         let mut text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ndrain_timeout = \"1s\"\n{listen}\n\
              [auth]\nmethod = \"{method}\"\n[probe]\ninterval = \"200ms\"\n\
-             [pool]\n{pool}\n[plugins]\ndir = \"plugins\"\n{plugins}\n[router]\n{router}\n"
+             [pool]\n{pool}\n[console]\noperators = [\"postgres\"]\n\
+             [plugins]\ndir = \"plugins\"\nsettle = \"20ms\"\n{plugins}\n[router]\n{router}\n"
         );
         for (name, password) in USERS {
             let _ = writeln!(

@@ -104,7 +104,8 @@ const EDGES: [(&str, &[&str]); 7] = [
     ("core", &["wire", "sql"]),
     ("pool", &["core", "wire"]),
     ("session", &["pool", "core", "sql", "wire"]),
-    ("control", &["core"]),
+    // `sql` for the names of relations and functions in a recording.
+    ("control", &["core", "sql"]),
     ("plugin-host", &["core", "sql"]),
     // `testkit` for the subcommand `lab` only, which starts a cluster.
     (
@@ -115,6 +116,8 @@ const EDGES: [(&str, &[&str]); 7] = [
             "plugin-host",
             "pool",
             "core",
+            // To say what a statement is without a proxy: `pgsteer plugin run` and its relatives.
+            "sql",
             "testkit",
         ],
     ),
@@ -132,8 +135,8 @@ const OWNERS: [(&str, &[&str]); 16] = [
     ("wasmtime", &["plugin-host"]),
     ("wasmtime-wasi", &["plugin-host"]),
     ("wit-bindgen", &["plugin-sdk"]),
-    // `tests` reads manifests for these very rules.
-    ("toml", &["control", "tests"]),
+    // `proxy` reads the cases of plugins, `tests` reads manifests for these very rules.
+    ("toml", &["control", "proxy", "tests"]),
     ("notify", &["control"]),
     ("tokio-postgres", &["control", "testkit", "tests"]),
     // Not `wire` and `sql`: they are values and functions, without a runtime.

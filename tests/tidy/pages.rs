@@ -65,7 +65,7 @@ const KNOWS_ROUTER_KEYS: [(&str, &str); 2] = [
 type Names = fn(&str) -> Vec<String>;
 
 /// A page, the source it describes, and what that source offers.
-const PAGES: [(&str, &str, Names); 4] = [
+const PAGES: [(&str, &str, Names); 6] = [
     (
         "docs/console.md",
         "crates/pgsteer-session/src/console/columns.rs",
@@ -80,6 +80,16 @@ const PAGES: [(&str, &str, Names); 4] = [
     (
         "docs/cli.md",
         "crates/pgsteer-proxy/src/cli.rs",
+        subcommands,
+    ),
+    (
+        "docs/cli.md",
+        "crates/pgsteer-proxy/src/plugin/args.rs",
+        options,
+    ),
+    (
+        "docs/cli.md",
+        "crates/pgsteer-proxy/src/plugin/args.rs",
         subcommands,
     ),
 ];
@@ -127,7 +137,8 @@ fn options(source: &str) -> Vec<String> {
             // An attribute over several lines.
             Some(text) if !text.ends_with(")]") => text.push_str(line),
             Some(text) if !line.starts_with('#') && !line.starts_with("//") => {
-                let field = line.trim_start_matches("pub ").split(':').next();
+                let field = line.trim_start_matches("pub ");
+                let field = field.trim_start_matches("pub(crate) ").split(':').next();
                 names.extend(field.and_then(|field| option(text, field)));
                 attribute = None;
             }
@@ -252,10 +263,11 @@ mod tests {
             ),
             file("docs/cli.md", "## `serve`\n"),
             file("crates/pgsteer-proxy/src/cli.rs", cli),
+            file("crates/pgsteer-proxy/src/plugin/args.rs", cli),
         ];
         let mut found = Violations::default();
         check(&files, &mut found);
-        assert_eq!(found.0.len(), 2, "{:?}", found.0);
+        assert_eq!(found.0.len(), 3, "{:?}", found.0);
         assert!(found.0[0].contains("`two`") && found.0[1].contains("`--port`"));
     }
 }

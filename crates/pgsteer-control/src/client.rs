@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio_postgres::error::DbError;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// Where the proxy is and who asks.
@@ -37,9 +38,18 @@ pub enum AskError {
     /// It answered with an error.
     #[error("{message}")]
     Refused {
-        /// Severity, code and message.
+        /// Severity, message, code, and what to do about it.
         message: String,
     },
+}
+
+/// Rows of an answer as text, and what their columns are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// The rows; a null is empty.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// Asks one question and returns the rows of the answer as text; a null is empty.
@@ -50,6 +60,17 @@ pub enum AskError {
 /// # Cancel safety
 /// Cancel safe: the connection is closed.
 pub async fn ask(target: &Target, sql: &str) -> Result<Vec<Vec<String>>, AskError> {
+    Ok(ask_table(target, sql).await?.rows)
+}
+
+/// Like [`ask`], with the names of the columns.
+///
+/// # Errors
+/// The proxy does not answer, or answers with an error.
+///
+/// # Cancel safety
+/// Cancel safe: the connection is closed.
+pub async fn ask_table(target: &Target, sql: &str) -> Result<Answer, AskError> {
     let mut config = tokio_postgres::Config::new();
     config
         .host(&target.host)
@@ -63,12 +84,7 @@ pub async fn ask(target: &Target, sql: &str) -> Result<Vec<Vec<String>>, AskErro
     }
     let lost = |source: tokio_postgres::Error| match source.as_db_error() {
         Some(error) => AskError::Refused {
-            message: format!(
-                "{}: {} ({})",
-                error.severity(),
-                error.message(),
-                error.code().code()
-            ),
+            message: in_words(error),
         },
         None => AskError::Connection {
             host: target.host.clone(),
@@ -80,14 +96,26 @@ pub async fn ask(target: &Target, sql: &str) -> Result<Vec<Vec<String>>, AskErro
     let driver = tokio::spawn(connection);
     let answered = client.simple_query(sql).await.map_err(lost);
     driver.abort();
-    let row = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => {
-            let column = |index| row.get(index).unwrap_or_default().to_owned();
-            Some((0..row.len()).map(column).collect())
+    let mut answer = Answer::default();
+    for message in answered? {
+        match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                answer.columns = columns.iter().map(|c| c.name().to_owned()).collect();
+            }
+            SimpleQueryMessage::Row(row) => {
+                let column = |index| row.get(index).unwrap_or_default().to_owned();
+                answer.rows.push((0..row.len()).map(column).collect());
+            }
+            _ => {}
         }
-        _ => None,
-    };
-    Ok(answered?.iter().filter_map(row).collect())
+    }
+    Ok(answer)
+}
+
+fn in_words(error: &DbError) -> String {
+    let (severity, message, code) = (error.severity(), error.message(), error.code().code());
+    let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
+    format!("{severity}: {message} ({code}){}", hint.unwrap_or_default())
 }
 
 /// How long a connection may take.

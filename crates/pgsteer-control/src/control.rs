@@ -82,8 +82,14 @@ impl Control {
         }));
         let (sender, receiver) = watch::channel(settings);
         let name = embedded.name.clone();
-        let mut supervisor =
-            Supervisor::new(embedded, loader, workers, receiver, Arc::clone(&publisher));
+        let mut supervisor = Supervisor::new(
+            embedded,
+            loader,
+            workers,
+            receiver,
+            Arc::clone(&publisher),
+            &facts,
+        );
         let refused = |reason| StartError::Embedded { name, reason };
         supervisor.first_round().await.map_err(refused)?;
 
@@ -220,8 +226,16 @@ fn merge(current: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>)
     if keep("listen.clients_max", new.clients_max == current.clients_max) {
         new.clients_max = current.clients_max;
     }
-    if keep("plugins.dir", new.plugins_dir == current.plugins_dir) {
-        new.plugins_dir.clone_from(&current.plugins_dir);
+    let (plugins, own) = (&mut new.plugins, &current.plugins);
+    if keep("plugins.dir", plugins.dir == own.dir) {
+        plugins.dir.clone_from(&own.dir);
+    }
+    if keep("plugins.state_dir", plugins.state_dir == own.state_dir) {
+        plugins.state_dir.clone_from(&own.state_dir);
+    }
+    let same = plugins.stack_bytes_max == own.stack_bytes_max;
+    if keep("plugins.stack_max", same) {
+        plugins.stack_bytes_max = own.stack_bytes_max;
     }
     let places = |settings: &Settings| -> Vec<(Arc<str>, u16)> {
         settings

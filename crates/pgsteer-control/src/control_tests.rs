@@ -86,7 +86,9 @@ fn what_takes_a_restart_is_named_and_stays() {
     new.listen.clear();
     new.workers += 1;
     new.clients_max += 1;
-    new.plugins_dir = Some("x".into());
+    new.plugins.dir = Some("x".into());
+    new.plugins.state_dir = Some("y".into());
+    new.plugins.stack_bytes_max += 1;
     new.nodes[0].port = 3;
     new.nodes[1].weight = 9.0;
     new.login_timeout = Duration::from_secs(1);
@@ -96,6 +98,8 @@ fn what_takes_a_restart_is_named_and_stays() {
         "listen.workers",
         "listen.clients_max",
         "plugins.dir",
+        "plugins.state_dir",
+        "plugins.stack_max",
         "nodes",
     ];
     assert_eq!(waiting, keys);

@@ -16,9 +16,10 @@ pub mod health;
 pub mod import;
 mod plugins;
 mod probe;
+pub mod recording;
 #[cfg(test)]
 mod testing;
 mod topology;
 
 pub use control::{Control, StartError};
-pub use plugins::Embedded;
+pub use plugins::{Embedded, read_plugin};

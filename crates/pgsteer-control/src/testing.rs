@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgsteer_core::policy::{
-    Decision, LoadError, LoadedPlugin, Opening, PluginLoader, PluginSource, PolicyError, PolicySet,
-    Route, Router, RouterFactory, SessionFacts, StatementFacts,
+    Admitted, Decision, Event, FailureClass, Hooks, LoadContext, LoadError, LoadReport,
+    LoadedPlugin, Opening, PluginLoader, PluginSource, Policy, PolicyError, PolicyFactory,
+    PolicySet, Rewriting, Route, SessionFacts, StatementFacts,
 };
 use pgsteer_core::settings::NodeSettings;
 use pgsteer_core::{Facts, Generation, Settings, Snapshot, Topology};
@@ -117,17 +118,26 @@ impl FakeLoader {
     }
 }
 
+/// One worker, these nodes, no past.
+pub(crate) fn context(topology: &Topology) -> LoadContext<'_> {
+    LoadContext {
+        workers: 1,
+        topology,
+        golden: &[],
+        previous: None,
+    }
+}
+
 impl PluginLoader for FakeLoader {
     fn load(
         &self,
         source: &PluginSource,
-        workers: usize,
-        topology: &Topology,
+        context: &LoadContext<'_>,
     ) -> Result<LoadedPlugin, LoadError> {
         let text = String::from_utf8_lossy(&source.bytes).into_owned();
         let entry = (source.name.clone(), text.clone(), source.config.clone());
         self.loads.lock().expect("not poisoned").push(entry);
-        assert!(!topology.nodes.is_empty());
+        assert!(!context.topology.nodes.is_empty());
         assert_ne!(text, "panic");
         let refuse = |stage| {
             Err(LoadError {
@@ -141,45 +151,103 @@ impl PluginLoader for FakeLoader {
         if source.config.contains("wrong") {
             return refuse("configure");
         }
+        let factory = FakeFactory(text.clone());
+        let instance = || factory.instantiate().expect("made");
         Ok(LoadedPlugin {
             name: source.name.clone(),
             version: text,
-            hooks: vec!["router"],
+            description: String::new(),
+            hooks: Hooks::ROUTER,
             deterministic: true,
             needs: 0,
-            factory: Arc::new(NoFactory),
-            instances: (0..workers)
-                .map(|_| Box::new(NoRouter) as Box<dyn Router>)
-                .collect(),
+            instances: (0..context.workers).map(|_| instance()).collect(),
+            factory: Arc::new(factory),
+            kv_version: Arc::default(),
+            series: Arc::default(),
+            report: LoadReport {
+                golden_asked: context.golden.len(),
+                ..LoadReport::default()
+            },
         })
     }
 }
 
 #[derive(Debug)]
-struct NoFactory;
+struct FakeFactory(String);
 
-impl RouterFactory for NoFactory {
-    fn instantiate(&self) -> Result<Box<dyn Router>, PolicyError> {
-        Ok(Box::new(NoRouter))
+impl PolicyFactory for FakeFactory {
+    fn instantiate(&self) -> Result<Box<dyn Policy>, PolicyError> {
+        Ok(Box::new(FakePolicy(self.0.clone())))
     }
 }
 
-struct NoRouter;
+/// A router that abstains, or what the text of its component says: `trap` fails, `primary` routes
+/// there, `other N` routes one statement in N there.
+struct FakePolicy(String);
 
-impl Router for NoRouter {
+impl FakePolicy {
+    fn unasked<T>(&self) -> Result<T, PolicyError> {
+        Err(PolicyError {
+            class: FailureClass::Invalid,
+            reason: format!("{} is a router", self.0),
+        })
+    }
+}
+
+impl Policy for FakePolicy {
     fn topology_changed(&mut self, _topology: &Topology) -> Result<(), PolicyError> {
         Ok(())
+    }
+
+    fn admit(&mut self, _session: &SessionFacts<'_>) -> Result<Admitted, PolicyError> {
+        self.unasked()
+    }
+
+    fn open_rewriter(&mut self, _session: &SessionFacts<'_>) -> Result<u32, PolicyError> {
+        self.unasked()
+    }
+
+    fn rewrite(&mut self, _statement: &StatementFacts<'_>) -> Result<Rewriting, PolicyError> {
+        self.unasked()
     }
 
     fn open(&mut self, _session: &SessionFacts<'_>) -> Result<Opening, PolicyError> {
         Ok(Opening::default())
     }
 
-    fn decide(&mut self, _statement: &StatementFacts<'_>) -> Result<Decision, PolicyError> {
-        Ok(Decision::new(Route::Abstain))
+    fn decide(&mut self, statement: &StatementFacts<'_>) -> Result<Decision, PolicyError> {
+        let one_in = self
+            .0
+            .strip_prefix("other ")
+            .and_then(|n| n.parse::<u64>().ok());
+        if self.0 == "trap" {
+            return Err(PolicyError {
+                class: FailureClass::Trap,
+                reason: "unreachable".to_owned(),
+            });
+        }
+        let is_other = one_in.is_some_and(|n| statement.fingerprint.is_multiple_of(n));
+        let route = if is_other || self.0 == "primary" {
+            Route::Primary
+        } else {
+            Route::Abstain
+        };
+        Ok(Decision::new(route))
     }
 
     fn explain(&mut self, _reason: u32) -> Result<String, PolicyError> {
         Ok(String::new())
+    }
+
+    fn observe(&mut self, _events: &[Event<'_>], _dropped: u64) -> Result<(), PolicyError> {
+        self.unasked()
+    }
+
+    fn command(&mut self, _text: &str) -> Result<Result<String, String>, PolicyError> {
+        self.unasked()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        1 << 16
     }
 }

@@ -155,6 +155,8 @@ pub struct PluginSettings {
     pub settle: Duration,
     /// Stack of a guest in bytes.
     pub stack_bytes_max: usize,
+    /// SHA-256, in lower-case hexadecimal, of the components that may be loaded; empty for any.
+    pub allow: Vec<String>,
     /// For plugins whose own file does not set them.
     pub limits: PluginLimits,
     /// For plugins whose own file does not name any.

@@ -1,4 +1,5 @@
-//! Compiled components by their hash: a file that comes back is not compiled again.
+//! Compiled components by what they were compiled from: a file that comes back is not compiled
+//! again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

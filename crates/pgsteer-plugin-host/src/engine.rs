@@ -13,7 +13,11 @@ use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, Strategy};
 use crate::HostError;
 
 /// A new engine with a thread that advances its epoch; the thread ends with the engine.
-pub(crate) fn new_engine() -> Result<Engine, HostError> {
+///
+/// `metering`: whether guests count what they execute, in units of fuel; for people who want to
+/// know, since it costs every guest a few per cent.
+pub(crate) fn new_engine(stack_bytes_max: usize, metering: Metering) -> Result<Engine, HostError> {
+    let config = || config(stack_bytes_max, metering);
     let engine = Engine::new(&config()).map_err(HostError::engine)?;
     let engine = if can_reserve(&engine) {
         engine
@@ -34,17 +38,28 @@ pub(crate) fn ticks(limit: Duration) -> u64 {
         .saturating_add(1)
 }
 
-fn config() -> Config {
+/// Whether guests count what they execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metering {
+    Off,
+    On,
+}
+
+fn config(stack_bytes_max: usize, metering: Metering) -> Config {
     let mut config = Config::new();
     config
+        .consume_fuel(metering == Metering::On)
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(true)
         .concurrency_support(false)
         .epoch_interruption(true)
-        .max_wasm_stack(GUEST_STACK_BYTES)
+        .max_wasm_stack(stack_bytes_max)
         .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
-        .wasm_features(FEATURES.complement(), false);
+        .wasm_features(FEATURES.complement(), false)
+        // For the engine's own code between the parts of a component, each with a memory. A module
+        // with several is refused when a file is inspected.
+        .wasm_multi_memory(true);
     config
 }
 
@@ -62,6 +77,8 @@ fn can_reserve(engine: &Engine) -> bool {
         let module = Module::from_binary(engine, MODULE_WITH_A_MEMORY)?;
         let mut store = Store::new(engine, ());
         store.set_epoch_deadline(ticks(Duration::from_secs(1)));
+        // Fails if nothing is metered, and then nothing is needed.
+        let _ = store.set_fuel(u64::MAX);
         Instance::new(&mut store, &module, &[])
     };
     probe().is_ok()
@@ -94,13 +111,11 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::COMPONENT_MODEL);
 
 /// Length of a tick. Ours: a loop ends within 2 ms of its limit, at 1000 wake-ups a second.
 const TICK: Duration = Duration::from_millis(1);
-
-/// Recursion of a guest traps here instead of eating the worker's stack of at least 2 MiB.
-const GUEST_STACK_BYTES: usize = 256 * 1024;
 
 const BACKTRACE_FRAMES_MAX: usize = 16;
 
@@ -113,13 +128,15 @@ const MODULE_WITH_A_MEMORY: &[u8] = b"\0asm\x01\0\0\0\x05\x03\x01\x00\x01";
 mod tests {
     use std::time::Duration;
 
-    use super::{can_reserve, config, new_engine, small, ticks};
+    use super::{Metering, can_reserve, config, new_engine, small, ticks};
 
     #[test]
     fn settings_are_accepted() {
-        assert!(new_engine().is_ok());
-        let engine = wasmtime::Engine::new(&small(config())).expect("small settings are valid");
-        assert!(can_reserve(&engine));
+        for metering in [Metering::Off, Metering::On] {
+            assert!(new_engine(256 << 10, metering).is_ok());
+            let engine = wasmtime::Engine::new(&small(config(256 << 10, metering)));
+            assert!(can_reserve(&engine.expect("small settings are valid")));
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use pgsteer_core::policy::{FailureClass, LoadError, PolicyError};
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 
-use crate::limits::{Limiter, TEXT_BYTES_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::state::HostState;
 
 /// The machinery for plugins could not be set up at all.
 #[derive(Debug, Error)]
@@ -27,11 +28,11 @@ impl HostError {
 }
 
 /// What an error of a call means. The store it came from must not be used again.
-pub(crate) fn classify(error: &wasmtime::Error, limiter: &Limiter) -> PolicyError {
+pub(crate) fn classify(error: &wasmtime::Error, state: &HostState) -> PolicyError {
     let trap = error.downcast_ref::<Trap>();
     let class = match trap {
         Some(Trap::Interrupt) => FailureClass::Deadline,
-        _ if limiter.refused() => FailureClass::Memory,
+        _ if state.limiter.refused() => FailureClass::Memory,
         Some(_) => FailureClass::Trap,
         // The engine found it while it moved values between guest and host.
         None => FailureClass::Abi,
@@ -43,6 +44,10 @@ pub(crate) fn classify(error: &wasmtime::Error, limiter: &Limiter) -> PolicyErro
     };
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         append_frames(&mut reason, backtrace);
+    }
+    if let (Some(_), Some(line)) = (trap, state.last_error()) {
+        reason.push_str("; it last wrote: ");
+        reason.push_str(line);
     }
     PolicyError {
         class,
@@ -95,6 +100,24 @@ pub(crate) fn printable(text: &str) -> String {
     kept
 }
 
+/// An answer to an operator: as [`printable`], with its lines, and of another length.
+pub(crate) fn printable_lines(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len().min(ANSWER_BYTES_MAX));
+    for character in text.chars() {
+        if kept.len() + MAX_ESCAPE_BYTES > ANSWER_BYTES_MAX {
+            kept.push('…');
+            break;
+        }
+        match character {
+            '\n' | '\t' => kept.push(character),
+            '\r' => {}
+            _ if is_harmless(character) => kept.push(character),
+            _ => kept.extend(character.escape_default()),
+        }
+    }
+    kept
+}
+
 /// Neither a control character nor one that changes the direction of the text around it.
 pub(crate) fn is_harmless(character: char) -> bool {
     !character.is_control()
@@ -118,7 +141,7 @@ const MAX_ESCAPE_BYTES: usize = 10;
 
 #[cfg(test)]
 mod tests {
-    use super::{TEXT_BYTES_MAX, printable};
+    use super::{ANSWER_BYTES_MAX, TEXT_BYTES_MAX, printable, printable_lines};
 
     #[test]
     fn texts_are_bounded_and_escaped() {
@@ -128,5 +151,7 @@ mod tests {
         );
         assert!(printable(&"\0".repeat(10_000)).len() <= TEXT_BYTES_MAX);
         assert!(printable(&"ü".repeat(10_000)).len() <= TEXT_BYTES_MAX);
+        assert_eq!(printable_lines("a\tb\r\nc\0\u{1b}"), "a\tb\nc\\u{0}\\u{1b}");
+        assert!(printable_lines(&"\0".repeat(100_000)).len() <= ANSWER_BYTES_MAX);
     }
 }

@@ -1,32 +1,28 @@
 //! One instance in one store, and the only way into it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use pgsteer_core::policy::PolicyError;
-use pgsteer_core::settings::PluginLimits;
+use pgsteer_core::policy::{PolicyError, Taint};
 use wasmtime::Store;
+use wasmtime::component::{self, InstancePre};
 
-use crate::bindings::exports::pgsteer::plugin::{lifecycle, router, topology_listener};
-use crate::component::Linked;
-use crate::engine::ticks;
 use crate::error::classify;
-use crate::imports::HostState;
-use crate::inspect;
-use crate::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX};
+use crate::limits::{CALLS_MAX, HANDLES_MAX};
+use crate::state::{Environment, HostState};
 
-/// The functions of an instance.
-pub(crate) struct Guests {
-    pub(crate) lifecycle: lifecycle::Guest,
-    pub(crate) router: router::Guest,
-    pub(crate) topology_listener: Option<topology_listener::Guest>,
-}
-
-/// An instance. After any error it must be dropped: the guest's state is in doubt.
-pub(crate) struct Instance {
+/// An instance with the functions `G` of its interface. After any error it must be dropped: the
+/// guest's state is in doubt.
+pub(crate) struct Instance<G> {
     store: Store<HostState>,
-    guests: Guests,
-    decision_ticks: u64,
-    configure_ticks: u64,
+    guests: G,
+    decision_timeout: Duration,
+    configure_timeout: Duration,
+    calls: u64,
+    // Memory when it was set up.
+    memory_bytes_min: usize,
+    metered: bool,
+    fuel_used: u64,
 }
 
 /// Which limit a question has.
@@ -38,64 +34,107 @@ pub(crate) enum Limit {
     Configure,
 }
 
-impl Instance {
-    /// Runs the start function, if there is one, within the limit for configuring.
+impl<G> Instance<G> {
+    /// Runs the start function, if there is one, within the limit for configuring, and finds the
+    /// functions.
     pub(crate) fn new(
-        linked: &Linked,
-        plugin: &Arc<str>,
-        limits: &PluginLimits,
+        pre: &InstancePre<HostState>,
+        environment: &Arc<Environment>,
+        find: impl FnOnce(&mut Store<HostState>, &component::Instance) -> wasmtime::Result<G>,
     ) -> Result<Self, PolicyError> {
-        let state = HostState::new(Arc::clone(plugin), limits.memory_bytes_max);
-        let mut store = Store::new(linked.pre.engine(), state);
+        let limits = &environment.limits;
+        let mut store = Store::new(pre.engine(), HostState::new(Arc::clone(environment)));
         store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        store.set_hostcall_fuel(limits.results_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
-        let configure_ticks = ticks(limits.configure_timeout);
-        store.set_epoch_deadline(configure_ticks);
-        let guests = instantiate(linked, &mut store)
-            .map_err(|error| classify(&error, &store.data().limiter))?;
-        let decision_ticks = ticks(limits.decision_timeout);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().patience.look()));
+        store.set_epoch_deadline(1);
+        store.data_mut().patience.begin(limits.configure_timeout);
+        let metered = store.set_fuel(u64::MAX).is_ok();
+        let guests = pre
+            .instantiate(&mut store)
+            .and_then(|instance| find(&mut store, &instance))
+            .map_err(|error| classify(&error, store.data()))?;
+        let memory_bytes_min = store.data().limiter.memory_bytes();
         Ok(Self {
             store,
             guests,
-            decision_ticks,
-            configure_ticks,
+            decision_timeout: limits.decision_timeout,
+            configure_timeout: limits.configure_timeout,
+            calls: 0,
+            memory_bytes_min,
+            metered,
+            fuel_used: 0,
         })
     }
 
-    /// Asks the guest. The limit is set anew for each question.
+    /// Asks the guest. Its limits are set anew for each question.
     pub(crate) fn ask<T>(
         &mut self,
         limit: Limit,
-        question: impl FnOnce(&mut Store<HostState>, &Guests) -> wasmtime::Result<T>,
+        question: impl FnOnce(&mut Store<HostState>, &G) -> wasmtime::Result<T>,
     ) -> Result<T, PolicyError> {
-        let ticks = match limit {
-            Limit::Decision => self.decision_ticks,
-            Limit::Configure => self.configure_ticks,
+        let timeout = match limit {
+            Limit::Decision => self.decision_timeout,
+            Limit::Configure => self.configure_timeout,
         };
-        self.store.set_epoch_deadline(ticks);
-        self.store.data_mut().limiter.forget();
-        question(&mut self.store, &self.guests)
-            .map_err(|error| classify(&error, &self.store.data().limiter))
+        self.store.set_epoch_deadline(1);
+        let state = self.store.data_mut();
+        state.patience.begin(timeout);
+        state.limiter.forget();
+        state.taint = Taint::default();
+        self.calls += 1;
+        let answer = if self.metered {
+            self.ask_metered(question)
+        } else {
+            question(&mut self.store, &self.guests)
+        };
+        answer.map_err(|error| classify(&error, self.store.data()))
     }
-}
 
-fn instantiate(linked: &Linked, store: &mut Store<HostState>) -> wasmtime::Result<Guests> {
-    let instance = linked.pre.instantiate(&mut *store)?;
-    let lifecycle = linked.lifecycle.load(&mut *store, &instance);
-    let router = linked.router.load(&mut *store, &instance);
-    let topology_listener = linked.topology_listener.as_ref();
-    let topology_listener = topology_listener.map(|indices| indices.load(&mut *store, &instance));
-    Ok(Guests {
-        lifecycle: lifecycle.map_err(|error| wrong_type(inspect::LIFECYCLE, &error))?,
-        router: router.map_err(|error| wrong_type(inspect::ROUTER, &error))?,
-        topology_listener: topology_listener
-            .transpose()
-            .map_err(|error| wrong_type(inspect::TOPOLOGY_LISTENER, &error))?,
-    })
-}
+    #[cold]
+    fn ask_metered<T>(
+        &mut self,
+        question: impl FnOnce(&mut Store<HostState>, &G) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
+        self.store.set_fuel(u64::MAX)?;
+        let answer = question(&mut self.store, &self.guests);
+        self.fuel_used += u64::MAX - self.store.get_fuel()?;
+        answer
+    }
 
-fn wrong_type(hook: &str, error: &wasmtime::Error) -> wasmtime::Error {
-    let cause = error.root_cause();
-    wasmtime::Error::msg(format!("hook {hook} has the wrong type: {cause}"))
+    /// From now on it may say what it is going to count, or may not.
+    pub(crate) fn set_configuring(&mut self, is_configuring: bool) {
+        self.store.data_mut().is_configuring = is_configuring;
+    }
+
+    /// It begins its work: this much memory it has from the start.
+    pub(crate) fn begin(&mut self) {
+        self.calls = 0;
+        self.memory_bytes_min = self.memory_bytes();
+    }
+
+    /// What it looked at while it answered last.
+    pub(crate) fn taint(&self) -> Taint {
+        self.store.data().taint
+    }
+
+    /// The most linear memory it has had.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory_bytes()
+    }
+
+    /// What it has executed so far; 0 unless it is metered.
+    pub(crate) fn fuel_used(&self) -> u64 {
+        self.fuel_used
+    }
+
+    /// Whether it should make room for a fresh one. A guest that is large from the start is not
+    /// worn by that: the next one would be as large.
+    pub(crate) fn is_worn(&self) -> bool {
+        let memory = self.memory_bytes();
+        let limit = self.store.data().environment.limits.memory_bytes_max;
+        let is_full = memory > limit / 4 * 3 && memory > self.memory_bytes_min;
+        is_full || self.calls >= CALLS_MAX
+    }
 }

@@ -95,6 +95,14 @@ impl Buffer {
         }
     }
 
+    /// Puts other bytes in the place of those at the front.
+    pub fn replace(&mut self, len: usize, bytes: &[u8]) {
+        let rest = self.bytes().get(len..).unwrap_or_default().to_vec();
+        self.consume(usize::MAX / 2);
+        self.extend(bytes);
+        self.extend(&rest);
+    }
+
     fn give_back(&mut self) {
         (self.start, self.end) = (0, 0);
         let data = std::mem::take(&mut self.data);
@@ -130,5 +138,16 @@ mod tests {
         assert_eq!(buffer.bytes(), &bytes[60..]);
         buffer.consume(usize::MAX / 2);
         assert!(buffer.is_empty() && buffer.data.is_empty());
+    }
+
+    #[test]
+    fn bytes_at_the_front_are_replaced() {
+        let mut buffer = Buffer::default();
+        buffer.extend(b"xxabcrest");
+        buffer.consume(2);
+        buffer.replace(3, b"a longer text, ");
+        assert_eq!(buffer.bytes(), b"a longer text, rest");
+        buffer.replace(19, b"");
+        assert!(buffer.is_empty());
     }
 }

@@ -20,6 +20,8 @@ use crate::{ConnectError, Connection, NodeLimits, Target};
 /// Connections with the same key are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolKey {
+    /// The pool a plugin named; none for everybody else's.
+    pub pool: Option<Rc<str>>,
     /// User it logged in as.
     pub user: Rc<str>,
     /// Database.

@@ -1,29 +1,17 @@
-//! Compiles guests for WebAssembly with a nested cargo and wraps them as components.
+//! Compiles guests for WebAssembly with a nested cargo and wraps them as components. Shared by the
+//! build script, for the plugins that come with pgsteer, and `pgsteer plugin build`, for others.
 //!
 //! The nested cargo has a target directory of its own: it must not wait for the lock of the outer.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use wit_component::ComponentEncoder;
 
-/// The plugins of a workspace: its directories that are packages.
-pub(crate) fn names(plugins: &Path) -> Result<Vec<String>, String> {
-    let entries = fs::read_dir(plugins).map_err(|error| at(plugins, &error))?;
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| at(plugins, &error))?;
-        if entry.path().join("Cargo.toml").is_file() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Compiles all plugins of a workspace.
-pub(crate) fn compile(plugins: &Path, target: &Path) -> Result<(), String> {
+/// Compiles the package or workspace in a directory. What the nested cargo says goes to `talk`; if
+/// that is a pipe, into the error.
+pub(crate) fn compile(directory: &Path, target: &Path, talk: Stdio) -> Result<(), String> {
     let toolchain = Toolchain::find()?;
     let mut command = Command::new(&toolchain.cargo);
     for (variable, _) in env::vars_os() {
@@ -32,8 +20,8 @@ pub(crate) fn compile(plugins: &Path, target: &Path) -> Result<(), String> {
         }
     }
     command
-        .current_dir(plugins)
-        .args(["build", "--release", "--target", TARGET])
+        .current_dir(directory)
+        .args(["build", "--release", "--lib", "--target", TARGET])
         .env("CARGO_TARGET_DIR", target)
         .env("RUSTC", &toolchain.rustc);
     if toolchain.builds_std {
@@ -46,16 +34,16 @@ pub(crate) fn compile(plugins: &Path, target: &Path) -> Result<(), String> {
         command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
     }
     let output = command
+        .stderr(talk)
         .output()
         .map_err(|error| at(&toolchain.cargo, &error))?;
     if output.status.success() {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "the plugins cannot be compiled ({}):\n{stderr}",
-        toolchain.rustc.display()
-    ))
+    let (directory, rustc) = (directory.display(), toolchain.rustc.display());
+    let failed = format!("{directory} cannot be compiled (with {rustc})\n{stderr}");
+    Err(failed.trim_end().to_owned())
 }
 
 /// The component of a compiled plugin.
@@ -152,7 +140,7 @@ fn has_sources(rustc: &Path) -> bool {
 
 /// The linker that came with either compiler, or Debian's.
 fn find_linker(rustc: &Path) -> Option<PathBuf> {
-    let host = env::var("HOST").ok()?;
+    let host = host(rustc)?;
     let of = |rustc: &Path| {
         let sysroot = PathBuf::from(print(rustc, &["sysroot"])?);
         Some(sysroot.join("lib/rustlib").join(&host).join("bin/rust-lld"))
@@ -162,6 +150,17 @@ fn find_linker(rustc: &Path) -> Option<PathBuf> {
         .into_iter()
         .flatten();
     candidates.chain(debian).find(|path| path.exists())
+}
+
+/// What the compiler runs on. Build scripts are told.
+fn host(rustc: &Path) -> Option<String> {
+    if let Ok(host) = env::var("HOST") {
+        return Some(host);
+    }
+    let output = Command::new(rustc).arg("-vV").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "))?;
+    Some(line.trim().to_owned())
 }
 
 fn print(rustc: &Path, what: &[&str]) -> Option<String> {
@@ -201,14 +200,14 @@ fn disturbs(variable: &str) -> bool {
             && !kept.iter().any(|prefix| variable.starts_with(prefix)))
 }
 
-fn at(path: &Path, error: &std::io::Error) -> String {
+pub(crate) fn at(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
 const NO_TOOLCHAIN: &str = "\
-the plugins need a Rust compiler for WebAssembly, and none was found
+plugins need a Rust compiler for WebAssembly, and none was found
 run scripts/prerequisites.sh, or do by hand one of these:
   rustup target add wasm32-unknown-unknown
   apt-get install rustc-web cargo-web rust-web-src lld-22   (Debian 12)";

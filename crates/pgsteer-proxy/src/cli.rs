@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pgsteer_control::client::Target;
 use pgsteer_control::config::{self, ConfigErrors, Loaded, Source};
 
-use crate::{explain, import, lab, logging, run};
+use crate::plugin::PluginArgs;
+use crate::{explain, import, lab, logging, plugin, run};
 
 /// The programmable proxy for PostgreSQL.
 #[derive(Debug, Parser)]
@@ -43,6 +45,21 @@ enum Command {
     Lab(LabArgs),
     /// Ask a running proxy where a statement would go, and why. Nothing is executed.
     Explain(ExplainArgs),
+    /// Begin, build, test and measure plugins, and give orders to those of a running proxy.
+    Plugin(PluginArgs),
+}
+
+impl Command {
+    /// What is logged if nobody says otherwise.
+    fn usual_log(&self) -> &'static str {
+        match self {
+            // Lines of the plugin itself, and of others only what went wrong.
+            Self::Plugin(_) => {
+                "warn,pgsteer_plugin_host::state=info,pgsteer_plugin_host::loader=error"
+            }
+            _ => "info",
+        }
+    }
 }
 
 /// Which proxy is asked, and about what.
@@ -50,6 +67,17 @@ enum Command {
 pub struct ExplainArgs {
     /// The statement.
     pub sql: String,
+    /// Which proxy is asked.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A running proxy, and who asks it.
+#[derive(Clone, Debug, Args)]
+pub struct ProxyArgs {
     /// Host of the proxy.
     #[arg(long, env = "PGHOST", default_value = "localhost")]
     pub host: String,
@@ -62,9 +90,19 @@ pub struct ExplainArgs {
     /// Database to log in to, by default the one named as the user.
     #[arg(short, long, env = "PGDATABASE")]
     pub dbname: Option<String>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
+}
+
+impl ProxyArgs {
+    /// The same, with the password of the environment.
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            host: self.host.clone(),
+            port: self.port,
+            user: self.user.clone(),
+            database: self.dbname.clone().unwrap_or_else(|| self.user.clone()),
+            password: std::env::var("PGPASSWORD").ok(),
+        }
+    }
 }
 
 /// Where the configuration comes from.
@@ -132,7 +170,7 @@ impl ConfigArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(cli.log_format);
+    logging::init(cli.log_format, cli.command.usual_log());
     match cli.command {
         Command::Check(args) => match config::load(&args.source()) {
             Ok(loaded) => {
@@ -153,6 +191,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Lab(args) => exit_code(lab::run(&args)),
         Command::Explain(args) => exit_code(explain::run(&args)),
+        Command::Plugin(args) => plugin::run(&args),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `pgsteer explain`: asks a running proxy where a statement would go, and why.
 
 use anyhow::{Context, Result};
-use pgsteer_control::client::{self, Target};
+use pgsteer_control::client;
 
 use crate::cli::{ExplainArgs, say};
 
@@ -10,16 +10,9 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let target = Target {
-        host: args.host.clone(),
-        port: args.port,
-        user: args.user.clone(),
-        database: args.dbname.clone().unwrap_or_else(|| args.user.clone()),
-        password: std::env::var("PGPASSWORD").ok(),
-    };
     let question = format!("EXPLAIN ROUTE {}", args.sql);
     let rows = runtime
-        .block_on(client::ask(&target, &question))
+        .block_on(client::ask(&args.proxy.target(), &question))
         .context("no answer")?;
     say(&if args.json {
         as_json(&rows)

@@ -82,7 +82,8 @@ fn configuration(args: &LabArgs, cluster: &Cluster) -> Result<String> {
          [listen]\naddress = \"0.0.0.0:{}\"\n\n\
          [[users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n\n\
          [pool]\nconnections_per_node_max = 180\n\n\
-         [plugins]\ndir = \"plugins\"\n",
+         [plugins]\ndir = \"plugins\"\n\n\
+         [console]\noperators = [\"postgres\"]\n",
         args.port
     );
     for (node, weight) in cluster.nodes().iter().zip(weights) {

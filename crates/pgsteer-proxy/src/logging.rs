@@ -6,9 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
 
-/// Starts logging. A second call does nothing.
-pub(crate) fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("PGSTEER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// Starts logging, of what `PGSTEER_LOG` says, or `usual`. A second call does nothing.
+pub(crate) fn init(format: LogFormat, usual: &str) {
+    let filter = EnvFilter::try_from_env("PGSTEER_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

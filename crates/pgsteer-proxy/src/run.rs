@@ -9,7 +9,7 @@ use pgsteer_control::config::{ConfigErrors, Loaded};
 use pgsteer_control::{Control, Embedded};
 use pgsteer_core::counters::Counters;
 use pgsteer_core::{Facts, Role, Settings, Subscription};
-use pgsteer_plugin_host::WasmLoader;
+use pgsteer_plugin_host::{Options, WasmLoader};
 use pgsteer_session::{DataPlane, Shared, bind};
 use tracing::{error, info, warn};
 
@@ -22,6 +22,9 @@ const ROUTER_NAME: &str = "90-pgpool-router";
 /// How long start-up waits until every node was asked once. After that it goes on without those
 /// that do not answer.
 const FIRST_PROBES: Duration = Duration::from_secs(10);
+
+/// Stack of a thread besides what guests may use, in bytes.
+const OWN_STACK_BYTES: usize = 2 << 20;
 
 /// A running proxy.
 pub struct Proxy {
@@ -49,8 +52,13 @@ impl Proxy {
             name: ROUTER_NAME.to_owned(),
             bytes: DEFAULT_ROUTER.into(),
         };
-        let loader = Arc::new(WasmLoader::new().context("cannot start the plugin engine")?);
         let facts = Arc::new(Facts::new(Instant::now(), nodes));
+        let loader = WasmLoader::new(Options {
+            stack_bytes_max: settings.plugins.stack_bytes_max,
+            state_dir: settings.plugins.state_dir.clone(),
+            facts: Some(Arc::clone(&facts)),
+        });
+        let loader = Arc::new(loader.context("cannot start the plugin engine")?);
         let known = Arc::clone(&facts);
         let control = Control::start(settings, embedded, loader, workers, known).await?;
         if !control.wait_ready(FIRST_PROBES).await {
@@ -111,6 +119,8 @@ pub fn run(
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Plugins are tried out on its blocking threads.
+        .thread_stack_size(OWN_STACK_BYTES + settings.plugins.stack_bytes_max)
         .build()?;
     let ended = runtime.block_on(serve(settings, reload, ready));
     // Threads that wait for sessions that never end must not keep the process.

@@ -3,13 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use pgsteer_core::policy::{
-    LoadError, LoadedPlugin, PluginLoader as _, PluginSource, Reuse, Route, SessionFacts, Spread,
+    Grants, LoadContext, LoadError, LoadedPlugin, PluginLoader as _, PluginSource, Reuse, Route, SessionFacts, Spread,
     StatementFacts, traits,
 };
 use pgsteer_core::settings::{OnFailure, PluginLimits};
 use pgsteer_core::topology::Health;
 use pgsteer_core::{Node, NodeId, Role, Topology};
-use pgsteer_plugin_host::WasmLoader;
+use pgsteer_plugin_host::{Options, WasmLoader};
 use pgsteer_proxy::embedded::DEFAULT_ROUTER;
 
 fn load(config: &str) -> Result<LoadedPlugin, LoadError> {
@@ -18,6 +18,9 @@ fn load(config: &str) -> Result<LoadedPlugin, LoadError> {
         configure_timeout: Duration::from_secs(1),
         memory_bytes_max: 16 << 20,
         file_bytes_max: 4 << 20,
+        results_bytes_max: 1 << 20,
+        log_lines_max: 10,
+        functions_max: 20_000,
         on_failure: OnFailure::Skip,
     };
     let source = PluginSource {
@@ -26,10 +29,19 @@ fn load(config: &str) -> Result<LoadedPlugin, LoadError> {
         sha256: String::new(),
         config: config.to_owned(),
         limits,
+        grants: Grants::default(),
     };
-    WasmLoader::new()
+    WasmLoader::new(Options::default())
         .expect("the engine can be set up")
-        .load(&source, 2, &topology())
+        .load(
+            &source,
+            &LoadContext {
+                workers: 2,
+                topology: &topology(),
+                golden: &[],
+                previous: None,
+            },
+        )
 }
 
 fn topology() -> Topology {
@@ -62,10 +74,10 @@ fn statement(class: u16, traits: u64) -> StatementFacts<'static> {
         balance_node: None,
         transaction_marks: 0,
         session_marks: 0,
-        parameter_count: 0,
         sql: "",
         relations: &[],
         functions: &[],
+        values: &[],
     }
 }
 
@@ -81,6 +93,7 @@ fn balances_reads_and_sends_writes_to_the_primary() {
     let router = &mut loaded.instances[1];
 
     let session = SessionFacts {
+        id: 0,
         user: "alice",
         database: "shop",
         application_name: "",

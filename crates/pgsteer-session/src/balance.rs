@@ -127,7 +127,7 @@ impl Steering {
             ),
             Route::Node(node) if self.is_usable(node, avoid) => choice(Some(node), Rule::Policy),
             Route::Balanced(spread) => {
-                let floor = self.floor(verdict.limits, meaning, open.is_some());
+                let floor = self.floor(verdict, meaning, open.is_some());
                 self.balanced(spread, verdict, floor, primary, avoid)
             }
             Route::Node(_) => choice(primary, Rule::NoCandidate),
@@ -201,8 +201,8 @@ impl Steering {
     }
 
     /// The moment up to which a replica must have replayed everything.
-    pub(crate) fn floor(&self, limits: Limits, meaning: &Meaning, is_inside: bool) -> Moment {
-        let writes = &self.writes;
+    pub(crate) fn floor(&self, verdict: &Verdict, meaning: &Meaning, is_inside: bool) -> Moment {
+        let (limits, writes) = (verdict.limits, &self.writes);
         // It ended in a pipeline, and when is not known yet: later than anything is.
         if limits.fresh != 0 && writes.is_pending() && !is_inside {
             return Moment(u64::MAX);
@@ -217,6 +217,11 @@ impl Steering {
         if limits.fresh & fresh::RELATIONS != 0 && !meaning.relations.is_empty() {
             let cells = meaning.relations.iter().map(|r| writes.cell(r.oid));
             floor = floor.max(writes.last_write(cells));
+        }
+        if limits.fresh & fresh::KEYS != 0
+            && let Some(keys) = &verdict.keys
+        {
+            floor = floor.max(writes.last_write_under(keys));
         }
         floor
     }

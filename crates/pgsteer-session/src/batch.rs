@@ -12,7 +12,7 @@ use crate::flow::Request;
 use crate::journal::Settings;
 use crate::relay::{Stop, Until};
 use crate::session::{LegError, Portal, Prepared, Session};
-use crate::steering::Placement;
+use crate::steering::{Placement, Values};
 
 /// What has happened since the last Sync.
 #[derive(Default)]
@@ -39,6 +39,12 @@ impl Batch {
     /// How the statement was placed that was placed last, if it was on this node.
     pub(crate) fn last_placement(&self, node: NodeId) -> Option<&Placement> {
         self.placements.last().filter(|p| p.node == node)
+    }
+
+    /// What was known of it then.
+    pub(crate) fn last_traits(&self, node: NodeId, analysis: &Analysis) -> u64 {
+        let placement = self.last_placement(node);
+        placement.map_or(analysis.traits, |placement| placement.traits)
     }
 }
 
@@ -77,6 +83,9 @@ impl Session {
         if self.flow.error {
             self.forget_lost(node);
         }
+        if !self.flow.ended.is_empty() {
+            self.note_ended();
+        }
     }
 
     /// Answers in the server's place, after what is due before; nothing if the batch has failed.
@@ -97,6 +106,7 @@ impl Session {
         batch: &mut Batch,
         analysis: &Analysis,
         text: &[u8],
+        values: Values<'_>,
     ) -> Result<Option<NodeId>, End> {
         let mut avoid = Vec::new();
         // SET, BEGIN and the like must be in the books before anything else is placed.
@@ -104,7 +114,7 @@ impl Session {
             return Ok(None);
         }
         loop {
-            let placement = match self.place(analysis, Some(text), &avoid).await {
+            let placement = match self.place(analysis, Some(text), values, &avoid).await {
                 Ok(placement) => placement,
                 Err(reply) => return self.fail(batch, &reply).await.map(|()| None),
             };
@@ -147,9 +157,11 @@ impl Session {
         &mut self,
         batch: &mut Batch,
         prepared: Option<&Prepared>,
+        values: Values<'_>,
     ) -> Result<Option<NodeId>, End> {
         let Some(prepared) = prepared else {
-            return self.choose(batch, &Analysis::opaque(2), b"").await;
+            let opaque = Analysis::opaque(2);
+            return self.choose(batch, &opaque, b"", Values::None).await;
         };
         if let Some((id, node)) = batch.parsed
             && id == prepared.id
@@ -158,9 +170,11 @@ impl Session {
             return Ok(Some(node));
         }
         let node = self
-            .choose(batch, &prepared.analysis, prepared.text())
+            .choose(batch, &prepared.analysis, prepared.text(), values)
             .await?;
-        batch.parsed = node.map(|node| (prepared.id, node));
+        // What was asked without the values is asked again with them, and for other values anew.
+        let for_all = matches!(values, Values::None);
+        batch.parsed = node.filter(|_| for_all).map(|node| (prepared.id, node));
         Ok(node)
     }
 
@@ -175,7 +189,10 @@ impl Session {
             .filter(|node| self.held(*node).is_some())
         {
             Some(node) => Ok(self.activate(batch, node).await?.then_some(node)),
-            None => self.choose(batch, &Analysis::opaque(3), b"").await,
+            None => {
+                let opaque = Analysis::opaque(3);
+                self.choose(batch, &opaque, b"", Values::None).await
+            }
         }
     }
 

@@ -300,6 +300,9 @@ impl Session {
     pub(crate) async fn reconcile(&mut self, node: NodeId) {
         let Some(leg) = self.held(node) else { return };
         let (status, took_part) = (leg.status(), leg.took_part);
+        if status == TransactionStatus::Idle {
+            leg.note_transaction_end();
+        }
         leg.took_part = leg.in_transaction();
         match (&self.transaction, status) {
             (Transaction::None, TransactionStatus::Idle) => {}
@@ -335,6 +338,7 @@ impl Session {
                     self.cancel.slot.remove(leg.node);
                     continue;
                 }
+                leg.note_transaction_end();
             }
             kept.push(leg);
         }

@@ -1,5 +1,7 @@
 //! `EXPLAIN ROUTE`: where a statement would go now, which rule said so, and on what grounds.
 
+use std::rc::Rc;
+
 use pgsteer_core::policy::{Fallback, Limits, Route, Spread, fresh, traits};
 use pgsteer_core::{Moment, Node, NodeId, Role};
 use pgsteer_sql::Analysis;
@@ -7,10 +9,10 @@ use pgsteer_sql::Analysis;
 use crate::balance::Rule;
 use crate::policies::Verdict;
 use crate::session::Session;
-use crate::steering::{Placement, Situation, Statement, Steering, Unplaced};
+use crate::steering::{Placement, Situation, Statement, Steering, Unplaced, Values};
 
 /// Names of the bits of `traits`, in the order of `wit/v0.1/plugin.wit`.
-const TRAITS: [&str; 30] = [
+const TRAITS: [&str; 32] = [
     "reads only",
     "writes",
     "locks",
@@ -41,18 +43,35 @@ const TRAITS: [&str; 30] = [
     "rollback to savepoint",
     "makes a transaction read only",
     "name of a system catalog",
+    "values not known yet",
+    "values withheld",
 ];
 
 impl Session {
     /// Rows of item and value.
     pub(crate) fn explain_route(&mut self, text: &str) -> Vec<Vec<String>> {
+        let mut rows = Vec::new();
+        let mut row = |item: &str, value: String| rows.push(vec![item.to_owned(), value]);
         let analyses = &self.steering.worker.analyses;
-        let analysis = analyses.borrow_mut().analyze(text.as_bytes());
+        let mut analysis = analyses.borrow_mut().analyze(text.as_bytes());
+        let replaced = match self.rewrite(&analysis, text.as_bytes(), u16::MAX, false) {
+            Ok(replaced) => replaced,
+            Err(reply) => {
+                row("refused", format!("{} {}", reply.sqlstate, reply.message));
+                return rows;
+            }
+        };
+        let mut text = text;
+        if let Some(replaced) = &replaced {
+            (text, analysis) = (&replaced.text, Rc::clone(&replaced.analysis));
+            row("rewritten", text.to_owned());
+        }
         let statement = Statement {
             analysis: &analysis,
             executed: None,
             text: text.as_bytes(),
             extended: false,
+            values: Values::None,
         };
         let now = Situation {
             settings: &self.settings,
@@ -60,9 +79,10 @@ impl Session {
             legs: &self.legs,
             avoid: &[],
         };
-        let placed = self.steering.place(&statement, now);
-        let mut rows = Vec::new();
-        let mut row = |item: &str, value: String| rows.push(vec![item.to_owned(), value]);
+        let placed = match self.steering.place(&statement, now) {
+            Err(Unplaced::Late(placement, _)) => Ok(*placement),
+            placed => placed,
+        };
         row("statement", class(&analysis));
         match placed {
             Ok(placement) => {
@@ -82,7 +102,9 @@ impl Session {
             Err(Unplaced::Refused(reply)) => {
                 row("refused", format!("{} {}", reply.sqlstate, reply.message));
             }
-            Err(Unplaced::NoNode) => row("node", "none: no node can run it now".to_owned()),
+            Err(Unplaced::NoNode | Unplaced::Late(..)) => {
+                row("node", "none: no node can run it now".to_owned());
+            }
         }
         rows
     }
@@ -201,6 +223,7 @@ impl Steering {
             (fresh::SESSION, "this session's writes"),
             (fresh::DATABASE, "all writes to the database"),
             (fresh::RELATIONS, "all writes to its relations"),
+            (fresh::KEYS, "all writes under its keys"),
         ] {
             if limits.fresh & bit != 0 {
                 parts.push(format!("has replayed {words}"));
@@ -215,6 +238,9 @@ impl Steering {
         if parts.is_empty() {
             return "none".to_owned();
         }
+        if limits.wait_ms > 0 {
+            parts.push(format!("waited for up to {} ms", limits.wait_ms));
+        }
         let otherwise = match limits.otherwise {
             Fallback::Primary => "the primary",
             Fallback::Another => "another that does, or the primary",
@@ -226,7 +252,7 @@ impl Steering {
     /// The nodes it does not go to, and why not.
     fn alternatives(&self, placement: &Placement) -> Vec<String> {
         let is_inside = placement.traits & traits::IN_TRANSACTION != 0;
-        let floor = self.floor(placement.verdict.limits, &placement.meaning, is_inside);
+        let floor = self.floor(&placement.verdict, &placement.meaning, is_inside);
         let nodes = &self.snapshot.topology.nodes;
         let others = nodes.iter().filter(|n| n.id != placement.node);
         let line = |node: &Node| {

@@ -10,14 +10,17 @@ use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, Target, tag};
-use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode};
+use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode, parameters};
 
 use crate::batch::Batch;
 use crate::console;
 use crate::end::End;
+use crate::events::Watched;
 use crate::flow::Request;
 use crate::observe::Message;
-use crate::session::{Portal, Session};
+use crate::prepared::{Parsed, Shown};
+use crate::session::{Portal, Prepared, Session};
+use crate::steering::Values;
 
 /// Longest Parse the proxy keeps to repeat it on another server, in bytes; ours.
 const PARSE_LEN_MAX: usize = 16 << 20;
@@ -134,21 +137,19 @@ impl Session {
     async fn parse(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
         let frame: Box<[u8]> = self.front(header).into();
         self.client.input.consume(header.frame_len());
-        let parse = frontend::parse(frame.get(HEADER_LEN..).unwrap_or_default())?;
-        let analysis = self
-            .steering
-            .worker
-            .analyses
-            .borrow_mut()
-            .analyze(parse.text);
-        let (name, text): (Box<[u8]>, Box<[u8]>) = (parse.name.into(), parse.text.into());
+        let parsed = match self.parsed(frame)? {
+            Ok(parsed) => parsed,
+            Err(reply) => return self.fail(batch, &reply).await,
+        };
+        let name: Box<[u8]> = parsed.name.clone();
+        let analysis = Rc::clone(&parsed.analysis);
         if !name.is_empty() && self.prepared.contains_key(&name) {
             let shown = String::from_utf8_lossy(&name);
             let text = format!("prepared statement \"{shown}\" already exists");
             let reply = ErrorReply::error(SqlState::DUPLICATE_PREPARED_STATEMENT, text);
             return self.fail(batch, &reply).await;
         }
-        let prepared = match self.remember_prepared(&name, frame, Rc::clone(&analysis)) {
+        let prepared = match self.remember_prepared(parsed) {
             Ok(prepared) => prepared,
             Err(reply) => return self.fail(batch, &reply).await,
         };
@@ -157,12 +158,15 @@ impl Session {
                 .answer(batch, |out| encode::frame(out, b'1', b""))
                 .await;
         }
-        let Some(node) = self.choose(batch, &analysis, &text).await? else {
+        let text = prepared.text();
+        let (wants_values, values) = self.values_at_parse(&analysis);
+        let Some(node) = self.choose(batch, &analysis, text, values).await? else {
             self.forget_prepared(&name, None);
             return Ok(());
         };
-        batch.parsed = Some((prepared.id, node));
-        if !self.observe_in(batch, node, Message::Parse, &text).await? {
+        // Where it runs is asked again once the values are known.
+        batch.parsed = (!wants_values).then_some((prepared.id, node));
+        if !self.observe_in(batch, node, Message::Parse, text).await? {
             self.forget_prepared(&name, None);
             return Ok(());
         }
@@ -175,11 +179,61 @@ impl Session {
             .output
             .extend_from_slice(&prepared.frame);
         leg.prepared.insert(name.clone(), prepared.id);
-        self.flow.expect(Request::Parse {
-            name,
-            id: prepared.id,
-        });
+        let watched = self.watch(&analysis, batch.last_traits(node, &analysis), node);
+        let id = prepared.id;
+        self.flow
+            .expect_watched(Request::Parse { name, id }, watched);
         Ok(())
+    }
+
+    /// A Parse as it is sent on: a plugin may have put another text in the place of the client's.
+    fn parsed(&mut self, frame: Box<[u8]>) -> Result<Result<Parsed, ErrorReply>, End> {
+        let body = frame.get(HEADER_LEN..).unwrap_or_default();
+        let parse = frontend::parse(body)?;
+        let analyses = &self.steering.worker.analyses;
+        let analysis = analyses.borrow_mut().analyze(parse.text);
+        let name: Box<[u8]> = parse.name.into();
+        let map = None;
+        if !self.wants_rewrites() {
+            return Ok(Ok(Parsed {
+                name,
+                frame,
+                analysis,
+                map,
+            }));
+        }
+        let count = analysis.parameter_count.max(parse.type_count);
+        let replaced = match self.rewrite(&analysis, parse.text, count, true) {
+            Ok(Some(replaced)) => replaced,
+            Ok(None) => {
+                return Ok(Ok(Parsed {
+                    name,
+                    frame,
+                    analysis,
+                    map,
+                }));
+            }
+            Err(reply) => return Ok(Err(reply)),
+        };
+        let map = replaced.map.clone();
+        let mut new = bytes::BytesMut::new();
+        parameters::put_parse(&mut new, body, replaced.text.as_bytes(), map.as_deref())?;
+        Ok(Ok(Parsed {
+            name,
+            frame: new.as_ref().into(),
+            analysis: Rc::clone(&replaced.analysis),
+            map,
+        }))
+    }
+
+    /// Whether some plugin wants to see what will be bound to a statement, and what it is told now.
+    fn values_at_parse(&self, analysis: &Analysis) -> (bool, Values<'static>) {
+        let wanted = self.steering.worker.policies.borrow().wanted().values;
+        if wanted && analysis.parameter_count > 0 {
+            (true, Values::NotYet)
+        } else {
+            (false, Values::None)
+        }
     }
 
     /// In a failed transaction PostgreSQL parses only what ends it.
@@ -212,6 +266,7 @@ impl Session {
                 Portal {
                     node: None,
                     analysis,
+                    traits: 0,
                     text: None,
                 },
             );
@@ -219,7 +274,14 @@ impl Session {
                 .answer(batch, |out| encode::frame(out, b'2', b""))
                 .await;
         }
-        let Some(node) = self.choose_prepared(batch, prepared.as_deref()).await? else {
+        let map = prepared.as_ref().and_then(|p| p.map.clone());
+        let seen = self
+            .values_of(header, prepared.as_deref(), map.as_deref())
+            .await?;
+        let mut room = Vec::new();
+        let values = seen.shown(&mut room);
+        let placed = self.choose_prepared(batch, prepared.as_deref(), values);
+        let Some(node) = placed.await? else {
             return self.skip(header).await;
         };
         let text = prepared.as_ref().filter(|_| self.is_observed());
@@ -232,15 +294,73 @@ impl Session {
             Some(prepared) => self.put_preparation(node, &name, prepared),
             None => self.put_stale(node),
         }
+        let traits = analysis.as_ref().map_or(0, |a| batch.last_traits(node, a));
+        let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));
         self.portals.insert(
             portal,
             Portal {
                 node: Some(node),
                 analysis,
+                traits,
                 text,
             },
         );
-        self.pass_on(header, node, Request::Bind);
+        match map {
+            Some(map) => self.bind_mapped(header, batch, node, &map).await,
+            None => {
+                self.pass_on_watched(header, node, Request::Bind, watched);
+                Ok(())
+            }
+        }
+    }
+
+    /// The values of the Bind at the front, as far as a plugin wants to see them; if there is a map
+    /// the message must be whole to be changed.
+    async fn values_of(
+        &mut self,
+        header: Header,
+        prepared: Option<&Prepared>,
+        map: Option<&[u16]>,
+    ) -> Result<Shown, End> {
+        let wanted = self.steering.worker.policies.borrow().wanted().values;
+        let has_some = prepared.is_some_and(|p| p.analysis.parameter_count > 0);
+        if map.is_some() && header.frame_len() <= PARSE_LEN_MAX {
+            self.complete(header, PARSE_LEN_MAX).await?;
+        }
+        if !wanted || !has_some {
+            return Ok(Shown::Nothing);
+        }
+        if header.frame_len() > NAMES_LEN_MAX {
+            return Ok(Shown::Withheld);
+        }
+        self.complete(header, NAMES_LEN_MAX).await?;
+        Shown::read(self.front_body(header), map)
+    }
+
+    /// A Bind of values for a text whose parameters are numbered in another way.
+    async fn bind_mapped(
+        &mut self,
+        header: Header,
+        batch: &mut Batch,
+        node: NodeId,
+        map: &[u16],
+    ) -> Result<(), End> {
+        if header.frame_len() > PARSE_LEN_MAX {
+            return self.too_long(header, batch).await.map(|_| ());
+        }
+        let mut message = bytes::BytesMut::new();
+        let put = parameters::put_bind(&mut message, self.front_body(header), map);
+        self.client.input.consume(header.frame_len());
+        if put.is_err() {
+            let text =
+                "the message binds another number of values than the statement has parameters";
+            let reply = ErrorReply::error(SqlState::PROTOCOL_VIOLATION, text);
+            return self.fail(batch, &reply).await;
+        }
+        if let Some(leg) = self.held(node) {
+            leg.connection().channel.output.extend_from_slice(&message);
+        }
+        self.flow.expect(Request::Bind);
         Ok(())
     }
 
@@ -268,7 +388,7 @@ impl Session {
         let Some(node) = self.choose_portal(batch, portal.as_ref()).await? else {
             return self.skip(header).await;
         };
-        self.pass_on(header, node, Request::Describe);
+        self.pass_on(header, node, Request::Describe { map: None });
         Ok(())
     }
 
@@ -287,14 +407,20 @@ impl Session {
             };
             return self.answer(batch, put).await;
         }
-        let Some(node) = self.choose_prepared(batch, prepared.as_deref()).await? else {
+        let values = match &prepared {
+            Some(prepared) => self.values_at_parse(&prepared.analysis).1,
+            None => Values::None,
+        };
+        let placed = self.choose_prepared(batch, prepared.as_deref(), values);
+        let Some(node) = placed.await? else {
             return self.skip(header).await;
         };
         match &prepared {
             Some(prepared) => self.put_preparation(node, name, prepared),
             None => self.put_stale(node),
         }
-        self.pass_on(header, node, Request::Describe);
+        let map = prepared.and_then(|p| p.map.clone());
+        self.pass_on(header, node, Request::Describe { map });
         Ok(())
     }
 
@@ -339,7 +465,8 @@ impl Session {
         let Some(node) = self.choose_portal(batch, portal.as_ref()).await? else {
             return self.skip(header).await;
         };
-        let (analysis, text) = portal.map_or((None, None), |p| (p.analysis, p.text));
+        let (analysis, traits, text) =
+            portal.map_or((None, 0, None), |p| (p.analysis, p.traits, p.text));
         let shown = text.as_deref().unwrap_or_default();
         if !self
             .observe_in(batch, node, Message::Execute, shown)
@@ -359,8 +486,10 @@ impl Session {
             copies = analysis.may_copy_in();
             self.count(node, analysis);
         }
+        let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));
         let analysis = analysis.filter(|a| !a.effects.is_empty());
-        self.pass_on(header, node, Request::Execute { analysis, copies });
+        let request = Request::Execute { analysis, copies };
+        self.pass_on_watched(header, node, request, watched);
         Ok(())
     }
 
@@ -369,7 +498,7 @@ impl Session {
             return Ok(());
         }
         if let Some(command) = &analysis.console {
-            return match self.command(command) {
+            return match self.command(command).await {
                 Ok(answer) => {
                     console::put_answer(&mut self.client.output, &answer);
                     Ok(())
@@ -415,7 +544,17 @@ impl Session {
 
     /// Passes a message of the client on, as far as it is there; the relay takes care of the rest.
     fn pass_on(&mut self, header: Header, node: NodeId, request: Request) {
-        self.flow.expect(request);
+        self.pass_on_watched(header, node, request, None);
+    }
+
+    fn pass_on_watched(
+        &mut self,
+        header: Header,
+        node: NodeId,
+        request: Request,
+        watched: Option<Box<Watched>>,
+    ) {
+        self.flow.expect_watched(request, watched);
         let len = header.frame_len().min(self.client.input.len());
         let (input, legs) = (&mut self.client.input, &mut self.legs);
         if let Some(leg) = legs.iter_mut().find(|leg| leg.node == node) {

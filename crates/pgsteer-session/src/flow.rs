@@ -4,10 +4,13 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::BytesMut;
 use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::{TransactionStatus, tag};
 use pgsteer_wire::error_response::ErrorFields;
-use pgsteer_wire::{HEADER_LEN, frame};
+use pgsteer_wire::{HEADER_LEN, frame, parameters};
+
+use crate::events::{Ended, Tally, Watched};
 
 /// A request whose answer is due.
 #[derive(Debug)]
@@ -17,7 +20,10 @@ pub(crate) enum Request {
         id: u64,
     },
     Bind,
-    Describe,
+    Describe {
+        /// The text was put in the place of another: for each of its parameters the client's.
+        map: Option<Rc<[u16]>>,
+    },
     Execute {
         /// The statement, if it has effects.
         analysis: Option<Rc<Analysis>>,
@@ -45,6 +51,8 @@ struct Expected {
     request: Request,
     /// The proxy asked, not the client: the answer is dropped.
     hidden: bool,
+    /// Somebody wants to know what becomes of it.
+    watched: Option<Box<Watched>>,
 }
 
 /// What the server sent is not what the protocol allows here.
@@ -64,6 +72,8 @@ pub(crate) enum Next {
         len: usize,
         ready: Option<TransactionStatus>,
     },
+    /// Throw so many bytes away and pass [`Flow::substitute`] on in their place.
+    Replace { len: usize },
     /// Not enough bytes yet.
     Wait,
     /// The server goes away and says so in this message of so many bytes.
@@ -125,6 +135,13 @@ pub(crate) struct Flow {
     pub(crate) succeeded: Vec<(Rc<Analysis>, bool)>,
     /// Parse requests that an error swept away.
     pub(crate) lost: Vec<LostParse>,
+    /// What goes to the client in the place of a message of the server.
+    pub(crate) substitute: BytesMut,
+    /// What came back since the exchange began, or since the last statement of it ended. Counted
+    /// only if somebody wants to know.
+    pub(crate) tally: Tally,
+    /// Watched statements that have ended.
+    pub(crate) ended: Vec<Ended>,
     tag: [u8; TAG_LEN],
     tag_len: usize,
 }
@@ -132,9 +149,15 @@ pub(crate) struct Flow {
 impl Flow {
     /// A request was sent.
     pub(crate) fn expect(&mut self, request: Request) {
+        self.expect_watched(request, None);
+    }
+
+    /// A request was sent, and somebody wants to know what becomes of it.
+    pub(crate) fn expect_watched(&mut self, request: Request, watched: Option<Box<Watched>>) {
         self.expected.push_back(Expected {
             request,
             hidden: false,
+            watched,
         });
     }
 
@@ -143,6 +166,7 @@ impl Flow {
         self.expected.push_back(Expected {
             request,
             hidden: true,
+            watched: None,
         });
     }
 
@@ -190,6 +214,7 @@ impl Flow {
         self.tag_len = 0;
         self.succeeded.clear();
         self.lost.clear();
+        self.tally.clear();
     }
 
     /// The connection is gone; nothing is due any more.
@@ -219,6 +244,7 @@ impl Flow {
             match header.tag {
                 // Rows, copied data, their descriptions, notices: passed on as they come.
                 tag::ROW_DESCRIPTION | tag::NO_DATA => self.described(),
+                b't' if self.is_mapped() => return self.map_description(rest, len, done),
                 b'D' | b'd' | b't' | b'N' | b'A' | b'H' | b'c' => {}
                 _ if have < len && (header.tag != tag::ERROR || have < ERROR_PEEK_LEN) => break,
                 tag => {
@@ -250,6 +276,7 @@ impl Flow {
                     }
                 }
             }
+            self.tally.add_bytes(len);
             if have < len {
                 self.body_left = len - have;
                 return Ok(Next::Forward {
@@ -269,6 +296,36 @@ impl Flow {
         })
     }
 
+    /// Whether the parameters that are described next are those of a text the client does not know.
+    fn is_mapped(&self) -> bool {
+        let mapped = |e: &Expected| matches!(e.request, Request::Describe { map: Some(_) });
+        self.expected.front().is_some_and(mapped)
+    }
+
+    /// A ParameterDescription as the client is to see it.
+    fn map_description(&mut self, rest: &[u8], len: usize, done: usize) -> Result<Next, Violation> {
+        if done > 0 {
+            // What comes before it goes first.
+            return Ok(Next::Forward {
+                len: done,
+                ready: None,
+            });
+        }
+        let Some(body) = rest.get(HEADER_LEN..len) else {
+            return Ok(Next::Wait);
+        };
+        if let Some(Expected {
+            request: Request::Describe { map: Some(map) },
+            ..
+        }) = self.expected.front()
+        {
+            self.substitute.clear();
+            let put = parameters::put_description(&mut self.substitute, body, map);
+            put.map_err(|_| Violation)?;
+        }
+        Ok(Next::Replace { len })
+    }
+
     /// Deals with a frame that concerns the queue.
     fn open(&mut self, tag: u8, body: &[u8]) -> Result<Step, Violation> {
         match tag {
@@ -279,7 +336,10 @@ impl Flow {
                 self.complete(body);
                 Ok(Step::Forward)
             }
-            tag::PORTAL_SUSPENDED => self.answer(|r| matches!(r, Request::Execute { .. })),
+            tag::PORTAL_SUSPENDED => {
+                self.end_watched();
+                self.answer(|r| matches!(r, Request::Execute { .. }))
+            }
             tag::COPY_IN | tag::COPY_BOTH => {
                 self.copy_in = true;
                 Ok(Step::Forward)
@@ -310,7 +370,7 @@ impl Flow {
         if self
             .expected
             .front()
-            .is_some_and(|e| matches!(e.request, Request::Describe))
+            .is_some_and(|e| matches!(e.request, Request::Describe { .. }))
         {
             self.expected.pop_front();
         }
@@ -324,7 +384,10 @@ impl Flow {
             to.copy_from_slice(from);
         }
         self.committed |= self.command_tag() == b"COMMIT";
+        self.tally
+            .add_rows(self.tag.get(..self.tag_len).unwrap_or_default());
         (self.copy_in, self.held_syncs) = (false, false);
+        self.end_watched();
         let executed = |e: &Expected| matches!(e.request, Request::Execute { .. });
         if self.expected.front().is_some_and(executed)
             && let Some(Expected {
@@ -351,6 +414,8 @@ impl Flow {
         }
         self.error = true;
         self.errors.add(ErrorFields::new(body).severity());
+        self.tally.set_error(ErrorFields::new(body).sqlstate());
+        self.end_watched();
         self.fatal |= ErrorFields::new(body).is_fatal();
         // The server failed before the client said that its data was over, so the Sync it would
         // have ignored while it copied is one it waits for.
@@ -362,6 +427,7 @@ impl Flow {
             if let Some(Expected {
                 request: Request::Parse { name, id },
                 hidden,
+                ..
             }) = self.expected.pop_front()
             {
                 self.lost.push(LostParse { name, id, hidden });
@@ -382,6 +448,17 @@ impl Flow {
         }
         self.expected.pop_front();
         Ok(Step::Ready(status))
+    }
+
+    /// The statement whose answer is due has ended.
+    fn end_watched(&mut self) {
+        if let Some(front) = self.expected.front_mut()
+            && let Some(watched) = front.watched.take()
+        {
+            let tally = std::mem::take(&mut self.tally);
+            self.tally.counts = tally.counts;
+            self.ended.push(Ended { watched, tally });
+        }
     }
 
     /// A frame to be dropped was dropped.

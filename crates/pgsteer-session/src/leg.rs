@@ -28,6 +28,8 @@ pub(crate) struct Leg {
     pub(crate) stale: Vec<Box<[u8]>>,
     /// State on this server that no other could take over.
     pub(crate) pinned: Option<PinReason>,
+    /// What a plugin wants set in each transaction was set, and no transaction has ended since.
+    assured: bool,
 }
 
 /// A server refused to be brought up to date, with this ErrorResponse body, or is gone.
@@ -47,6 +49,7 @@ impl Leg {
             prepared: Names::default(),
             stale: Vec::new(),
             pinned: None,
+            assured: false,
         }
     }
 
@@ -73,11 +76,13 @@ impl Leg {
     /// Tells the server what it does not know yet: parameters, BEGIN, savepoints. Costs a round
     /// trip only if there is something to tell. Each message runs by itself, because BEGIN in one
     /// string with parameters would make those part of the transaction. `replica`: the node is one.
+    /// `enforced`: statements that every transaction begins with, whatever was set before.
     pub(crate) async fn bring_up_to_date(
         &mut self,
         settings: &Settings,
         transaction: &Transaction,
         replica: bool,
+        enforced: Option<&str>,
     ) -> Result<(), PrologueError> {
         let began = self.in_transaction();
         let set = if began {
@@ -85,6 +90,7 @@ impl Leg {
         } else {
             settings.missing(self.settings_seen)
         };
+        let assured = enforced.filter(|_| !began && !self.assured);
         let mut begin = String::new();
         if let Transaction::Open(open) = transaction {
             if !began {
@@ -98,8 +104,8 @@ impl Leg {
                 begin.push_str(&notes);
             }
         }
-        let both = [set.as_str(), begin.as_str()];
-        let queries: Vec<&str> = both.into_iter().filter(|q| !q.is_empty()).collect();
+        let all = [set.as_str(), assured.unwrap_or_default(), begin.as_str()];
+        let queries: Vec<&str> = all.into_iter().filter(|q| !q.is_empty()).collect();
         if !queries.is_empty() {
             // A simple query destroys the unnamed statement.
             self.prepared.remove(b"".as_slice());
@@ -109,8 +115,14 @@ impl Leg {
                 Err(lost) => return Err(PrologueError::Lost(lost)),
             }
         }
+        self.assured |= assured.is_some();
         self.note_up_to_date(settings, transaction);
         Ok(())
+    }
+
+    /// A transaction ended there: what it, or the client after it, did to parameters is not known.
+    pub(crate) fn note_transaction_end(&mut self) {
+        self.assured = false;
     }
 
     /// The server itself ran the statement that changed settings or journal.
@@ -121,7 +133,15 @@ impl Leg {
     }
 
     /// Whether the server was told everything.
-    pub(crate) fn is_up_to_date(&self, settings: &Settings, transaction: &Transaction) -> bool {
+    pub(crate) fn is_up_to_date(
+        &self,
+        settings: &Settings,
+        transaction: &Transaction,
+        enforces: bool,
+    ) -> bool {
+        if enforces && !self.assured && !self.in_transaction() {
+            return false;
+        }
         match transaction {
             Transaction::Open(open) => {
                 self.in_transaction() && open.journal.is_known(self.journal_seen)

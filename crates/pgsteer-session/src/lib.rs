@@ -4,6 +4,7 @@
 //! of one, `simple` and `extended` are the two protocols, `steering` finds the node (`names`
 //! says what a statement refers to, `balance` chooses), `leg` is the hold on it, `flow` and `relay` move the bytes,
 //! `console` answers questions about the proxy, `observe` tells a client where its statements go.
+//! `policies` holds the plugins, `rewrite` puts another text in the place of a statement.
 //!
 //! Nothing on the way of a statement crosses threads, takes a lock or reads a file.
 
@@ -12,9 +13,9 @@ mod balance;
 mod batch;
 mod cancel;
 mod console;
-mod decision_cache;
 mod effects;
 mod end;
+mod events;
 mod explain;
 mod extended;
 mod flow;
@@ -31,6 +32,7 @@ mod observe;
 mod policies;
 mod prepared;
 mod relay;
+mod rewrite;
 mod search_path;
 mod session;
 mod simple;

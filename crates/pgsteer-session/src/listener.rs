@@ -63,10 +63,13 @@ impl DataPlane {
     ) -> io::Result<Self> {
         let mut senders = Vec::new();
         let mut handles = Vec::new();
+        let guest = subscription.clone().get().settings.plugins.stack_bytes_max;
         for index in 0..workers {
             let (sender, receiver) = mpsc::channel(HAND_OVER_MAX);
             let (shared, subscription) = (Arc::clone(shared), subscription.clone());
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .stack_size(OWN_STACK_BYTES + guest);
             handles.push(thread.spawn(move || work(index, shared, subscription, receiver))?);
             senders.push(sender);
         }
@@ -89,6 +92,9 @@ impl DataPlane {
         }
     }
 }
+
+/// Stack of a worker besides what guests may use, in bytes.
+const OWN_STACK_BYTES: usize = 2 << 20;
 
 fn accept(listener: &TcpListener, workers: &[mpsc::Sender<TcpStream>], shared: &Shared) {
     loop {

@@ -47,7 +47,7 @@ impl Session {
             return false;
         }
         if let Some(command) = &analysis.console {
-            match self.command(command) {
+            match self.command(command).await {
                 Ok(answer) => {
                     if let Answer::Rows(_) = answer {
                         console::put_description(&mut self.client.output, command);
@@ -99,6 +99,9 @@ impl Session {
             if leg.in_transaction() && leg.connection().run(&[&sql]).await.is_err() {
                 self.cancel.slot.remove(leg.node);
             } else {
+                if !leg.in_transaction() {
+                    leg.note_transaction_end();
+                }
                 kept.push(leg);
             }
         }

@@ -18,7 +18,7 @@ use crate::handshake::{self, Wish};
 use crate::journal::{Settings, quote_literal};
 use crate::observe::NOTICE_ROUTE;
 use crate::session::{LegError, Session};
-use crate::steering::{Identity, Steering};
+use crate::steering::{Identity, Steering, refusal};
 use crate::transaction::Transaction;
 use crate::whereabouts::About;
 use crate::worker::{Control, Welcome, Worker};
@@ -32,7 +32,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<So
     let Ok(Some(session)) = timeout(limit, Box::pin(login)).await else {
         return;
     };
-    let id = worker.next_session().0;
+    let id = session.steering.identity.session;
     worker
         .controls
         .borrow_mut()
@@ -78,7 +78,7 @@ async fn start(
     address: Option<SocketAddr>,
 ) -> Result<Session, (Channel, End)> {
     let checked = check(&worker, &mut client, parameters, address).await;
-    let (identity, startup) = match checked {
+    let (identity, mut startup) = match checked {
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
@@ -90,12 +90,16 @@ async fn start(
             End::Fatal(ErrorReply::fatal(SqlState::INTERNAL_ERROR, text)),
         ));
     };
+    let mut steering = Steering::new(worker, identity);
+    let enforced = match admit(&mut steering, &mut startup) {
+        Ok(enforced) => enforced,
+        Err(end) => return Err((client, end)),
+    };
     let mut settings = Settings::default();
     for (name, text) in &startup {
         settings.set(name, text);
     }
     let knows_notice_route = startup.iter().any(|(name, _)| &**name == NOTICE_ROUTE);
-    let mut steering = Steering::new(worker, identity);
     steering.tied_to_primary = startup
         .iter()
         .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name));
@@ -119,11 +123,39 @@ async fn start(
         idle_deadline: None,
         busy: false,
         ended_with: None,
+        enforced,
     };
     match session.greet().await {
         Ok(()) => Ok(session),
         Err(end) => Err((session.client, end)),
     }
+}
+
+/// Asks the plugins whether the session may begin, and takes over what it begins with. Answers the
+/// statements that every transaction begins with.
+fn admit(
+    steering: &mut Steering,
+    startup: &mut Vec<(Box<str>, Box<str>)>,
+) -> Result<Option<Rc<str>>, End> {
+    let admission = steering.admit().map_err(|rejection| {
+        let reply = refusal(&rejection);
+        End::Fatal(ErrorReply {
+            severity: Severity::Fatal,
+            ..reply
+        })
+    })?;
+    steering.identity.pool = admission.pool.map(Into::into);
+    let role = admission.role.map(|role| ("role".to_owned(), role));
+    for (name, value) in admission.parameters.into_iter().chain(role) {
+        startup.retain(|(known, _)| **known != *name);
+        let text = set_text(&name, &value);
+        startup.push((name.into_boxed_str(), text.into_boxed_str()));
+    }
+    let enforced = admission.enforced.iter();
+    let texts: Vec<_> = enforced
+        .map(|(name, value)| set_text(name, value))
+        .collect();
+    Ok((!texts.is_empty()).then(|| texts.join(";").into()))
 }
 
 fn about(identity: &Identity, address: Option<SocketAddr>) -> About {
@@ -173,6 +205,7 @@ async fn check(
     let database = parameters.remove("database").filter(|d| !d.is_empty());
     let database = database.unwrap_or_else(|| user.clone());
     let identity = Identity {
+        session: worker.next_session().0,
         user: user.into(),
         database: database.into(),
         application_name: parameters
@@ -180,6 +213,7 @@ async fn check(
             .cloned()
             .unwrap_or_default(),
         client_address: address.map(|a| a.ip().to_string()).unwrap_or_default(),
+        pool: None,
     };
     Ok((identity, statements(parameters)))
 }
@@ -198,11 +232,16 @@ fn statements(mut parameters: BTreeMap<String, String>) -> Vec<(Box<str>, Box<st
     let from_options = parse_options(&options);
     let all = parameters.into_iter().chain(from_options);
     let set = |(name, value): (String, String)| {
-        let (quoted, value) = (quote_literal(&name), quote_literal(&value));
-        let text = format!("SELECT pg_catalog.set_config({quoted},{value},false)");
+        let text = set_text(&name, &value);
         (name.to_lowercase().into_boxed_str(), text.into_boxed_str())
     };
     all.map(set).collect()
+}
+
+/// The statement that sets a parameter for the session.
+fn set_text(name: &str, value: &str) -> String {
+    let (name, value) = (quote_literal(name), quote_literal(value));
+    format!("SELECT pg_catalog.set_config({name},{value},false)")
 }
 
 /// `-c name=value` and `--name=value`, with backslash before a blank that belongs to a value, as

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pgsteer_core::{NodeId, Subscription};
 
 use crate::journal::Settings;
-use crate::steering::{Identity, Situation, Statement, Steering};
+use crate::steering::{Identity, Situation, Statement, Steering, Values};
 use crate::transaction::Transaction;
 use crate::worker::{Shared, Worker};
 
@@ -30,10 +30,12 @@ impl Decider {
     pub fn new(shared: &Arc<Shared>, subscription: Subscription, user: &str, on: &str) -> Self {
         let worker = Rc::new(Worker::new(0, Arc::clone(shared), subscription));
         let identity = Identity {
+            session: 1,
             user: user.into(),
             database: on.into(),
             application_name: String::new(),
             client_address: String::new(),
+            pool: None,
         };
         let steering = Steering::new(worker, identity);
         Self {
@@ -51,6 +53,7 @@ impl Decider {
             executed: None,
             text,
             extended: false,
+            values: Values::None,
         };
         let now = Situation {
             settings: &self.settings,
@@ -60,5 +63,27 @@ impl Decider {
         };
         let placed = self.steering.place(&statement, now);
         placed.ok().map(|placement| placement.node)
+    }
+
+    /// Hands over something that asks the plugins about a statement of this text, and nothing else:
+    /// analysis and names are there already.
+    pub fn question(&mut self, text: &[u8], work: impl FnOnce(&mut dyn FnMut() -> bool)) {
+        let worker = Rc::clone(&self.steering.worker);
+        let analysis = worker.analyses.borrow_mut().analyze(text);
+        let statement = Statement {
+            analysis: &analysis,
+            executed: None,
+            text,
+            extended: false,
+            values: Values::None,
+        };
+        self.decide(text);
+        let meaning = self.steering.names.meaning(&worker, &analysis);
+        let facts = self.steering.facts(&statement, None, &meaning);
+        let policies = &self.steering.policies;
+        work(&mut || {
+            let verdict = worker.policies.borrow_mut().decide(policies, &facts);
+            verdict.plugin < usize::MAX
+        });
     }
 }

@@ -3,24 +3,87 @@
 use std::rc::Rc;
 
 use pgsteer_core::NodeId;
+use pgsteer_core::policy::{OwnedValue, Value};
 use pgsteer_sql::Analysis;
+use pgsteer_wire::parameters::{self, Bound};
 use pgsteer_wire::{ErrorReply, SqlState, encode};
 
+use crate::end::End;
 use crate::flow::Request;
 use crate::session::{Prepared, Session};
+use crate::steering::Values;
 
 /// Memory for the prepared statements of one session, in bytes; ours.
 const PREPARED_BYTES_MAX: usize = 64 << 20;
 
+/// A Parse as servers are sent it.
+pub(crate) struct Parsed {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) frame: Box<[u8]>,
+    pub(crate) analysis: Rc<Analysis>,
+    /// See [`Prepared::map`].
+    pub(crate) map: Option<Rc<[u16]>>,
+}
+
+/// Values of a Bind, copied for the plugins that want to see them.
+pub(crate) enum Shown {
+    /// Nobody wants to, or there are none.
+    Nothing,
+    /// They are too long.
+    Withheld,
+    /// These.
+    Values(Vec<OwnedValue>),
+}
+
+impl Shown {
+    /// Reads the values of a Bind, in the order of the statement's own parameters.
+    pub(crate) fn read(body: &[u8], map: Option<&[u16]>) -> Result<Self, End> {
+        let (bound, _) = parameters::bound(body)?;
+        let own = |bound: &Bound<'_>| match bound.bytes {
+            None => OwnedValue::Null,
+            Some(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) if !bound.binary => OwnedValue::Text(text.to_owned()),
+                _ => OwnedValue::Binary(bytes.to_vec()),
+            },
+        };
+        let Some(map) = map else {
+            return Ok(Self::Values(bound.iter().map(own).collect()));
+        };
+        let of = |number: &u16| {
+            let index = usize::from(*number).checked_sub(1);
+            index.and_then(|i| bound.get(i)).map(own)
+        };
+        let mapped: Option<Vec<_>> = map.iter().map(of).collect();
+        Ok(mapped.map_or(Self::Withheld, Self::Values))
+    }
+
+    /// In the form plugins are told; `room` keeps them.
+    pub(crate) fn shown<'a>(&'a self, room: &'a mut Vec<Value<'a>>) -> Values<'a> {
+        match self {
+            Self::Nothing => Values::None,
+            Self::Withheld => Values::Withheld,
+            Self::Values(values) => {
+                room.extend(values.iter().map(|value| match value {
+                    OwnedValue::Null => Value::Null,
+                    OwnedValue::Text(text) => Value::Text(text),
+                    OwnedValue::Binary(bytes) => Value::Binary(bytes),
+                }));
+                Values::Known(room)
+            }
+        }
+    }
+}
+
 impl Session {
     /// Keeps a Parse message under its name.
-    pub(crate) fn remember_prepared(
-        &mut self,
-        name: &[u8],
-        frame: Box<[u8]>,
-        analysis: Rc<Analysis>,
-    ) -> Result<Rc<Prepared>, ErrorReply> {
-        self.forget_prepared(name, None);
+    pub(crate) fn remember_prepared(&mut self, parsed: Parsed) -> Result<Rc<Prepared>, ErrorReply> {
+        let Parsed {
+            name,
+            frame,
+            analysis,
+            map,
+        } = parsed;
+        self.forget_prepared(&name, None);
         self.prepared_bytes += frame.len();
         if self.prepared_bytes > PREPARED_BYTES_MAX {
             self.prepared_bytes -= frame.len();
@@ -33,8 +96,9 @@ impl Session {
             id: self.next_parse,
             frame,
             analysis,
+            map,
         });
-        self.prepared.insert(name.into(), Rc::clone(&prepared));
+        self.prepared.insert(name, Rc::clone(&prepared));
         Ok(prepared)
     }
 

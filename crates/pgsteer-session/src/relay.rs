@@ -201,6 +201,12 @@ impl Relay<'_> {
                 forward.ready = ready.is_some();
                 self.server.status = ready.unwrap_or(self.server.status);
             }
+            Next::Replace { len } => {
+                input.consume(len);
+                let substitute = self.flow.substitute.split();
+                self.client.output.extend_from_slice(&substitute);
+                self.flow.answered = true;
+            }
             Next::Leaving { len } => {
                 let message = input.bytes().get(..len).unwrap_or_default();
                 return Err(RelayError::ServerLeaving(message.into()));

@@ -22,7 +22,7 @@ use crate::flow::Flow;
 use crate::journal::Settings;
 use crate::leg::{Leg, PrologueError};
 use crate::relay::{Relay, RelayError, Stop, Until};
-use crate::steering::{Placement, Situation, Statement, Steering, Unplaced};
+use crate::steering::{Placement, Situation, Statement, Steering, Unplaced, Values};
 use crate::transaction::Transaction;
 use crate::whereabouts::Rest;
 use crate::worker::Control;
@@ -35,6 +35,9 @@ pub(crate) struct Prepared {
     /// The Parse message, to be repeated on other servers.
     pub(crate) frame: Box<[u8]>,
     pub(crate) analysis: Rc<Analysis>,
+    /// A plugin put the text in the place of the client's, and its parameters are others: for each
+    /// the client's, from 1.
+    pub(crate) map: Option<Rc<[u16]>>,
 }
 
 impl Prepared {
@@ -51,6 +54,8 @@ pub(crate) struct Portal {
     /// Its node, or none if the proxy answers itself.
     pub(crate) node: Option<NodeId>,
     pub(crate) analysis: Option<Rc<Analysis>>,
+    /// What was known of it when it was bound.
+    pub(crate) traits: u64,
     /// Its text, if somebody wanted to see it when it was made.
     pub(crate) text: Option<Rc<[u8]>>,
 }
@@ -86,6 +91,8 @@ pub(crate) struct Session {
     pub(crate) idle_deadline: Option<Instant>,
     /// The transaction ended on one leg, and this ends it on the others.
     pub(crate) ended_with: Option<&'static str>,
+    /// Statements that set what a plugin wants set at the beginning of each transaction.
+    pub(crate) enforced: Option<Rc<str>>,
 }
 
 /// What woke an idle session.
@@ -357,6 +364,7 @@ impl Session {
         &mut self,
         analysis: &Analysis,
         text: Option<&[u8]>,
+        values: Values<'_>,
         avoid: &[NodeId],
     ) -> Result<Placement, ErrorReply> {
         if self.transaction.is_refused() {
@@ -364,7 +372,7 @@ impl Session {
         }
         let executed = self.executed(analysis);
         let wait = self.steering.snapshot.settings.pool.checkout_timeout;
-        let deadline = Instant::now() + wait;
+        let start = Instant::now();
         let mut subscription = self.steering.worker.subscription.borrow().clone();
         loop {
             // Before the look, so that what is published meanwhile is noticed.
@@ -376,6 +384,7 @@ impl Session {
                 executed: executed.as_deref(),
                 text,
                 extended,
+                values,
             };
             let now = Situation {
                 settings: &self.settings,
@@ -384,24 +393,35 @@ impl Session {
                 avoid,
             };
             let placed = self.steering.place(&statement, now);
-            match placed {
-                Ok(placement) => {
-                    let open = self.transaction.open_mut();
-                    self.steering.note_writes(&statement, &placement, open);
-                    return Ok(placement);
+            let placement = match placed {
+                Ok(placement) => placement,
+                Err(Unplaced::Late(placement, wait_ms)) => {
+                    if start.elapsed() < Duration::from_millis(u64::from(wait_ms)) {
+                        tokio::time::sleep(LATE_LOOK).await;
+                        continue;
+                    }
+                    *placement
                 }
-                Err(Unplaced::Refused(reply)) => return Err(reply),
-                Err(Unplaced::NoNode) => {}
-            }
-            let changed = timeout_at(deadline, subscription.changed()).await;
-            if !matches!(changed, Ok(true)) || !self.transaction.is_none() {
-                return Err(no_node());
-            }
+                Err(Unplaced::Refused(reply)) => {
+                    self.note_refusal(analysis, &reply, extended);
+                    return Err(reply);
+                }
+                Err(Unplaced::NoNode) => {
+                    let changed = timeout_at(start + wait, subscription.changed()).await;
+                    if !matches!(changed, Ok(true)) || !self.transaction.is_none() {
+                        return Err(no_node());
+                    }
+                    continue;
+                }
+            };
+            let open = self.transaction.open_mut();
+            self.steering.note_writes(&statement, &placement, open);
+            return Ok(placement);
         }
     }
 
     /// The statement that EXECUTE runs, if it is one the session prepared.
-    fn executed(&self, analysis: &Analysis) -> Option<Rc<Analysis>> {
+    pub(crate) fn executed(&self, analysis: &Analysis) -> Option<Rc<Analysis>> {
         let name = analysis.executes.as_ref()?;
         let by_protocol = || self.prepared.get(name.as_bytes()).map(|p| &p.analysis);
         let found = self.sql_prepared.get(name).or_else(by_protocol);
@@ -423,13 +443,17 @@ impl Session {
         }
         let (settings, transaction) = (&self.settings, &self.transaction);
         let leg = self.legs.iter_mut().find(|leg| leg.node == node);
-        let Some(leg) = leg.filter(|leg| !leg.is_up_to_date(settings, transaction)) else {
+        let enforced = self.enforced.as_deref();
+        let is_known = |leg: &Leg| leg.is_up_to_date(settings, transaction, enforced.is_some());
+        let Some(leg) = leg.filter(|leg| !is_known(leg)) else {
             return Ok(());
         };
         let took_part = leg.in_transaction();
         let known = self.steering.snapshot.topology.node(node);
         let replica = known.is_some_and(|n| n.role == Role::Replica);
-        let done = leg.bring_up_to_date(settings, transaction, replica).await;
+        let done = leg
+            .bring_up_to_date(settings, transaction, replica, enforced)
+            .await;
         // What the server said meanwhile that was meant for the client.
         let asides = std::mem::take(&mut leg.connection().asides);
         self.client.output.extend_from_slice(&asides);
@@ -476,6 +500,7 @@ impl Session {
             .get(&*user)
             .map(|u| u.password.clone());
         let key = PoolKey {
+            pool: identity.pool.clone(),
             user,
             database,
             node,
@@ -512,6 +537,9 @@ impl Session {
 
 /// Time a client gets to read its last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often a read that waits for a replica to catch up looks again.
+const LATE_LOOK: Duration = Duration::from_millis(1);
 
 /// Text of a simple query at the front of a client's input, as far as it is there.
 pub(crate) fn query_text(input: &[u8]) -> &[u8] {

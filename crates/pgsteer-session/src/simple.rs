@@ -5,17 +5,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pgsteer_core::NodeId;
+use pgsteer_core::policy::traits;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 
 use crate::end::{End, with_severity};
+use crate::events::Ended;
 use crate::flow::Request;
 use crate::observe::Message;
 use crate::relay::{RelayError, Until, send};
 use crate::session::{LegError, Session, query_text};
-use crate::steering::Placement;
+use crate::steering::{Placement, Values};
 
 /// In the place of a text where there is none.
 const FUNCTION_CALL: &[u8] = b"(function call)";
@@ -56,14 +58,17 @@ impl Session {
             return Ok(self.client.flush().await?);
         }
         self.forget_prepared(b"", None);
-        self.run_simple(header, &analysis).await
+        match self.rewrite_query(header, analysis) {
+            Ok((header, analysis)) => self.run_simple(header, &analysis).await,
+            Err(reply) => self.refuse_simple(header, reply).await,
+        }
     }
 
     /// Finds a node that runs it, and runs it there.
     async fn run_simple(&mut self, header: Header, analysis: &Rc<Analysis>) -> Result<(), End> {
         let mut avoid: Vec<NodeId> = Vec::new();
         loop {
-            let placement = match self.place(analysis, None, &avoid).await {
+            let placement = match self.place(analysis, None, Values::None, &avoid).await {
                 Ok(placement) => placement,
                 Err(reply) => return self.refuse_simple(header, reply).await,
             };
@@ -92,7 +97,12 @@ impl Session {
             if self.is_observed() {
                 self.observe_query(header, &placement);
             }
+            let watched = self.watch(analysis, placement.traits, node);
             let ran = self.exchange(header, analysis, node, retry).await;
+            if let Some(watched) = watched.filter(|_| ran.is_ok() || self.flow.answered) {
+                let tally = self.flow.tally;
+                self.note_end(Ended { watched, tally });
+            }
             match ran {
                 Ok(()) => return self.finish_simple(&placement, analysis).await,
                 Err(RelayError::ServerLost(_) | RelayError::ServerLeaving(_))
@@ -228,6 +238,15 @@ impl Session {
 
     /// FunctionCall (fast path): nobody knows what it does, so it counts as a write.
     pub(crate) async fn function_call(&mut self, header: Header) -> Result<(), End> {
-        self.run_simple(header, &Rc::new(Analysis::opaque(1))).await
+        let analysis = Rc::new(Analysis {
+            traits: Analysis::opaque(1).traits | traits::TEXT_WITHHELD,
+            ..Analysis::opaque(1)
+        });
+        if self.wants_rewrites()
+            && let Err(reply) = self.rewrite(&analysis, b"", 0, false)
+        {
+            return self.refuse_simple(header, reply).await;
+        }
+        self.run_simple(header, &analysis).await
     }
 }

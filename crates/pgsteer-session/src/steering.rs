@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pgsteer_core::policy::{Route, SessionFacts, StatementFacts, traits};
+use pgsteer_core::policy::{
+    Admission, OwnedValue, Rejection, Route, Sample, SessionFacts, StatementFacts, Value, traits,
+};
 use pgsteer_core::{NodeId, Snapshot};
 use pgsteer_sql::{Analysis, Class, Isolation};
 use pgsteer_wire::{ErrorReply, SqlState};
@@ -23,10 +25,14 @@ use crate::writes::Writes;
 /// Who the client is.
 #[derive(Debug)]
 pub(crate) struct Identity {
+    /// Number of the session, unique in the life of the proxy.
+    pub(crate) session: u64,
     pub(crate) user: Rc<str>,
     pub(crate) database: Rc<str>,
     pub(crate) application_name: String,
     pub(crate) client_address: String,
+    /// The pool a plugin named; connections of others are not used.
+    pub(crate) pool: Option<Rc<str>>,
 }
 
 /// A node for a statement, and how it was found.
@@ -57,6 +63,9 @@ pub(crate) enum Unplaced {
     Refused(ErrorReply),
     /// No node fits now; one may later.
     NoNode,
+    /// A replica that keeps the limits is worth a wait of at most so many milliseconds; until then
+    /// it is this placement.
+    Late(Box<Placement>, u32),
 }
 
 /// The part of a session that knows where things go.
@@ -125,15 +134,15 @@ impl Steering {
         // Plugins are the worker's: all its sessions ask the latest ones.
         let mut policies = self.worker.policies.borrow_mut();
         policies.refresh(self.worker.subscription.borrow_mut().get());
-        let identity = &self.identity;
-        let facts = SessionFacts {
-            user: &identity.user,
-            database: &identity.database,
-            application_name: &identity.application_name,
-            client_address: &identity.client_address,
-            settings: &self.overridden,
-        };
+        let facts = session_facts(&self.identity, &self.overridden);
         policies.open(&mut self.policies, &facts);
+    }
+
+    /// Whether the session may begin, and with what.
+    pub(crate) fn admit(&mut self) -> Result<Admission, Rejection> {
+        let mut policies = self.worker.policies.borrow_mut();
+        policies.refresh(self.worker.subscription.borrow_mut().get());
+        policies.admit(&session_facts(&self.identity, &self.overridden))
     }
 
     /// The plugins are told another value of a setting, or none, and asked anew about the session.
@@ -165,12 +174,9 @@ impl Steering {
             .policies
             .borrow_mut()
             .decide(&self.policies, &facts);
+        self.tap(&facts, &verdict);
         if let Route::Reject(rejection) = &verdict.route {
-            let sqlstate = SqlState::from_text(&rejection.sqlstate);
-            let sqlstate = sqlstate.unwrap_or(SqlState::INSUFFICIENT_PRIVILEGE);
-            let mut reply = ErrorReply::error(sqlstate, rejection.message.clone());
-            reply.hint.clone_from(&rejection.hint);
-            return Err(Unplaced::Refused(reply));
+            return Err(Unplaced::Refused(refusal(rejection)));
         }
         let Choice { node, rule } = self.choose(analysis, traits, &verdict, &meaning, now);
         let placement = |node| Placement {
@@ -180,7 +186,51 @@ impl Steering {
             traits,
             meaning,
         };
-        node.map(placement).ok_or(Unplaced::NoNode)
+        let placed = node.map(placement).ok_or(Unplaced::NoNode)?;
+        let wait_ms = placed.verdict.limits.wait_ms;
+        if wait_ms > 0 && matches!(placed.rule, Rule::NoneKeepsLimits(_)) {
+            return Err(Unplaced::Late(Box::new(placed), wait_ms));
+        }
+        Ok(placed)
+    }
+
+    /// Hands the question over to whoever wants to ask it again, if it is its turn.
+    fn tap(&self, facts: &StatementFacts<'_>, verdict: &Verdict) {
+        let tap = &self.worker.shared.facts.tap;
+        let every = tap.every();
+        if every == 0 || !self.worker.is_turn(every) {
+            return;
+        }
+        let values = tap.takes_values();
+        let sql = if values {
+            facts.sql.to_owned()
+        } else {
+            pgsteer_sql::without_literals(facts.sql)
+        };
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let policies = self.worker.policies.borrow();
+        tap.put(Sample {
+            user: self.identity.user.to_string(),
+            database: self.identity.database.to_string(),
+            application_name: self.identity.application_name.clone(),
+            client_address: self.identity.client_address.clone(),
+            settings: self.overridden.iter().map(owned).collect(),
+            fingerprint: facts.fingerprint,
+            class: facts.class,
+            traits: facts.traits,
+            balance_node: facts.balance_node,
+            sql,
+            relations: facts.relations.to_vec(),
+            functions: facts.functions.to_vec(),
+            values: if values {
+                own_values(facts.values)
+            } else {
+                Vec::new()
+            },
+            marks: policies.all_marks(&self.policies),
+            decided_by: policies.file_name(verdict.plugin).to_owned(),
+            answer: verdict.route.to_string(),
+        });
     }
 
     /// A statement is about to be sent: what it may write is remembered until it is acknowledged.
@@ -204,6 +254,8 @@ impl Steering {
         let named = placement.meaning.relations.iter();
         let cells = named.clone().map(|r| r.oid);
         let cells = cells.chain(also.iter().map(|name| self.names.oid(name)));
+        let keys = placement.verdict.keys.as_deref().unwrap_or_default();
+        let keys = keys.iter().map(|key| self.writes.key_cell(*key));
         // What a block of code, a procedure or a prepared transaction writes is not known.
         let unknown = matches!(
             analysis.class,
@@ -211,6 +263,7 @@ impl Steering {
         )
         .then_some(0);
         let cells = cells.chain(unknown).map(|oid| self.writes.cell(oid));
+        let cells = cells.chain(keys);
         self.writes
             .begin(placement.node, cells, analysis.changes_schema);
         if let Some(open) = open {
@@ -222,7 +275,7 @@ impl Steering {
         }
     }
 
-    fn facts<'a>(
+    pub(crate) fn facts<'a>(
         &self,
         statement: &Statement<'a>,
         open: Option<&Open>,
@@ -247,18 +300,20 @@ impl Steering {
         if sql.len() != statement.text.len() {
             bits |= traits::TEXT_WITHHELD;
         }
+        bits |= statement.values.bits();
+        let inner = statement.executed.unwrap_or(analysis);
         StatementFacts {
-            fingerprint: analysis.fingerprint,
+            fingerprint: inner.fingerprint,
             class: analysis.class as u16,
             traits: bits,
             session_class: 0,
             balance_node: self.balance_node,
             transaction_marks: 0,
             session_marks: 0,
-            parameter_count: analysis.parameter_count,
             sql: std::str::from_utf8(sql).unwrap_or_default(),
             relations: &analysis.relations,
             functions: &analysis.functions,
+            values: statement.values.known(),
         }
     }
 
@@ -296,4 +351,68 @@ pub(crate) struct Statement<'a> {
     pub(crate) executed: Option<&'a Analysis>,
     pub(crate) text: &'a [u8],
     pub(crate) extended: bool,
+    pub(crate) values: Values<'a>,
+}
+
+/// What is known of the values of a statement's parameters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Values<'a> {
+    /// It has none, or nobody asked for them.
+    #[default]
+    None,
+    /// It is parsed, and will be bound later.
+    NotYet,
+    /// They are too long to be shown.
+    Withheld,
+    /// These.
+    Known(&'a [Value<'a>]),
+}
+
+impl<'a> Values<'a> {
+    fn bits(self) -> u64 {
+        match self {
+            Self::None | Self::Known(_) => 0,
+            Self::NotYet => traits::VALUES_UNKNOWN,
+            Self::Withheld => traits::VALUES_WITHHELD,
+        }
+    }
+
+    fn known(self) -> &'a [Value<'a>] {
+        match self {
+            Self::Known(values) => values,
+            _ => &[],
+        }
+    }
+}
+
+fn session_facts<'a>(
+    identity: &'a Identity,
+    settings: &'a [(&'a str, &'a str)],
+) -> SessionFacts<'a> {
+    SessionFacts {
+        id: identity.session,
+        user: &identity.user,
+        database: &identity.database,
+        application_name: &identity.application_name,
+        client_address: &identity.client_address,
+        settings,
+    }
+}
+
+/// What a client is told when a plugin refuses.
+pub(crate) fn refusal(rejection: &Rejection) -> ErrorReply {
+    let sqlstate = SqlState::from_text(&rejection.sqlstate);
+    let sqlstate = sqlstate.unwrap_or(SqlState::INSUFFICIENT_PRIVILEGE);
+    let mut reply = ErrorReply::error(sqlstate, rejection.message.clone());
+    reply.hint.clone_from(&rejection.hint);
+    reply
+}
+
+fn own_values(values: &[Value<'_>]) -> Vec<OwnedValue> {
+    let own = |value: &Value<'_>| match value {
+        Value::Null => OwnedValue::Null,
+        Value::Text(text) => OwnedValue::Text((*text).to_owned()),
+        Value::Binary(bytes) => OwnedValue::Binary((*bytes).to_vec()),
+    };
+    values.iter().map(own).collect()
 }

@@ -94,6 +94,7 @@ pub(crate) struct Worker {
     point: Cell<u64>,
     second: Cell<u64>,
     epoch: Cell<u64>,
+    turn: Cell<u32>,
 }
 
 fn unix_second() -> u64 {
@@ -120,6 +121,7 @@ impl Worker {
             point: Cell::new(seed),
             second: Cell::new(unix_second()),
             epoch: Cell::new(snapshot.topology.epoch),
+            turn: Cell::new(0),
             subscription: RefCell::new(subscription),
             shared,
         }
@@ -152,6 +154,14 @@ impl Worker {
     pub(crate) fn tick(&self) {
         self.second.set(unix_second());
         self.pools.sweep();
+        self.policies.borrow_mut().deliver();
+    }
+
+    /// Whether it is the turn of this question, of every so-manieth.
+    pub(crate) fn is_turn(&self, every: u32) -> bool {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(if turn >= every { 0 } else { turn });
+        turn >= every
     }
 
     /// The next point of a sequence that fills `0.0 <= p < 1.0` evenly (Weyl's, by the golden

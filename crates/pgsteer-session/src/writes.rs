@@ -15,7 +15,8 @@ use pgsteer_core::{Database, Facts, Moment, NodeId};
 /// Cells for relations, of all databases; two that share one are both taken for written.
 const CELL_COUNT: usize = 1 << 16;
 
-/// When each relation was last written through the proxy, for all workers.
+/// When each relation, and each key of a plugin's choice, was last written through the proxy, for all
+/// workers.
 #[derive(Debug)]
 pub(crate) struct RelationWrites {
     cells: Box<[LatestMoment]>,
@@ -42,6 +43,15 @@ impl RelationWrites {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(database.name().as_bytes());
         hasher.write_u32(oid);
+        CellId(u16::try_from(hasher.finish() & 0xffff).unwrap_or(0))
+    }
+
+    /// The cell of a key; `None` stands for all keys of a database.
+    fn key_cell(&self, database: &Database, key: Option<u64>) -> CellId {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(database.name().as_bytes());
+        hasher.write_u8(u8::from(key.is_some()));
+        hasher.write_u64(key.unwrap_or(0));
         CellId(u16::try_from(hasher.finish() & 0xffff).unwrap_or(0))
     }
 
@@ -112,9 +122,10 @@ impl Writes {
                 pending.push(cell);
                 continue;
             }
-            let unknown = self.cell(0);
-            if !pending.contains(&unknown) {
-                pending.push(unknown);
+            for all in [self.cell(0), self.relations.key_cell(&self.database, None)] {
+                if !pending.contains(&all) {
+                    pending.push(all);
+                }
             }
         }
         if changes_schema {
@@ -180,6 +191,18 @@ impl Writes {
             .last_write(cells.into_iter().chain([unknown]))
     }
 
+    /// When something was last noted under any of these keys.
+    pub(crate) fn last_write_under(&self, keys: &[u64]) -> Moment {
+        let all = self.relations.key_cell(&self.database, None);
+        let cells = keys.iter().map(|key| self.key_cell(*key));
+        self.relations.last_write(cells.chain([all]))
+    }
+
+    /// The cell of a key, in this session's database.
+    pub(crate) fn key_cell(&self, key: u64) -> CellId {
+        self.relations.key_cell(&self.database, Some(key))
+    }
+
     /// The cell of a relation of this session's database.
     pub(crate) fn cell(&self, oid: u32) -> CellId {
         self.relations.cell(&self.database, oid)
@@ -228,6 +251,25 @@ mod tests {
         assert_eq!(session(&facts, &relations).floor(), writer.floor());
         writer.acknowledged(PRIMARY);
         assert_eq!(session(&facts, &relations).floor(), writer.floor());
+    }
+
+    #[test]
+    fn a_write_is_noted_under_its_keys() {
+        let facts = Arc::new(Facts::new(Instant::now(), 1));
+        let relations = Arc::new(RelationWrites::default());
+        let (writer, reader) = (session(&facts, &relations), session(&facts, &relations));
+        writer.begin(PRIMARY, [writer.key_cell(1)], false);
+        writer.acknowledged(PRIMARY);
+        assert_eq!(reader.last_write_under(&[2, 1]), writer.floor());
+        assert_eq!(reader.last_write_under(&[2]), Moment::NEVER);
+        let many = (10..1000).map(|key| writer.key_cell(key));
+        writer.begin(PRIMARY, many, false);
+        writer.acknowledged(PRIMARY);
+        assert_eq!(
+            reader.last_write_under(&[2]),
+            writer.floor(),
+            "too many to tell apart"
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@ use pg_query::protobuf::{Node, RawStmt};
 use crate::analysis::{Analysis, Class, bits};
 use crate::references::{self, References};
 use crate::{
-    Console, Effect, PinReason, RelationRef, TransactionMode, console, effects, functions, schema,
+    Console, Effect, PinReason, RelationRef, TransactionMode, console, effects, functions, inner,
+    normalize, schema,
 };
 
 /// Analyses a text that is not too long.
@@ -24,7 +25,7 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
         return analysis;
     };
     let statements = &parsed.protobuf.stmts;
-    let Some(first) = statements.first().and_then(inner) else {
+    let Some(first) = statements.first().and_then(root) else {
         analysis.class = Class::Empty;
         analysis.traits = (analysis.traits | bits::READS) & !bits::WRITES & !bits::NOT_LIKE_A_READ;
         return analysis;
@@ -32,7 +33,7 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     analysis.statement_count = statements.len();
     let mut found = References::default();
     for statement in statements {
-        let known = inner(statement).and_then(|node| {
+        let known = root(statement).and_then(|node| {
             references::collect(node, &mut found)?;
             effects::collect(node, own_text(text, statement), &mut analysis.effects);
             analysis.changes_schema |= schema::may_change(node);
@@ -47,6 +48,11 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     analysis.console = show(first).filter(|_| statements.len() == 1);
     if let NodeEnum::ExecuteStmt(execute) = first {
         analysis.executes = Some(execute.name.as_str().into());
+    }
+    if statements.len() == 1
+        && let Some(inside) = inner::inner(text, analysis.class)
+    {
+        analysis.fingerprint = normalize::fingerprint(inside.as_bytes());
     }
     let reads = statements.len() == 1 && reads(first);
     complete(&mut analysis, found, reads);
@@ -131,7 +137,7 @@ fn own_text<'a>(text: &'a str, statement: &RawStmt) -> &'a str {
     own.trim().trim_end_matches(';')
 }
 
-fn inner(statement: &RawStmt) -> Option<&NodeEnum> {
+fn root(statement: &RawStmt) -> Option<&NodeEnum> {
     node(statement.stmt.as_deref())
 }
 

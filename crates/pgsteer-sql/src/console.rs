@@ -1,4 +1,5 @@
-//! Commands that the proxy answers itself: `SHOW pool_*`, `PGPOOL SHOW|SET|RESET`, `EXPLAIN ROUTE`.
+//! Commands that the proxy answers itself: `SHOW pool_*`, `PGPOOL SHOW|SET|RESET`, `EXPLAIN ROUTE`,
+//! `PGSTEER ...`.
 
 /// A command that the proxy answers itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,6 +8,10 @@ pub enum Console {
     PoolNodes,
     /// `SHOW pool_plugins`.
     PoolPlugins,
+    /// `SHOW pool_plugin_stats`.
+    PoolPluginStats,
+    /// `SHOW pool_plugin_metrics`.
+    PoolPluginMetrics,
     /// `SHOW pool_version`.
     PoolVersion,
     /// `SHOW pool_processes`.
@@ -34,6 +39,15 @@ pub enum Console {
     Reset(Option<Box<str>>),
     /// `EXPLAIN ROUTE statement`.
     ExplainRoute(Box<str>),
+    /// `PGSTEER PLUGIN name TELL 'text'`: a command for a plugin.
+    Tell {
+        /// The plugin's file, with or without its number.
+        plugin: Box<str>,
+        /// What it is told.
+        text: Box<str>,
+    },
+    /// What else follows `PGSTEER`: an order about plugins.
+    Order(Box<str>),
 }
 
 impl Console {
@@ -42,6 +56,8 @@ impl Console {
         Some(match name {
             "pool_nodes" => Self::PoolNodes,
             "pool_plugins" => Self::PoolPlugins,
+            "pool_plugin_stats" => Self::PoolPluginStats,
+            "pool_plugin_metrics" => Self::PoolPluginMetrics,
             "pool_version" => Self::PoolVersion,
             "pool_processes" => Self::PoolProcesses,
             "pool_pools" => Self::PoolPools,
@@ -56,7 +72,11 @@ impl Console {
     /// Bytes its texts occupy.
     pub(crate) fn text_len(&self) -> usize {
         match self {
-            Self::Show(text) | Self::ExplainRoute(text) | Self::Reset(Some(text)) => text.len(),
+            Self::Show(text)
+            | Self::ExplainRoute(text)
+            | Self::Order(text)
+            | Self::Reset(Some(text)) => text.len(),
+            Self::Tell { plugin, text } => plugin.len() + text.len(),
             Self::Set { name, value } => name.len() + value.as_ref().map_or(0, |v| v.len()),
             _ => 0,
         }
@@ -69,6 +89,10 @@ pub(crate) fn command(text: &str) -> Option<Console> {
     if let Some(rest) = after(text, "explain").and_then(|rest| after(rest, "route")) {
         let statement = rest.trim_ascii();
         return (!statement.is_empty()).then(|| Console::ExplainRoute(statement.into()));
+    }
+    if let Some(rest) = after(text, "pgsteer") {
+        let rest = rest.strip_suffix(';').unwrap_or(rest).trim_ascii();
+        return Some(tell(rest).unwrap_or_else(|| Console::Order(rest.into())));
     }
     let rest = after(text, "pgpool")?;
     let rest = rest.strip_suffix(';').unwrap_or(rest).trim_ascii();
@@ -95,6 +119,18 @@ pub(crate) fn command(text: &str) -> Option<Console> {
     };
     let name = parameter(name)?;
     Some(Console::Set { name, value })
+}
+
+/// `PLUGIN name TELL 'text'`.
+fn tell(text: &str) -> Option<Console> {
+    let rest = after(text, "plugin")?;
+    let (name, rest) = rest.split_once(|c: char| c.is_ascii_whitespace())?;
+    let told = after(rest.trim_ascii_start(), "tell")?;
+    let told = told.strip_prefix('\'')?.strip_suffix('\'')?;
+    Some(Console::Tell {
+        plugin: name.trim_matches('\'').into(),
+        text: told.replace("''", "'").into(),
+    })
 }
 
 /// What follows a word and at least one blank; leading blanks of the rest are gone.
@@ -142,6 +178,17 @@ mod tests {
             (
                 "explain route SELECT 1",
                 Some(Console::ExplainRoute("SELECT 1".into())),
+            ),
+            (
+                "PGSTEER PLUGIN 10-fw TELL 'block 1 because it''s slow';",
+                Some(Console::Tell {
+                    plugin: "10-fw".into(),
+                    text: "block 1 because it's slow".into(),
+                }),
+            ),
+            (
+                "pgsteer plugin 10-fw rollback",
+                Some(Console::Order("plugin 10-fw rollback".into())),
             ),
             ("EXPLAIN ROUTE", None),
             ("EXPLAIN SELECT 1", None),

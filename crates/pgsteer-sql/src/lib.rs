@@ -13,6 +13,7 @@ mod classify;
 mod console;
 mod effects;
 mod functions;
+mod inner;
 mod normalize;
 mod references;
 mod schema;
@@ -25,6 +26,7 @@ pub use cache::Cache;
 pub use console::Console;
 pub use effects::set_value;
 pub use functions::{Volatility, is_write_in_disguise, known_volatility, leaves_rows_alone};
+pub use normalize::without_literals;
 
 /// Longer texts are not parsed, in bytes: the parser takes about a millisecond per 16 KiB.
 pub const TEXT_LEN_MAX: usize = 64 * 1024;

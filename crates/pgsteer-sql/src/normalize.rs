@@ -31,6 +31,13 @@ pub(crate) fn fingerprint(text: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// The text with its literals replaced by parameters, in PostgreSQL's way; empty if it is not
+/// understood. It is parsed for that: not for the way of a statement.
+#[must_use]
+pub fn without_literals(text: &str) -> String {
+    pg_query::normalize(text).unwrap_or_default()
+}
+
 fn starts_like_a_query(text: &[u8]) -> bool {
     const FIRST: [&[u8]; 8] = [
         b"select", b"with", b"values", b"table", b"insert", b"update", b"delete", b"merge",

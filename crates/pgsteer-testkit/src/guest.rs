@@ -9,8 +9,8 @@ pub const WIT: &str = include_str!("../../../wit/v0.1/plugin.wit");
 /// The fingerprint for which a guest misbehaves; the golden set does not contain it.
 pub const BAD: u64 = 2989;
 
-/// Function bodies of a guest in the text format. The defaults behave well: everything goes to the
-/// primary.
+/// Function bodies of a guest in the text format. The defaults behave well: everybody is admitted,
+/// texts are kept, and everything goes to the primary.
 #[derive(Clone, Debug)]
 pub struct Guest {
     /// Body of `describe`.
@@ -21,12 +21,24 @@ pub struct Guest {
     pub needs: String,
     /// Body of `self-test`.
     pub self_test: String,
-    /// Body of `open`.
+    /// Body of `router.open`; the result is at 192.
     pub open: String,
-    /// Body of `decide`; the fingerprint is its first parameter.
+    /// Body of `decide`; the fingerprint is its first parameter, the result is at 256.
     pub decide: String,
+    /// Body of `explain`.
+    pub explain: String,
     /// Body of `changed`.
     pub changed: String,
+    /// Body of `admit`; the result is at 576.
+    pub admit: String,
+    /// Body of `rewriter.open`.
+    pub open_rewriter: String,
+    /// Body of `rewrite`, with the parameters of `decide`; the result is at 512.
+    pub rewrite: String,
+    /// Body of `observe`.
+    pub observe: String,
+    /// Body of `command`; the result is at 640.
+    pub command: String,
     /// Body of `cabi_realloc`.
     pub realloc: String,
     /// Further fields of the module, such as a start function.
@@ -37,6 +49,8 @@ pub struct Guest {
     pub memory: String,
     /// The interface it is built for.
     pub wit: String,
+    /// The world in it, which says which hooks it implements.
+    pub world: String,
 }
 
 impl Default for Guest {
@@ -48,12 +62,19 @@ impl Default for Guest {
             self_test: "i32.const 128".to_owned(),
             open: "i32.const 192".to_owned(),
             decide: "i32.const 256".to_owned(),
+            explain: "i32.const 384".to_owned(),
             changed: String::new(),
+            admit: "i32.const 576".to_owned(),
+            open_rewriter: "i32.const 0".to_owned(),
+            rewrite: "i32.const 512".to_owned(),
+            observe: String::new(),
+            command: "i32.const 640".to_owned(),
             realloc: REALLOC.to_owned(),
             fields: String::new(),
             imports: String::new(),
             memory: r#"(memory (export "memory") 32)"#.to_owned(),
             wit: WIT.to_owned(),
+            world: "router-plugin".to_owned(),
         }
     }
 }
@@ -83,45 +104,76 @@ impl Guest {
 
     fn module(&self) -> String {
         let Self {
-            describe,
-            configure,
-            needs,
-            self_test,
-            open,
-            decide,
-            changed,
             realloc,
-            ..
-        } = self;
-        let Self {
             fields,
             imports,
             memory,
             ..
         } = self;
+        let (lifecycle, hooks) = (self.lifecycle(), self.hooks());
         format!(
             r#"(module {imports} {memory}
             (global $heap (mut i32) (i32.const 65536))
-            {fields}
-            (func (export "pgsteer:plugin/lifecycle@0.1.0#describe") (result i32) {describe})
-            (func (export "pgsteer:plugin/lifecycle@0.1.0#configure") (param i32 i32) (result i32)
-                {configure})
-            (func (export "pgsteer:plugin/lifecycle@0.1.0#needs") (result i64) {needs})
-            (func (export "pgsteer:plugin/lifecycle@0.1.0#self-test") (result i32) {self_test})
-            (func (export "pgsteer:plugin/router@0.1.0#open")
-                (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {open})
-            (func $decide (export "pgsteer:plugin/router@0.1.0#decide")
-                (param i64 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
-                {decide})
-            (func (export "pgsteer:plugin/router@0.1.0#explain") (param i32) (result i32)
-                i32.const 352)
-            (func (export "pgsteer:plugin/topology-listener@0.1.0#changed") (param i64 i32 i32)
-                {changed})
+            {fields} {lifecycle} {hooks}
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
             (data (i32.const 16) "hostile")
             (data (i32.const 32) "1")
             (data (i32.const 64) "\10\00\00\00\07\00\00\00\20\00\00\00\01\00\00\00")
             (data (i32.const 256) "\01"))"#
+        )
+    }
+
+    fn lifecycle(&self) -> String {
+        let Self {
+            describe,
+            configure,
+            needs,
+            self_test,
+            ..
+        } = self;
+        format!(
+            r#"
+            (func (export "pgsteer:plugin/lifecycle@0.1.0#describe") (result i32) {describe})
+            (func (export "pgsteer:plugin/lifecycle@0.1.0#configure") (param i32 i32) (result i32)
+                {configure})
+            (func (export "pgsteer:plugin/lifecycle@0.1.0#needs") (result i64) {needs})
+            (func (export "pgsteer:plugin/lifecycle@0.1.0#self-test") (result i32) {self_test})"#
+        )
+    }
+
+    /// All there are; those that the world does not have are left out of the component.
+    fn hooks(&self) -> String {
+        let Self {
+            open,
+            decide,
+            explain,
+            changed,
+            admit,
+            open_rewriter,
+            rewrite,
+            observe,
+            command,
+            ..
+        } = self;
+        let session = "(param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)";
+        let statement = "(param i64 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)
+            (result i32)";
+        format!(
+            r#"
+            (func (export "pgsteer:plugin/session@0.1.0#admit") {session} {admit})
+            (func (export "pgsteer:plugin/rewriter@0.1.0#open") {session} {open_rewriter})
+            (func (export "pgsteer:plugin/rewriter@0.1.0#rewrite") {statement} {rewrite})
+            (func (export "pgsteer:plugin/router@0.1.0#open") {session} {open})
+            (func $decide (export "pgsteer:plugin/router@0.1.0#decide") {statement} {decide})
+            (func (export "pgsteer:plugin/router@0.1.0#explain") (param i32) (result i32)
+                {explain})
+            (func (export "pgsteer:plugin/observer@0.1.0#observe") (param i32 i32 i64) {observe})
+            (func (export "pgsteer:plugin/topology-listener@0.1.0#changed") (param i64 i32 i32)
+                {changed})
+            (func (export "pgsteer:plugin/operator@0.1.0#command") (param i32 i32) (result i32)
+                {command})
+            (func (export "pgsteer:plugin/failover@0.1.0#decide") (param i32 i32 i64) (result i32)
+                i32.const 704)"#
         )
     }
 
@@ -132,7 +184,7 @@ impl Guest {
     #[must_use]
     pub fn build(&self) -> Vec<u8> {
         let module = wat::parse_str(self.module()).expect("the text of the guest is valid");
-        encode(module, &self.wit, "router-plugin")
+        encode(module, &self.wit, &self.world)
     }
 }
 

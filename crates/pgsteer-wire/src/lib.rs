@@ -14,6 +14,7 @@ pub mod error_response;
 pub mod frame;
 pub mod frontend;
 pub mod md5;
+pub mod parameters;
 pub mod scram;
 pub mod sqlstate;
 pub mod startup;

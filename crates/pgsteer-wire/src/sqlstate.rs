@@ -49,6 +49,10 @@ states! {
     INVALID_PARAMETER_VALUE = b"22023";
     /// A parameter that does not exist.
     UNDEFINED_OBJECT = b"42704";
+    /// A command that is not understood.
+    SYNTAX_ERROR = b"42601";
+    /// Not possible in the state something is in.
+    NOT_IN_PREREQUISITE_STATE = b"55000";
     /// A parameter that cannot be changed now.
     CANT_CHANGE_RUNTIME_PARAM = b"55P02";
     /// Refused by a policy.

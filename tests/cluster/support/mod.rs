@@ -1,6 +1,7 @@
 //! What the tests have in common: servers, proxies in front of them, and clients.
 
 mod databases;
+pub(crate) mod plugins;
 #[path = "../../support/proxy.rs"]
 mod proxy;
 #[path = "../../support/shared.rs"]

@@ -115,6 +115,55 @@ impl<'a> Checker<'a> {
         list.into_iter().enumerate().filter_map(element).collect()
     }
 
+    /// A list of texts that may be empty.
+    pub(crate) fn list(&mut self, key: &str, given: Given) -> Vec<String> {
+        match given {
+            None => Vec::new(),
+            Some(Value::Array(list)) if list.is_empty() => Vec::new(),
+            Some(list @ Value::Array(_)) => self.texts(key, Some(list)),
+            Some(other) => {
+                let advice = "write a list of texts, such as [\"one\", \"two\"]";
+                self.error(key, describe(&other), advice);
+                Vec::new()
+            }
+        }
+    }
+
+    /// A list of some of the words of a [`Kind::Words`].
+    pub(crate) fn words(&mut self, key: &str, given: Given) -> Vec<&'static str> {
+        let Kind::Words(words) = known(key).kind else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for text in self.list(key, given) {
+            match words.iter().find(|word| **word == text) {
+                Some(word) => found.push(*word),
+                None => {
+                    let advice = format!("use some of: {}", words.join(", "));
+                    self.error(key, format!("holds \"{text}\""), advice);
+                }
+            }
+        }
+        found
+    }
+
+    /// A share of a whole, as a number between 0 and 1.
+    pub(crate) fn percent(&mut self, key: &str, given: Given) -> f64 {
+        let default = known(key).default.and_then(percent).unwrap_or_default();
+        let text = match given {
+            None => return default,
+            Some(Value::String(text)) => text,
+            Some(other) => {
+                self.error(key, describe(&other), PERCENT);
+                return default;
+            }
+        };
+        percent(&text).unwrap_or_else(|| {
+            self.error(key, format!("is \"{text}\""), PERCENT);
+            default
+        })
+    }
+
     fn text_of_list(&mut self, key: &str, index: usize, value: Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text),
@@ -269,6 +318,14 @@ impl<'a> Checker<'a> {
         None
     }
 }
+
+/// `1%` is 0.01.
+fn percent(text: &str) -> Option<f64> {
+    let number: f64 = text.strip_suffix('%')?.trim_end().parse().ok()?;
+    (0.0..=100.0).contains(&number).then_some(number / 100.0)
+}
+
+const PERCENT: &str = "write a number of per cent from 0% to 100%, as in \"0.5%\"";
 
 /// The first line, without its end.
 pub(crate) fn first_line(text: &str) -> &str {

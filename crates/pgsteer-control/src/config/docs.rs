@@ -14,6 +14,9 @@ fn value(kind: Kind) -> String {
         Kind::Path => "path".to_owned(),
         Kind::Choice(words) => words.join(", "),
         Kind::Texts => "text or list of texts".to_owned(),
+        Kind::List => "list of texts".to_owned(),
+        Kind::Words(words) => format!("list of {}", words.join(", ")),
+        Kind::Percent => "per cent, 0% to 100%".to_owned(),
         Kind::Count(min, max) => format!("whole number, {min} to {max}"),
         Kind::Share => "number, not negative".to_owned(),
         Kind::Duration(min, max) => {
@@ -187,7 +190,9 @@ fn assign(file: &mut String, setting: &Setting) {
         ("users[].password", _) => writeln!(file, "password = \"password\""),
         ("nodes[].host", _) => writeln!(file, "host = \"127.0.0.1\""),
         (_, _) if setting.default.is_none() => writeln!(file, "# {key} = \"\""),
-        (_, Kind::Count(..) | Kind::Share) => writeln!(file, "{key} = {default}"),
+        (_, Kind::Count(..) | Kind::Share | Kind::List | Kind::Words(_)) => {
+            writeln!(file, "{key} = {default}")
+        }
         _ => writeln!(file, "{key} = \"{default}\""),
     };
 }
@@ -221,8 +226,17 @@ anew; if that is refused, the running one stays.
 | Key | Meaning |
 |---|---|
 | `enabled` | `false` takes the plugin out of force. Deleting the files alone does not, so that a lost mount cannot switch off a policy. |
+| `grants` | As `plugins.grants`, for this plugin alone. A list here counts instead of the one there, an empty one too. |
 | `[config]` | Handed to the plugin as a JSON object. A file that replaces the built-in router gets `[router]` if it has none. |
-| `limits.decision_timeout`, `limits.configure_timeout`, `limits.memory_max`, `limits.on_failure` | As under `[plugins]`, for this plugin alone. |
+| `limits.decision_timeout`, `limits.configure_timeout`, `limits.memory_max`, `limits.functions_max`, `limits.results_max`, `limits.log_lines_max`, `limits.on_failure` | As under `[plugins]`, for this plugin alone. |
+| `rollout.shadow`, `rollout.shadow_decisions`, `rollout.shadow_time`, `rollout.differences_max`, `rollout.probation`, `rollout.probation_decisions`, `rollout.refusals_max`, `rollout.slow_max` | As under `[plugins]`, for this plugin alone. A change of these alone does not load the plugin anew. |
+
+Both files must belong to the proxy's user or to root and must not be writable by their group or by
+others: whoever can write a plugin decides about every statement.
+
+While a file named `HOLD` is in the plugins directory, nothing new is taken from it. When it is
+removed, everything that changed meanwhile is one set: all of it goes live at once or none does, and
+what one of the set does wrong while it is watched takes all of it back. A start takes all that is there.
 ";
 
 const VARIABLES_HEAD: &str = "

@@ -24,6 +24,7 @@ pub(crate) fn load(
     builder.apply_users();
     builder.apply_probe();
     builder.apply_limits();
+    builder.apply_operator();
     if let Some(dir) = builder.given.get(PLUGINS_DIR).cloned() {
         builder.put("plugins.dir", Value::String(dir), PLUGINS_DIR);
     }
@@ -301,6 +302,15 @@ impl Builder {
                 self.warnings.push(format!("{POOL}: has no effect: {why}"));
             }
             (_, None) => {}
+        }
+    }
+
+    /// Who administers Pgpool-II through PCP does it here through the console.
+    fn apply_operator(&mut self) {
+        const NAME: &str = "PGPOOL_ADMIN_USERNAME";
+        if let Some(name) = self.given.get(NAME).cloned() {
+            let operators = Value::Array(vec![Value::String(name)]);
+            self.put("console.operators", operators, NAME);
         }
     }
 

@@ -68,6 +68,7 @@ fn the_usual_compose_file_is_accepted() {
         (settings.probe.user.as_str(), &*settings.probe.password),
         ("postgres", "password")
     );
+    assert_eq!(settings.operators, ["postgres"]);
     assert_eq!(settings.router_config, "{\"load_balance_mode\":true}");
     assert_eq!(settings.auth_method, AuthMethod::ScramSha256);
 }
@@ -122,7 +123,7 @@ fn variables_become_settings() {
         warnings,
         ["PGPOOL_CONNECTION_LIFE_TIME: 0 (off) is not possible here; 30d is used"]
     );
-    assert_eq!(settings.plugins_dir, Some("/plugins".into()));
+    assert_eq!(settings.plugins.dir, Some("/plugins".into()));
     assert_eq!(
         settings.router_config,
         "{\"disable_load_balance_on_write\":\"always\",\"load_balance_mode\":false,\

@@ -18,10 +18,16 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Text or a list of texts.
     Texts,
+    /// A list of texts, which may be empty.
+    List,
+    /// A list of some of these words.
+    Words(&'static [&'static str]),
     /// A whole number within these limits.
     Count(u64, u64),
     /// A number that is not negative.
     Share,
+    /// Text with a number of per cent, 0 to 100.
+    Percent,
     /// Text with a unit of time, within these limits.
     Duration(Duration, Duration),
     /// Text with a unit of bytes, within these limits.
@@ -97,10 +103,23 @@ const fn row(
     }
 }
 
+const MICROSECOND: Duration = Duration::from_micros(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = seconds(86_400);
 
-use Kind::{Choice, Count, Free, Path, Secret, Share, Size, Text, Texts};
+/// Names of [`pgsteer_core::policy::Grants`].
+const GRANTS: &[&str] = &[
+    "log",
+    "metrics",
+    "clock",
+    "catalog",
+    "kv",
+    "values",
+    "rewrite-any",
+    "wasi-stubs",
+];
+
+use Kind::{Choice, Count, Free, List, Path, Percent, Secret, Share, Size, Text, Texts, Words};
 use Reload::{Applies, Restart};
 
 /// Every setting, in the order of `config/pgsteer.toml`.
@@ -162,16 +181,50 @@ pub const SETTINGS: &[Setting] = &[
         "Relations of a database, and likewise functions, that are remembered. In a database with more, statements that name relations go to the primary."),
     row("plugins.dir", Path, None, Restart, &[],
         "Directory that is watched for `NN-name.wasm` components. The variable `PGSTEER_PLUGINS_DIR` overrides it. Without it only the built-in router decides."),
-    row("plugins.decision_timeout", Kind::Duration(MILLISECOND, seconds(10)), Some("50ms"), Applies, &[],
-        "Wall-clock limit of one question to a plugin. Generous, because a busy machine may suspend a thread for some milliseconds; answers usually take less than a microsecond."),
+    row("plugins.state_dir", Path, None, Restart, &[],
+        "Directory for compiled components, which makes a start and a swap fast, and for what operators said about plugins, which then outlives a restart. Only the proxy's user may write there."),
+    row("plugins.settle", Kind::Duration(MILLISECOND, seconds(10)), Some("200ms"), Applies, &[],
+        "How long a file must stay the same before it is read. A file that is moved into the directory under its final name needs next to none."),
+    row("plugins.allow", List, Some("[]"), Applies, &[],
+        "SHA-256 of the components that may be loaded, in hexadecimal; an empty list allows all. What is in force stays."),
+    row("plugins.grants", Words(GRANTS), Some("[]"), Applies, &[],
+        "What plugins may do besides answering, for those whose own file does not say. `log` writes to the log, `metrics` keeps series, `clock` looks at a coarse clock, `catalog` looks names up, `kv` keeps values that all workers see, `values` sees parameters, `rewrite-any` makes reads into writes, `wasi-stubs` imports WASI, of which nothing works."),
+    row("plugins.stack_max", Size(16 << 10, 8 << 20), Some("256KiB"), Restart, &[],
+        "Stack of a plugin while it is asked."),
+    row("plugins.decision_timeout", Kind::Duration(MILLISECOND, seconds(10)), Some("3ms"), Applies, &[],
+        "How long a plugin may work on one question, in time of a processor: waiting for one does not count. It ends within two milliseconds of that. Answers usually take less than a microsecond."),
     row("plugins.configure_timeout", Kind::Duration(MILLISECOND, seconds(600)), Some("1s"), Applies, &[],
         "Wall-clock limit of a plugin's `configure` and `self-test`."),
     row("plugins.memory_max", Size(64 << 10, 1 << 30), Some("16MiB"), Applies, &[],
         "Memory one instance of a plugin may have; every worker has an instance."),
     row("plugins.file_max", Size(1 << 10, 256 << 20), Some("4MiB"), Applies, &[],
         "Size of a component file; a larger one is refused unread."),
-    row("plugins.on_failure", Choice(&["skip", "reject"]), Some("skip"), Applies, &[],
-        "What happens to a statement when a plugin fails: `skip` goes on as if it had abstained, `reject` refuses the statement with SQLSTATE 58000. Use `reject` for plugins that forbid things."),
+    row("plugins.functions_max", Count(1, 1_000_000), Some("20000"), Applies, &[],
+        "Functions in a component; the time it takes to compile grows with them."),
+    row("plugins.results_max", Size(1 << 10, 256 << 20), Some("1MiB"), Applies, &[],
+        "What a plugin may hand to the proxy in one call, its answer included."),
+    row("plugins.log_lines_max", Count(0, 100_000), Some("10"), Applies, &[],
+        "Lines an instance of a plugin may write to the log in a second; more are left out and counted."),
+    row("plugins.on_failure", Choice(&["skip", "reject", "last-good"]), Some("skip"), Applies, &[],
+        "What happens to a statement when a plugin fails: `skip` goes on as if it had abstained, `reject` refuses the statement with SQLSTATE 58000, `last-good` takes its last answer to such a statement, if there is one. Use `reject` for plugins that forbid things."),
+    row("plugins.shadow", Percent, Some("0%"), Applies, &[],
+        "Share of the statements about which a new version of a plugin is asked beside the one in force before it decides anything; 0% goes live without."),
+    row("plugins.shadow_decisions", Count(1, 1_000_000_000), Some("1000"), Applies, &[],
+        "A shadow ends after as many statements."),
+    row("plugins.shadow_time", Kind::Duration(MILLISECOND, seconds(7 * 86_400)), Some("10m"), Applies, &[],
+        "A shadow ends after this time at the latest."),
+    row("plugins.differences_max", Percent, Some("1%"), Applies, &[],
+        "Share of the statements about which a shadow may answer in another way than the version in force; with more it is refused."),
+    row("plugins.probation", Kind::Duration(Duration::ZERO, DAY), Some("1m"), Applies, &[],
+        "How long a new version of a plugin is watched after it has begun to decide. While it is, failures, refusals or slowness bring back the version before it. 0s for not at all."),
+    row("plugins.probation_decisions", Count(0, 1_000_000_000), Some("10000"), Applies, &[],
+        "It is watched for as many decisions at least, but not longer than ten times `probation`."),
+    row("plugins.refusals_max", Percent, Some("5%"), Applies, &[],
+        "How much greater its share of refused statements may be than that of the version before it while it is watched. For a first version all that it refuses counts."),
+    row("plugins.slow_max", Kind::Duration(MICROSECOND, seconds(10)), Some("10ms"), Applies, &[],
+        "The slowest that one answer in a hundred may be while it is watched."),
+    row("console.operators", List, Some("[]"), Applies, &["admin_users"],
+        "Users who may give orders in the console, such as `PGSTEER PLUGIN name ROLLBACK`. All others may only look."),
     row("router", Free, Some("{}"), Applies, &[],
         "Settings of the built-in router under Pgpool-II's names, such as `load_balance_mode` and `disable_load_balance_on_write`, and `read_your_writes`, which Pgpool-II has not. The page of the built-in router has all of them, docs/from-pgpool.md those of Pgpool-II. Handed to it as they are; it says what it does not know."),
 ];

@@ -10,6 +10,7 @@ mod environment;
 mod environment_tests;
 mod error;
 mod keys;
+pub(crate) mod plugins;
 pub(crate) mod raw;
 mod shape;
 #[cfg(test)]

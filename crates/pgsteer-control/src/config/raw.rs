@@ -19,6 +19,7 @@ pub(crate) struct Raw {
     pub(crate) probe: Probe,
     pub(crate) catalog: Catalog,
     pub(crate) plugins: Plugins,
+    pub(crate) console: Console,
     pub(crate) router: Table,
 }
 
@@ -96,9 +97,59 @@ pub(crate) struct Catalog {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Plugins {
     pub(crate) dir: Given,
+    pub(crate) state_dir: Given,
+    pub(crate) settle: Given,
+    pub(crate) allow: Given,
+    pub(crate) grants: Given,
+    pub(crate) stack_max: Given,
     pub(crate) decision_timeout: Given,
     pub(crate) configure_timeout: Given,
     pub(crate) memory_max: Given,
     pub(crate) file_max: Given,
+    pub(crate) functions_max: Given,
+    pub(crate) results_max: Given,
+    pub(crate) log_lines_max: Given,
     pub(crate) on_failure: Given,
+    pub(crate) shadow: Given,
+    pub(crate) shadow_decisions: Given,
+    pub(crate) shadow_time: Given,
+    pub(crate) differences_max: Given,
+    pub(crate) probation: Given,
+    pub(crate) probation_decisions: Given,
+    pub(crate) refusals_max: Given,
+    pub(crate) slow_max: Given,
+}
+
+/// `[console]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Console {
+    pub(crate) operators: Given,
+}
+
+/// `[limits]` in the file beside a plugin; part of `[plugins]` in the configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) decision_timeout: Given,
+    pub(crate) configure_timeout: Given,
+    pub(crate) memory_max: Given,
+    pub(crate) functions_max: Given,
+    pub(crate) results_max: Given,
+    pub(crate) log_lines_max: Given,
+    pub(crate) on_failure: Given,
+}
+
+/// `[rollout]` in the file beside a plugin; part of `[plugins]` in the configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rollout {
+    pub(crate) shadow: Given,
+    pub(crate) shadow_decisions: Given,
+    pub(crate) shadow_time: Given,
+    pub(crate) differences_max: Given,
+    pub(crate) probation: Given,
+    pub(crate) probation_decisions: Given,
+    pub(crate) refusals_max: Given,
+    pub(crate) slow_max: Given,
 }

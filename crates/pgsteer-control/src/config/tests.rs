@@ -139,6 +139,34 @@ const MISTAKES: &[(&str, &str)] = &[
         "plugins.file_max: is \"1B\"; use 1KiB to 256MiB",
     ),
     (
+        "[plugins]\nshadow = 5",
+        "plugins.shadow: is the bare number 5; write a number of per cent from 0% to 100%",
+    ),
+    (
+        "[plugins]\nrefusals_max = \"101%\"",
+        "plugins.refusals_max: is \"101%\"; write a number of per cent",
+    ),
+    (
+        "[plugins]\ngrants = [\"everything\"]",
+        "plugins.grants: holds \"everything\"; use some of: log, metrics",
+    ),
+    (
+        "[plugins]\ngrants = \"log\"",
+        "plugins.grants: is the text \"log\"; write a list of texts",
+    ),
+    (
+        "[plugins]\nallow = [\"12ab\"]",
+        "plugins.allow: holds \"12ab\"; write the 64 digits",
+    ),
+    (
+        "[plugins]\nsettle = \"1m\"",
+        "plugins.settle: is \"1m\"; use 1ms to 10s",
+    ),
+    (
+        "[console]\noperators = [1]",
+        "console.operators[0]: is the bare number 1; write text in quotes",
+    ),
+    (
         "[plugins]\non_failure = true",
         "plugins.on_failure: is true; write text in quotes",
     ),
@@ -270,6 +298,8 @@ fn values_arrive() {
         [auth]\nmethod = \"md5\"\n[pool]\nidle_timeout = \"1h\"\n\
         [probe]\nuser = \"watcher\"\npassword_file = \"secret\"\n\
         [plugins]\ndir = \"plugins\"\nmemory_max = \"1MiB\"\non_failure = \"reject\"\n\
+        grants = [\"kv\", \"log\"]\nshadow = \"2.5%\"\nprobation = \"0s\"\nlog_lines_max = 0\n\
+        [console]\noperators = [\"alice\"]\n\
         [router]\nlist = [1, \"x\", 1.5, true, 2020-01-01]\n[router.deep]\nx = 1\n\
         [[nodes]]\nhost = \"/tmp\"\nport = 1\nweight = 0.5\n";
     let Settings {
@@ -278,8 +308,8 @@ fn values_arrive() {
         auth_method,
         pool,
         probe,
-        plugins_dir,
-        plugin_limits,
+        plugins,
+        operators,
         ..
     } = parse(&format!("{MINIMAL}{text}")).expect("valid").settings;
     assert_eq!(listen.len(), 2);
@@ -289,10 +319,17 @@ fn values_arrive() {
         (probe.user.as_str(), &*probe.password),
         ("watcher", "hidden")
     );
-    assert_eq!(plugins_dir, Some("/etc/pgsteer/plugins".into()));
+    assert_eq!(plugins.dir, Some("/etc/pgsteer/plugins".into()));
     assert_eq!(
-        (plugin_limits.memory_bytes_max, plugin_limits.on_failure),
+        (plugins.limits.memory_bytes_max, plugins.limits.on_failure),
         (1 << 20, OnFailure::Reject)
+    );
+    assert_eq!(plugins.grants.to_string(), "log,kv");
+    let rollout = (plugins.rollout.shadow_share, plugins.rollout.probation_time);
+    assert_eq!(rollout, (0.025, Duration::ZERO));
+    assert_eq!(
+        (plugins.limits.log_lines_max, operators),
+        (0, vec!["alice".to_owned()])
     );
     let settings = parse(&format!("{MINIMAL}{text}")).expect("valid").settings;
     assert_eq!(
@@ -325,7 +362,7 @@ fn the_variable_for_plugins_overrides_the_file() {
     let read = |_: &Path| Ok(text.clone());
     let variable = [(PLUGINS_DIR.to_owned(), "there".to_owned())];
     let loaded = load_with(&Source::File("/etc/x.toml".into()), variable, &read, 1).expect("valid");
-    assert_eq!(loaded.settings.plugins_dir, Some("there".into()));
+    assert_eq!(loaded.settings.plugins.dir, Some("there".into()));
 }
 
 #[test]
@@ -367,6 +404,7 @@ fn the_table_is_what_the_file_accepts() {
         accepted::<raw::Probe>("probe."),
         accepted::<raw::Catalog>("catalog."),
         accepted::<raw::Plugins>("plugins."),
+        accepted::<raw::Console>("console."),
         vec!["router".to_owned()],
     ];
     let accepted_keys: BTreeSet<String> = sections.into_iter().flatten().collect();

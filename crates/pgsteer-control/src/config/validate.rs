@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pgsteer_core::settings::{
-    AuthMethod, CatalogSettings, NodeSettings, OnFailure, PluginLimits, PoolSettings,
-    ProbeSettings, Settings, User,
+    AuthMethod, CatalogSettings, NodeSettings, PoolSettings, ProbeSettings, Settings, User,
 };
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::raw;
+use super::{plugins, raw};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
@@ -32,8 +31,8 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         probe: probe(raw.probe, &users, checker),
         catalog: catalog(raw.catalog, checker),
         nodes: nodes(raw.nodes, checker),
-        plugins_dir: checker.path("plugins.dir", raw.plugins.dir.clone()),
-        plugin_limits: plugins(raw.plugins, checker),
+        plugins: plugins::settings(raw.plugins, checker),
+        operators: checker.list("console.operators", raw.console.operators),
         router_config: router(raw.router, checker),
         users,
     }
@@ -192,24 +191,6 @@ fn catalog(raw: raw::Catalog, checker: &mut Checker<'_>) -> CatalogSettings {
     CatalogSettings {
         refresh_interval,
         relations_max: number(relations_max),
-    }
-}
-
-fn plugins(raw: raw::Plugins, checker: &mut Checker<'_>) -> PluginLimits {
-    PluginLimits {
-        decision_timeout: checker.duration("plugins.decision_timeout", raw.decision_timeout),
-        configure_timeout: checker.duration("plugins.configure_timeout", raw.configure_timeout),
-        memory_bytes_max: checker.size("plugins.memory_max", raw.memory_max),
-        file_bytes_max: checker.size("plugins.file_max", raw.file_max),
-        on_failure: on_failure("plugins.on_failure", raw.on_failure, checker),
-    }
-}
-
-/// What happens when a plugin fails; shared with the files beside plugins.
-pub(crate) fn on_failure(key: &str, given: raw::Given, checker: &mut Checker<'_>) -> OnFailure {
-    match checker.choice(key, given) {
-        Some("reject") => OnFailure::Reject,
-        _ => OnFailure::Skip,
     }
 }
 

@@ -37,6 +37,8 @@ const YES: &[&str] = &["yes", "true", "on", "1"];
 const NO_CHILDREN: &str = "there are no child processes that would have to be replaced";
 const NO_PCP: &str =
     "noted; there is no PCP port here, so the user of PCP is not used (it is not a database user)";
+const OPERATOR: &str =
+    "noted; there is no PCP port here: the user of this name may give orders in the console";
 const NO_HBA: &str = "there is no pool_hba.conf: PGPOOL_AUTHENTICATION_METHOD and the users decide";
 const NO_FAILOVER: &str =
     "nodes are taken out and brought back by probes, not by errors of a session";
@@ -67,7 +69,7 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_HEALTH_CHECK_MAX_RETRIES", Special),
     ("PGPOOL_HEALTH_CHECK_RETRY_DELAY", Ignored("after a failed probe the next ones come within one interval", &[])),
     ("PGPOOL_HEALTH_CHECK_PSQL_TIMEOUT", Ignored(NO_SHELL, &[])),
-    ("PGPOOL_ADMIN_USERNAME", Noted(NO_PCP)),
+    ("PGPOOL_ADMIN_USERNAME", Noted(OPERATOR)),
     ("PGPOOL_ADMIN_PASSWORD", Noted(NO_PCP)),
     ("PGPOOL_AUTHENTICATION_METHOD", Text("auth.method")),
     ("PGPOOL_AUTHENTICATION_TIMEOUT", Seconds("listen.login_timeout", "10m")),

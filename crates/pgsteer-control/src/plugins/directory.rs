@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use pgsteer_core::policy::LoadError;
+
 use super::beside::Beside;
+use super::verify;
 
 /// A component as it was read, with the file beside it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Component {
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) sha256: String,
@@ -25,9 +28,17 @@ pub(crate) struct Scan {
     /// Names (without extension) of all components that are there.
     pub(crate) present: BTreeSet<String>,
     /// Those that are new or changed since they were last reported, or why they cannot be taken.
-    pub(crate) changed: Vec<(String, Result<Component, String>)>,
+    pub(crate) changed: Vec<(String, Result<Component, LoadError>)>,
+    /// What changed is to go live together or not at all.
+    pub(crate) is_set: bool,
+    /// Nothing is to be taken now; nothing else is filled in then.
+    pub(crate) held: bool,
+    /// What is wrong with the directory itself.
+    pub(crate) exposed: Option<String>,
     /// Some file is new and must stay as it is for a while first: look again soon.
     pub(crate) settling: bool,
+    /// When the next of them has stayed the same for long enough.
+    pub(crate) settles_in: Option<Duration>,
     /// Names of files that look like plugins but are not named so; each is reported once.
     pub(crate) misnamed: Vec<String>,
     /// Why the directory could not be read; nothing else is filled in then.
@@ -40,6 +51,20 @@ pub(crate) struct Directory {
     path: PathBuf,
     seen: BTreeMap<String, Seen>,
     misnamed: BTreeSet<String>,
+    // There was a file that holds everything back, and what came meanwhile was not taken yet.
+    held: bool,
+}
+
+/// How to look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// The time.
+    pub(crate) now: Instant,
+    /// How long a file must have stayed the same to be read; zero: it is read at once, even if
+    /// everything is held back.
+    pub(crate) settle: Duration,
+    /// The largest component that is read.
+    pub(crate) file_bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -67,6 +92,7 @@ impl Directory {
             path,
             seen: BTreeMap::new(),
             misnamed: BTreeSet::new(),
+            held: false,
         }
     }
 
@@ -74,8 +100,8 @@ impl Directory {
         &self.path
     }
 
-    /// Looks once. A file is reported when it stayed the same for `settle`; with zero, at once.
-    pub(crate) fn scan(&mut self, now: Instant, settle: Duration, file_bytes_max: usize) -> Scan {
+    /// Looks once. A file is reported when it stayed the same for a while.
+    pub(crate) fn scan(&mut self, look: Look) -> Scan {
         let mut scan = Scan::default();
         let names = match names(&self.path) {
             Ok(names) => names,
@@ -84,62 +110,82 @@ impl Directory {
                 return scan;
             }
         };
+        let hold = names.iter().any(|name| name == HOLD);
+        if hold && !look.settle.is_zero() {
+            self.held = true;
+            scan.held = true;
+            return scan;
+        }
+        let metadata = std::fs::metadata(&self.path);
+        scan.exposed = metadata.ok().as_ref().and_then(verify::directory);
         for name in names {
-            let Some(stem) = name.strip_suffix(".wasm") else {
-                continue;
-            };
-            if !is_plugin_name(stem) {
-                if self.misnamed.insert(name.clone()) {
-                    scan.misnamed.push(name);
-                }
-                continue;
-            }
-            let Ok(stamp) = self.stamp(stem) else {
-                continue;
-            };
-            scan.present.insert(stem.to_owned());
-            self.look_at(stem, stamp, (now, settle, file_bytes_max), &mut scan);
+            self.note(&name, look, &mut scan);
         }
         self.seen.retain(|stem, _| scan.present.contains(stem));
+        if !(self.held && scan.settling) {
+            self.read_settled(look, &mut scan);
+        }
+        // At a start all is taken, and what changes later is held back.
+        self.held |= hold;
         scan
     }
 
-    fn look_at(
-        &mut self,
-        stem: &str,
-        stamp: (Stamp, Option<Stamp>),
-        (now, settle, file_bytes_max): (Instant, Duration, usize),
-        scan: &mut Scan,
-    ) {
-        let seen = self.seen.entry(stem.to_owned()).or_insert_with(|| Seen {
-            stamp: stamp.clone(),
-            since: now,
-            reported: false,
-        });
-        if seen.stamp != stamp {
-            *seen = Seen {
-                stamp,
-                since: now,
-                reported: false,
-            };
-        }
-        if seen.reported {
+    /// Notes what can be said about a name without reading the file.
+    fn note(&mut self, name: &str, look: Look, scan: &mut Scan) {
+        let Some(stem) = name.strip_suffix(".wasm") else {
+            return;
+        };
+        if !is_plugin_name(stem) {
+            if self.misnamed.insert(name.to_owned()) {
+                scan.misnamed.push(name.to_owned());
+            }
             return;
         }
-        if now.saturating_duration_since(seen.since) < settle {
+        let Ok(stamp) = self.stamp(stem) else {
+            return;
+        };
+        scan.present.insert(stem.to_owned());
+        let seen = self.seen.entry(stem.to_owned());
+        let seen = seen
+            .and_modify(|seen| {
+                if seen.stamp != stamp {
+                    *seen = Seen::new(stamp.clone(), look.now);
+                }
+            })
+            .or_insert_with(|| Seen::new(stamp, look.now));
+        if !seen.reported && !seen.is_settled(look) {
+            let left = look
+                .settle
+                .saturating_sub(look.now.saturating_duration_since(seen.since));
             scan.settling = true;
+            scan.settles_in = Some(scan.settles_in.map_or(left, |other| other.min(left)));
+        }
+    }
+
+    fn read_settled(&mut self, look: Look, scan: &mut Scan) {
+        let settled = |(stem, seen): (&String, &mut Seen)| {
+            let now = !seen.reported && seen.is_settled(look);
+            seen.reported |= now;
+            now.then(|| (stem.clone(), seen.stamp.clone()))
+        };
+        let ready: Vec<_> = self.seen.iter_mut().filter_map(settled).collect();
+        for (stem, before) in ready {
+            let component = read(&self.path, &stem, look.file_bytes_max);
+            if self.stamp(&stem).is_ok_and(|after| after == before) {
+                scan.changed.push((stem, component));
+            } else {
+                // It was written to while it was read: begin again.
+                self.seen.remove(&stem);
+                scan.settling = true;
+            }
+        }
+        if self.held && scan.settling {
+            for (stem, _) in scan.changed.drain(..) {
+                self.seen.remove(&stem);
+            }
             return;
         }
-        seen.reported = true;
-        let before = seen.stamp.clone();
-        let component = read(&self.path, stem, file_bytes_max);
-        if self.stamp(stem).is_ok_and(|after| after == before) {
-            scan.changed.push((stem.to_owned(), component));
-        } else {
-            // It was written to while it was read: begin again.
-            self.seen.remove(stem);
-            scan.settling = true;
-        }
+        scan.is_set = std::mem::take(&mut self.held);
     }
 
     fn stamp(&self, stem: &str) -> io::Result<(Stamp, Option<Stamp>)> {
@@ -150,6 +196,20 @@ impl Directory {
             Err(error) => return Err(error),
         };
         Ok((Stamp::of(&std::fs::metadata(component)?), beside))
+    }
+}
+
+impl Seen {
+    fn new(stamp: (Stamp, Option<Stamp>), since: Instant) -> Self {
+        Self {
+            stamp,
+            since,
+            reported: false,
+        }
+    }
+
+    fn is_settled(&self, look: Look) -> bool {
+        look.now.saturating_duration_since(self.since) >= look.settle
     }
 }
 
@@ -199,17 +259,17 @@ fn paths(directory: &Path, stem: &str) -> (PathBuf, PathBuf) {
     )
 }
 
-fn read(directory: &Path, stem: &str, file_bytes_max: usize) -> Result<Component, String> {
+fn read(directory: &Path, stem: &str, file_bytes_max: usize) -> Result<Component, LoadError> {
     let (component, beside) = paths(directory, stem);
-    let bytes = read_regular(&component, file_bytes_max)?;
+    let bytes = read_trusted(&component, file_bytes_max)?;
     let beside_name = format!("{stem}.toml");
     let beside = match std::fs::metadata(&beside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Beside::default(),
-        Err(error) => return Err(format!("{beside_name} cannot be read: {error}")),
+        Err(error) => return Err(unread(format!("{beside_name} cannot be read: {error}"))),
         Ok(_) => {
-            let text = String::from_utf8(read_regular(&beside, BESIDE_BYTES_MAX)?)
-                .map_err(|_| format!("{beside_name} is not UTF-8 text"))?;
-            Beside::parse(&text, &beside_name)?
+            let text = String::from_utf8(read_trusted(&beside, BESIDE_BYTES_MAX)?);
+            let text = text.map_err(|_| unread(format!("{beside_name} is not UTF-8 text")))?;
+            Beside::parse(&text, &beside_name).map_err(unread)?
         }
     };
     Ok(Component {
@@ -219,21 +279,32 @@ fn read(directory: &Path, stem: &str, file_bytes_max: usize) -> Result<Component
     })
 }
 
-/// Reads a regular file, or what a symbolic link to one names. Pipes and devices are not opened.
-fn read_regular(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+/// Reads a regular file, or what a symbolic link to one names, if nobody else can have written it.
+/// Pipes and devices are not opened.
+fn read_trusted(path: &Path, bytes_max: usize) -> Result<Vec<u8>, LoadError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let cannot = |error: io::Error| format!("{name} cannot be read: {error}");
-    let metadata = std::fs::metadata(path).map_err(cannot)?;
-    if !metadata.is_file() {
-        return Err(format!("{name} is not a regular file"));
+    let cannot = |error: io::Error| unread(format!("{name} cannot be read: {error}"));
+    let irregular = || untrusted(format!("{name} is not a regular file"));
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err(irregular());
     }
+    let file = File::open(path).map_err(cannot)?;
+    // Of what was opened, not of what has the name now.
+    let metadata = file.metadata().map_err(cannot)?;
+    if !metadata.is_file() {
+        return Err(irregular());
+    }
+    verify::file(&name, &metadata).map_err(untrusted)?;
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-    let too_large = || format!("{name} is larger than {bytes_max} bytes (plugins.file_max)");
+    let too_large = || {
+        untrusted(format!(
+            "{name} is larger than {bytes_max} bytes (plugins.file_max)"
+        ))
+    };
     if metadata.len() > limit {
         return Err(too_large());
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    let file = File::open(path).map_err(cannot)?;
     // It may have grown since.
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
@@ -244,6 +315,19 @@ fn read_regular(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
         Ok(bytes)
     }
 }
+
+fn unread(reason: String) -> LoadError {
+    let stage = "read";
+    LoadError { stage, reason }
+}
+
+fn untrusted(reason: String) -> LoadError {
+    let stage = "verify";
+    LoadError { stage, reason }
+}
+
+/// While a file of this name is there, nothing is taken.
+const HOLD: &str = "HOLD";
 
 /// Size of a file beside a component (ours).
 const BESIDE_BYTES_MAX: usize = 1 << 20;

@@ -8,9 +8,17 @@ fn changed(scan: &Scan) -> Vec<&str> {
     scan.changed.iter().map(|(name, _)| name.as_str()).collect()
 }
 
-fn refusal(scan: &Scan) -> &str {
+fn look(now: Instant, settle: Duration, file_bytes_max: usize) -> Look {
+    Look {
+        now,
+        settle,
+        file_bytes_max,
+    }
+}
+
+fn refusal(scan: &Scan) -> String {
     match scan.changed.as_slice() {
-        [(_, Err(reason))] => reason,
+        [(_, Err(error))] => error.to_string(),
         other => panic!("one refusal, not {other:?}"),
     }
 }
@@ -23,27 +31,31 @@ fn a_file_is_read_once_it_has_settled() {
     let component = temporary.path().join("10-a.wasm");
     std::fs::write(&component, b"one").expect("written");
 
-    let scan = directory.scan(start, SETTLE, 100);
+    let scan = directory.scan(look(start, SETTLE, 100));
     assert!(scan.settling && scan.changed.is_empty() && scan.present.contains("10-a"));
     std::fs::write(&component, b"longer").expect("written");
-    let scan = directory.scan(start + SETTLE, SETTLE, 100);
+    let scan = directory.scan(look(start + SETTLE, SETTLE, 100));
     assert!(
         scan.settling && scan.changed.is_empty(),
         "it changed, so it begins again"
     );
-    let scan = directory.scan(start + 2 * SETTLE, SETTLE, 100);
+    let scan = directory.scan(look(start + 2 * SETTLE, SETTLE, 100));
     assert!(!scan.settling);
     assert_eq!(changed(&scan), ["10-a"]);
-    let scan = directory.scan(start + 3 * SETTLE, SETTLE, 100);
+    let scan = directory.scan(look(start + 3 * SETTLE, SETTLE, 100));
     assert!(scan.changed.is_empty(), "reported once");
 
     std::fs::write(temporary.path().join("10-a.toml"), "[config]\nx = 1").expect("written");
-    assert!(directory.scan(start + 4 * SETTLE, SETTLE, 100).settling);
-    let scan = directory.scan(start + 5 * SETTLE, SETTLE, 100);
+    assert!(
+        directory
+            .scan(look(start + 4 * SETTLE, SETTLE, 100))
+            .settling
+    );
+    let scan = directory.scan(look(start + 5 * SETTLE, SETTLE, 100));
     assert_eq!(changed(&scan), ["10-a"], "a new configuration is a change");
 
     std::fs::remove_file(&component).expect("removed");
-    let scan = directory.scan(start + 6 * SETTLE, SETTLE, 100);
+    let scan = directory.scan(look(start + 6 * SETTLE, SETTLE, 100));
     assert!(scan.present.is_empty() && scan.unreadable.is_none());
 }
 
@@ -61,12 +73,12 @@ fn a_file_of_the_same_size_and_time_is_noticed() {
     };
     put("one");
     assert_eq!(
-        changed(&directory.scan(Instant::now(), Duration::ZERO, 4)),
+        changed(&directory.scan(look(Instant::now(), Duration::ZERO, 4))),
         ["10-a"]
     );
     put("two");
     assert_eq!(
-        changed(&directory.scan(Instant::now(), Duration::ZERO, 4)),
+        changed(&directory.scan(look(Instant::now(), Duration::ZERO, 4))),
         ["10-a"]
     );
 }
@@ -93,11 +105,11 @@ fn names_decide_what_is_a_plugin() {
         std::fs::write(temporary.path().join(name), b"x").expect("written");
     }
     let mut directory = Directory::new(temporary.path().to_owned());
-    let scan = directory.scan(Instant::now(), Duration::ZERO, 100);
+    let scan = directory.scan(look(Instant::now(), Duration::ZERO, 100));
     assert_eq!(scan.misnamed, [".10-a.wasm", "router.wasm"]);
     assert!(
         directory
-            .scan(Instant::now(), Duration::ZERO, 100)
+            .scan(look(Instant::now(), Duration::ZERO, 100))
             .misnamed
             .is_empty()
     );
@@ -109,13 +121,30 @@ fn what_cannot_be_taken_says_why() {
         let temporary = tempfile::tempdir().expect("a directory");
         prepare(temporary.path());
         let mut directory = Directory::new(temporary.path().to_owned());
-        let scan = directory.scan(Instant::now(), Duration::ZERO, 4);
+        let scan = directory.scan(look(Instant::now(), Duration::ZERO, 4));
         assert!(refusal(&scan).contains(expected), "{expected}: {scan:?}");
     };
     let write = |path: PathBuf, text: &str| std::fs::write(path, text).expect("written");
     check(
         &|d| write(d.join("10-a.wasm"), "12345"),
         "larger than 4 bytes (plugins.file_max)",
+    );
+    check(
+        &|d| {
+            write(d.join("10-a.wasm"), "1");
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o646);
+            std::fs::set_permissions(d.join("10-a.wasm"), open).expect("set");
+        },
+        "refused at stage verify: 10-a.wasm can be written by its group or by others (mode 646)",
+    );
+    check(
+        &|d| {
+            write(d.join("10-a.wasm"), "1");
+            write(d.join("10-a.toml"), "");
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o664);
+            std::fs::set_permissions(d.join("10-a.toml"), open).expect("set");
+        },
+        "refused at stage verify: 10-a.toml can be written",
     );
     check(
         &|d| std::fs::create_dir(d.join("10-a.wasm")).expect("made"),
@@ -139,12 +168,12 @@ fn links_are_followed_to_regular_files_only() {
     let link = temporary.path().join("10-a.wasm");
     std::os::unix::fs::symlink(&target, &link).expect("linked");
     let mut directory = Directory::new(temporary.path().to_owned());
-    let scan = directory.scan(Instant::now(), Duration::ZERO, 4);
+    let scan = directory.scan(look(Instant::now(), Duration::ZERO, 4));
     assert!(matches!(scan.changed.as_slice(), [(_, Ok(_))]), "{scan:?}");
 
     std::fs::remove_file(&link).expect("removed");
     std::os::unix::fs::symlink("/dev/zero", &link).expect("linked");
-    let scan = directory.scan(Instant::now(), Duration::ZERO, 4);
+    let scan = directory.scan(look(Instant::now(), Duration::ZERO, 4));
     assert!(refusal(&scan).contains("not a regular file"));
 }
 
@@ -152,6 +181,46 @@ fn links_are_followed_to_regular_files_only() {
 fn a_lost_directory_is_said_and_nothing_more() {
     let temporary = tempfile::tempdir().expect("a directory");
     let mut directory = Directory::new(temporary.path().join("gone"));
-    let scan = directory.scan(Instant::now(), Duration::ZERO, 4);
+    let scan = directory.scan(look(Instant::now(), Duration::ZERO, 4));
     assert!(scan.unreadable.is_some() && scan.present.is_empty());
+}
+
+#[test]
+fn what_is_held_back_comes_as_one_set() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut directory = Directory::new(temporary.path().to_owned());
+    let start = Instant::now();
+    let at = |n: u32| look(start + n * SETTLE, SETTLE, 100);
+    let write = |name: &str| std::fs::write(temporary.path().join(name), b"x").expect("written");
+    let remove = |name: &str| std::fs::remove_file(temporary.path().join(name)).expect("removed");
+    write("HOLD");
+    write("10-a.wasm");
+    for n in 0..3 {
+        let scan = directory.scan(at(n));
+        assert!(scan.held && scan.changed.is_empty() && scan.present.is_empty());
+    }
+    write("20-b.wasm");
+    remove("HOLD");
+    assert!(directory.scan(at(3)).settling);
+    write("30-c.wasm");
+    let scan = directory.scan(at(4));
+    assert!(
+        scan.settling && scan.changed.is_empty(),
+        "they wait for the last"
+    );
+    let scan = directory.scan(at(5));
+    assert!(scan.is_set && !scan.settling);
+    assert_eq!(changed(&scan), ["10-a", "20-b", "30-c"]);
+    write("40-d.wasm");
+    directory.scan(at(6));
+    let scan = directory.scan(at(7));
+    assert!(
+        !scan.is_set && changed(&scan) == ["40-d"],
+        "the next is on its own again"
+    );
+
+    write("HOLD");
+    let mut other = Directory::new(temporary.path().to_owned());
+    let scan = other.scan(look(start, Duration::ZERO, 100));
+    assert_eq!(scan.changed.len(), 4, "a start takes what is there");
 }

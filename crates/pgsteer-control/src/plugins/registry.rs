@@ -1,17 +1,20 @@
 //! Which plugins are in force, which should be, and what became of each file. Pure: it neither
-//! reads files nor loads anything itself.
+//! reads files nor loads anything itself, and is told the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
-use pgsteer_core::policy::{
-    LoadError, LoadedPlugin, Plugin, PluginReport, PluginSource, PluginState, PolicySet,
-};
-use pgsteer_core::settings::PluginLimits;
+use pgsteer_core::policy::LoadError;
+use pgsteer_core::settings::Rollout;
 use pgsteer_core::{Generation, Settings};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::directory::{Component, Scan, stem_without_number};
+use super::plan::Work;
+use super::rollout::{Build, Candidate, Force, Version};
+use super::state::{State, Words};
 
 /// Where a plugin comes from. Of two of the same name the file comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,64 +29,158 @@ pub(crate) type Id = (String, Origin);
 /// All plugins by name.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    entries: BTreeMap<Id, Entry>,
-    generation: Generation,
-    changed: bool,
+    pub(super) entries: BTreeMap<Id, Entry>,
+    pub(super) generation: Generation,
+    pub(super) news: News,
+    // Number of the latest set.
+    sets: u64,
+    // Sets of which a file could not be read, and why.
+    pub(super) broken_sets: BTreeMap<u64, String>,
+    // Told of each failure of a plugin.
+    pub(super) trouble: Arc<Notify>,
+    // New versions are watched: not those that the proxy starts with.
+    pub(super) watches: bool,
     // Name of the embedded plugin without `NN-`.
-    router: String,
+    pub(super) router: String,
+    // Components that are kept in the state directory.
+    pub(super) kept: BTreeMap<String, Arc<[u8]>>,
+}
+
+/// What changed since it was asked for last.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// What is in force.
+    pub(super) set: bool,
+    /// What is reported.
+    pub(super) reports: bool,
+    /// What is kept over restarts.
+    pub(super) words: bool,
+    /// When reports were made last, and of how many plugins that are left alone.
+    pub(super) reported: Option<(Instant, usize)>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
-    // The file is there (always true for the embedded one).
-    present: bool,
-    component: Option<Component>,
-    live: Option<(Version, Arc<Plugin>)>,
-    refused: Option<Refusal>,
+pub(super) struct Entry {
+    /// The file is there (always true for the embedded one).
+    pub(super) present: bool,
+    /// What it holds.
+    pub(super) component: Option<Component>,
+    /// What is in force.
+    pub(super) force: Force,
+    /// A newer version on its way.
+    pub(super) candidate: Option<Candidate>,
+    /// The latest version that was refused.
+    pub(super) refused: Option<Refusal>,
+    /// Versions that decided, the latest last.
+    pub(super) history: VecDeque<Build>,
+    /// What is kept over restarts.
+    pub(super) words: Words,
+    /// The set it came with.
+    pub(super) set: Option<u64>,
 }
 
 #[derive(Debug)]
-struct Refusal {
-    // `None` if the file could not even be read.
-    version: Option<Version>,
-    sha256: String,
-    reason: String,
+pub(super) struct Refusal {
+    /// `None` if the file could not even be read.
+    pub(super) version: Option<Version>,
+    pub(super) sha256: String,
+    pub(super) stage: &'static str,
+    pub(super) reason: String,
 }
 
-/// What makes a plugin behave as it does; equal versions need not be loaded again.
-#[derive(Clone, Debug, PartialEq)]
-struct Version {
-    sha256: String,
-    config: String,
-    limits: PluginLimits,
+impl Entry {
+    /// How its next version gets into force.
+    pub(super) fn rollout(&self, settings: &Settings) -> Rollout {
+        let base = &settings.plugins.rollout;
+        let own = self.component.as_ref().map(|c| c.beside.rollout.over(base));
+        own.unwrap_or_else(|| base.clone())
+    }
+
+    /// The file beside it says that it is out of force.
+    pub(super) fn is_switched_off(&self) -> bool {
+        self.component.as_ref().is_some_and(|c| !c.beside.enabled)
+    }
+
+    fn is_kept(&self) -> bool {
+        let disabled = matches!(self.force, Force::Disabled(_));
+        self.present
+            || disabled
+            || self.force.deciding().is_some()
+            || self.words != Words::default()
+    }
 }
 
 impl Registry {
-    /// Only the embedded plugin, not loaded yet.
-    pub(crate) fn new(name: &str, component: Component) -> Self {
-        let entry = Entry {
-            present: true,
-            component: Some(component),
-            ..Entry::default()
-        };
-        let entries = BTreeMap::from([((name.to_owned(), Origin::Embedded), entry)]);
-        Self {
-            entries,
+    /// Only the embedded plugin, not loaded yet, and what was kept over the restart.
+    pub(crate) fn new(
+        name: &str,
+        component: Component,
+        state: State,
+        trouble: Arc<Notify>,
+    ) -> Self {
+        let mut registry = Self {
             router: stem_without_number(name).to_owned(),
+            kept: state.components,
+            trouble,
             ..Self::default()
+        };
+        for (key, words) in state.words {
+            let id = match key.strip_suffix(BUILT_IN) {
+                Some(name) => (name.to_owned(), Origin::Embedded),
+                None => (key, Origin::File),
+            };
+            registry.entries.entry(id).or_default().words = words;
         }
+        let id = (name.to_owned(), Origin::Embedded);
+        let entry = registry.entries.entry(id).or_default();
+        entry.present = true;
+        entry.component = Some(component);
+        registry
+    }
+
+    /// What must outlive a restart, if it changed since it was asked for last.
+    pub(crate) fn take_state(&mut self) -> Option<State> {
+        if !std::mem::take(&mut self.news.words) {
+            return None;
+        }
+        let mut state = State::default();
+        for ((name, origin), entry) in &self.entries {
+            let key = match origin {
+                Origin::File => name.clone(),
+                Origin::Embedded => format!("{name}{BUILT_IN}"),
+            };
+            if let Some(kept) = &entry.words.kept {
+                let built = entry
+                    .history
+                    .iter()
+                    .find(|b| b.version.sha256 == kept.sha256);
+                let bytes = built.map(|build| &build.bytes);
+                if let Some(bytes) = bytes.or_else(|| self.kept.get(&kept.sha256)) {
+                    state
+                        .components
+                        .insert(kept.sha256.clone(), Arc::clone(bytes));
+                }
+            }
+            state.words.insert(key, entry.words.clone());
+        }
+        Some(state)
+    }
+
+    /// From now on new versions are watched.
+    pub(crate) fn watch(&mut self) {
+        self.watches = true;
     }
 
     /// Takes in what the directory holds. A file that is gone leaves its plugin in force: a lost
     /// mount must not switch off a policy.
     pub(crate) fn take_in(&mut self, scan: Scan) {
-        if scan.unreadable.is_some() {
+        if scan.unreadable.is_some() || scan.held {
             return;
         }
         for ((name, origin), entry) in &mut self.entries {
             let gone = *origin == Origin::File && entry.present && !scan.present.contains(name);
-            if gone && entry.live.is_some() {
-                let advice = "restart to remove it, or put it back with enabled = false beside it";
+            if gone && entry.force.deciding().is_some() {
+                let advice = "DISABLE takes it out of force";
                 warn!(
                     plugin = name,
                     advice, "plugin file is gone, plugin stays in force"
@@ -92,132 +189,69 @@ impl Registry {
             entry.present = *origin == Origin::Embedded || scan.present.contains(name);
             if gone {
                 entry.component = None;
-                self.changed |= entry.refused.take().is_some();
+                let shadow = entry.candidate.take().is_some();
+                self.news.reports |= entry.refused.take().is_some() || shadow;
             }
         }
+        let set = (scan.is_set && scan.changed.len() > 1).then(|| {
+            self.sets += 1;
+            self.sets
+        });
         for (name, found) in scan.changed {
-            let entry = self
-                .entries
-                .entry((name.clone(), Origin::File))
-                .or_default();
-            entry.present = true;
-            match found {
-                Ok(component) => {
-                    entry.component = Some(component);
-                    // If there was one of the file as such, it is mended.
-                    let unread = entry.refused.take_if(|refusal| refusal.version.is_none());
-                    self.changed |= unread.is_some();
-                }
-                Err(reason) => {
-                    let refusal = Refusal {
-                        version: None,
-                        sha256: String::new(),
-                        reason,
-                    };
-                    self.changed = true;
-                    refuse(&name, entry, refusal, "read");
-                }
+            self.take_in_one(name, found, set);
+        }
+        self.switch_off();
+        self.entries.retain(|_, entry| entry.is_kept());
+        let sets: BTreeSet<u64> = self.entries.values().filter_map(|e| e.set).collect();
+        self.broken_sets.retain(|set, _| sets.contains(set));
+    }
+
+    fn take_in_one(&mut self, name: String, found: Result<Component, LoadError>, set: Option<u64>) {
+        let id = (name, Origin::File);
+        self.inherit_words(&id);
+        // A set that was refused is tried again as one when something of it is mended.
+        let old = self.entries.get(&id).and_then(|entry| entry.set);
+        let refused = |set: &u64| {
+            let members = self.entries.values().filter(|e| e.set == Some(*set));
+            members.into_iter().any(|entry| entry.refused.is_some())
+        };
+        let mended = old.filter(refused);
+        if let Some(set) = mended {
+            self.broken_sets.remove(&set);
+            for entry in self.entries.values_mut().filter(|e| e.set == Some(set)) {
+                self.news.reports |= entry.refused.take().is_some();
             }
         }
-        self.entries
-            .retain(|_, entry| entry.present || entry.live.is_some());
-        self.disable();
-    }
-
-    /// What has to be loaded for everything wanted to be in force.
-    pub(crate) fn pending(&self, settings: &Settings) -> Vec<(Id, PluginSource)> {
-        let wanted = |(id, entry): (&Id, &Entry)| {
-            let component = entry.component.as_ref().filter(|c| c.beside.enabled)?;
-            if self.is_replaced(id) {
-                return None;
-            }
-            let source = source(id, component, settings, &self.router);
-            let version = Version::of(&source);
-            let live = entry
-                .live
-                .as_ref()
-                .is_some_and(|(live, _)| *live == version);
-            let refused = entry
-                .refused
-                .as_ref()
-                .and_then(|refusal| refusal.version.as_ref());
-            (!live && refused != Some(&version)).then(|| (id.clone(), source))
-        };
-        self.entries.iter().filter_map(wanted).collect()
-    }
-
-    /// Forgets the refusal of a version that is no longer in the file: the operator put back what
-    /// is live.
-    pub(crate) fn forgive(&mut self, settings: &Settings) {
-        for (id, entry) in &mut self.entries {
-            let (Some(component), Some((live, _))) = (&entry.component, &entry.live) else {
-                continue;
-            };
-            let version = Version::of(&source(id, component, settings, &self.router));
-            let of_other =
-                |refusal: &mut Refusal| refusal.version.as_ref().is_some_and(|v| *v != version);
-            if *live == version && entry.refused.take_if(of_other).is_some() {
-                self.changed = true;
-            }
-        }
-    }
-
-    /// Notes what became of a load.
-    pub(crate) fn loaded(
-        &mut self,
-        id: &Id,
-        source: &PluginSource,
-        result: Result<LoadedPlugin, LoadError>,
-    ) {
-        let next = Generation(self.generation.0 + 1);
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
-        self.changed = true;
-        let version = Version::of(source);
-        match result {
-            Ok(loaded) => {
-                let plugin = Arc::new(Plugin::new(source, loaded, next));
-                info!(
-                    plugin = source.name,
-                    version = plugin.version,
-                    sha256 = source.sha256,
-                    generation = next.0,
-                    "plugin loaded"
-                );
-                entry.live = Some((version, plugin));
-                entry.refused = None;
+        let entry = self.entries.entry(id.clone()).or_default();
+        entry.present = true;
+        entry.set = set.or(mended);
+        self.news.reports = true;
+        match found {
+            Ok(component) => {
+                entry.component = Some(component);
+                // If there was one of the file as such, it is mended.
+                entry.refused.take_if(|refusal| refusal.version.is_none());
             }
             Err(error) => {
-                let refusal = Refusal {
-                    version: Some(version),
-                    sha256: source.sha256.clone(),
-                    reason: error.to_string(),
-                };
-                refuse(&id.0, entry, refusal, error.stage);
+                if let Some(set) = entry.set {
+                    let reason = format!("{} of the same set was {error}", id.0);
+                    self.broken_sets.insert(set, reason);
+                }
+                self.refuse(&id, None, String::new(), error);
             }
         }
     }
 
-    /// The set and the reports, if they changed since they were taken last.
-    pub(crate) fn take_changes(&mut self) -> Option<(PolicySet, Vec<PluginReport>)> {
-        self.drop_replaced();
-        if !std::mem::take(&mut self.changed) {
-            return None;
+    /// A file that was renamed is still the one that an operator spoke about.
+    fn inherit_words(&mut self, id: &Id) {
+        if self.entries.contains_key(id) {
+            return;
         }
-        self.generation = Generation(self.generation.0 + 1);
-        let live = |entry: &Entry| entry.live.as_ref().map(|(_, plugin)| Arc::clone(plugin));
-        let plugins = self.entries.values().filter_map(live).collect();
-        let set = PolicySet {
-            generation: self.generation,
-            plugins,
-        };
-        let reports = self
-            .entries
-            .iter()
-            .flat_map(|(id, entry)| reports(id, entry))
-            .collect();
-        Some((set, reports))
+        let renamed = |(other, entry): &(&Id, &Entry)| is_sibling(other, id) && !entry.present;
+        let words = self.entries.iter().find(renamed);
+        if let Some(words) = words.map(|(_, entry)| entry.words.clone()) {
+            self.entries.entry(id.clone()).or_default().words = words;
+        }
     }
 
     /// Why the embedded plugin is not in force although nothing replaces it.
@@ -229,124 +263,108 @@ impl Registry {
     }
 
     /// Takes plugins out of force whose file says so.
-    fn disable(&mut self) {
+    fn switch_off(&mut self) {
         for ((name, _), entry) in &mut self.entries {
-            let disabled = entry.component.as_ref().is_some_and(|c| !c.beside.enabled);
-            if disabled && (entry.live.take().is_some() | entry.refused.take().is_some()) {
+            if !entry.is_switched_off() {
+                continue;
+            }
+            let force = std::mem::take(&mut entry.force);
+            let decided = force.deciding().is_some();
+            if decided || entry.candidate.take().is_some() | entry.refused.take().is_some() {
                 info!(plugin = name, "plugin disabled by its configuration");
-                self.changed = true;
+                self.news.set |= decided;
+                self.news.reports = true;
             }
         }
     }
 
-    /// Whether a live file stands in for this plugin: for the embedded one any of the same name
+    /// Whether a file in force stands in for this plugin: for the embedded one any of the same name
     /// without `NN-`, for one whose file is gone any such whose file is there (it was renamed).
-    fn is_replaced(&self, id: &Id) -> bool {
+    pub(super) fn is_replaced(&self, id: &Id) -> bool {
         let Some(own) = self.entries.get(id) else {
             return false;
         };
         let is_weak = id.1 == Origin::Embedded || !own.present;
-        let stem = stem_without_number(&id.0);
         is_weak
             && self.entries.iter().any(|(other_id, other)| {
-                other_id != id
+                is_sibling(other_id, id)
                     && other_id.1 == Origin::File
-                    && other.live.is_some()
+                    && other.force.deciding().is_some()
                     && (id.1 == Origin::Embedded || other.present)
-                    && stem_without_number(&other_id.0) == stem
             })
     }
 
-    fn drop_replaced(&mut self) {
-        let replaced: Vec<Id> = self
+    /// The version that decides in the place of this plugin now: its own, that of the file it was
+    /// before it was renamed, or the embedded one it is to replace.
+    pub(super) fn previous(&self, id: &Id) -> Option<&Build> {
+        let own = self
             .entries
-            .keys()
-            .filter(|id| self.is_replaced(id))
-            .cloned()
-            .collect();
+            .get(id)
+            .and_then(|entry| entry.force.deciding());
+        own.or_else(|| {
+            let siblings = self.entries.iter().filter(|(other, entry)| {
+                is_sibling(other, id) && (other.1 == Origin::Embedded || !entry.present)
+            });
+            siblings
+                .filter_map(|(_, entry)| entry.force.deciding())
+                .next()
+        })
+    }
+
+    /// Removes plugins of files that were renamed.
+    pub(super) fn drop_replaced(&mut self) {
+        let gone = |id: &&Id| id.1 == Origin::File && self.is_replaced(id);
+        let replaced: BTreeSet<Id> = self.entries.keys().filter(gone).cloned().collect();
         for id in replaced {
-            if id.1 == Origin::File {
-                self.entries.remove(&id);
-                self.changed = true;
-            } else if let Some(entry) = self.entries.get_mut(&id) {
-                self.changed |= entry.live.take().is_some();
-            }
+            self.entries.remove(&id);
+            self.news.set = true;
         }
     }
-}
 
-impl Version {
-    fn of(source: &PluginSource) -> Self {
-        Self {
-            sha256: source.sha256.clone(),
-            config: source.config.clone(),
-            limits: source.limits.clone(),
-        }
+    /// Notes that what was to be loaded was refused.
+    pub(super) fn refuse_work(&mut self, work: &Work, error: LoadError) {
+        let version = Version::of(&work.source);
+        self.refuse(&work.id, Some(version), work.source.sha256.clone(), error);
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        id: &Id,
+        version: Option<Version>,
+        sha256: String,
+        error: LoadError,
+    ) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        let in_force = entry.force.deciding();
+        let stays = in_force.map_or("none", |build| build.plugin.version.as_str());
+        let (stage, reason) = (error.stage, error.to_string());
+        warn!(
+            plugin = id.0,
+            stage,
+            reason,
+            sha256,
+            version_in_force = stays,
+            "plugin refused"
+        );
+        entry.refused = Some(Refusal {
+            version,
+            sha256,
+            stage,
+            reason,
+        });
+        self.news.reports = true;
     }
 }
 
-/// A file named like the built-in router, `NN-` aside, is configured by `[router]` too, unless the
-/// file beside it has a `[config]` of its own.
-fn source(
-    (name, origin): &Id,
-    component: &Component,
-    settings: &Settings,
-    router: &str,
-) -> PluginSource {
-    let mut limits = component.beside.limits(&settings.plugin_limits);
-    let is_router = *origin == Origin::Embedded || stem_without_number(name) == router;
-    if *origin == Origin::Embedded {
-        limits.file_bytes_max = limits.file_bytes_max.max(component.bytes.len());
-    }
-    let default_config = if is_router {
-        settings.router_config.as_str()
-    } else {
-        "{}"
-    };
-    let config = component.beside.config.as_deref().unwrap_or(default_config);
-    PluginSource {
-        name: name.clone(),
-        bytes: Arc::clone(&component.bytes),
-        sha256: component.sha256.clone(),
-        config: config.to_owned(),
-        limits,
-    }
+/// Whether both are the same plugin apart from the number in front.
+pub(super) fn is_sibling(one: &Id, other: &Id) -> bool {
+    one != other && stem_without_number(&one.0) == stem_without_number(&other.0)
 }
 
-fn refuse(name: &str, entry: &mut Entry, refusal: Refusal, stage: &str) {
-    let stays = entry
-        .live
-        .as_ref()
-        .map_or("none", |(_, plugin)| &plugin.version);
-    let (sha256, reason) = (&refusal.sha256, &refusal.reason);
-    warn!(
-        plugin = name,
-        stage,
-        reason,
-        sha256,
-        version_in_force = stays,
-        "plugin refused"
-    );
-    entry.refused = Some(refusal);
-}
-
-fn reports((name, _): &Id, entry: &Entry) -> Vec<PluginReport> {
-    let live = entry.live.as_ref().map(|(version, plugin)| PluginReport {
-        file_name: name.clone(),
-        sha256: version.sha256.clone(),
-        state: PluginState::Live,
-        reason: String::new(),
-        plugin: Some(Arc::clone(plugin)),
-    });
-    let refused = entry.refused.as_ref().map(|refusal| PluginReport {
-        file_name: name.clone(),
-        sha256: refusal.sha256.clone(),
-        state: PluginState::Refused,
-        reason: refusal.reason.clone(),
-        plugin: None,
-    });
-    live.into_iter().chain(refused).collect()
-}
+/// Tells the embedded plugin from a file of the same name in what is kept.
+const BUILT_IN: &str = " (built in)";
 
 #[cfg(test)]
 #[path = "registry_tests.rs"]

@@ -1,102 +1,7 @@
 //! Tests of the registry: every step a table of files in, plugins in force out.
 
-use pgsteer_core::Topology;
-use pgsteer_core::policy::PluginLoader as _;
-
-use super::super::beside::Beside;
+use super::super::world::World;
 use super::*;
-use crate::testing::{self, FakeLoader};
-
-/// A directory in memory with the registry that follows it.
-struct World {
-    registry: Registry,
-    settings: Settings,
-    loader: FakeLoader,
-    topology: Topology,
-    files: BTreeMap<String, String>,
-    set: PolicySet,
-    reports: Vec<PluginReport>,
-}
-
-fn component(text: &str, beside: &str) -> Component {
-    Component {
-        bytes: text.as_bytes().into(),
-        sha256: super::super::sha256(text.as_bytes()),
-        beside: Beside::parse(beside, "beside").expect("valid"),
-    }
-}
-
-impl World {
-    fn new() -> Self {
-        let settings = testing::settings();
-        let mut world = Self {
-            registry: Registry::new("90-router", component("built-in", "")),
-            topology: crate::topology::Nodes::new(&settings.nodes, std::time::UNIX_EPOCH)
-                .topology(0),
-            settings,
-            loader: FakeLoader::default(),
-            files: BTreeMap::new(),
-            set: PolicySet::default(),
-            reports: Vec::new(),
-        };
-        world.round(Vec::new());
-        world
-    }
-
-    fn round(&mut self, changed: Vec<(String, Result<Component, String>)>) {
-        let present = self.files.keys().cloned().collect();
-        self.registry.take_in(Scan {
-            present,
-            changed,
-            ..Scan::default()
-        });
-        for (id, source) in self.registry.pending(&self.settings) {
-            let result = self.loader.load(&source, 1, &self.topology);
-            self.registry.loaded(&id, &source, result);
-        }
-        self.registry.forgive(&self.settings);
-        if let Some((set, reports)) = self.registry.take_changes() {
-            (self.set, self.reports) = (set, reports);
-        }
-    }
-
-    /// Writes files (`name`, text, text of the file beside) and looks.
-    fn write(&mut self, files: &[(&str, &str, &str)]) {
-        let mut changed = Vec::new();
-        for (name, text, beside) in files {
-            self.files.insert((*name).to_owned(), (*text).to_owned());
-            changed.push(((*name).to_owned(), Ok(component(text, beside))));
-        }
-        self.round(changed);
-    }
-
-    fn delete(&mut self, name: &str) {
-        self.files.remove(name);
-        self.round(Vec::new());
-    }
-
-    /// What is in force, and after a `!` what was refused.
-    fn check(&self, expected: &[&str]) {
-        let live = self
-            .set
-            .plugins
-            .iter()
-            .map(|p| format!("{}={}", p.file_name, p.version));
-        let refused = self
-            .reports
-            .iter()
-            .filter(|r| r.state == PluginState::Refused);
-        let refused = refused.map(|r| format!("!{}: {}", r.file_name, r.reason));
-        let seen: Vec<_> = live.chain(refused).collect();
-        assert_eq!(seen, expected);
-        let live_reports = self.reports.iter().filter(|r| r.state == PluginState::Live);
-        assert_eq!(
-            live_reports.count(),
-            self.set.plugins.len(),
-            "each is reported"
-        );
-    }
-}
 
 #[test]
 fn plugins_are_asked_in_the_order_of_their_names() {
@@ -180,12 +85,15 @@ fn an_unreadable_file_is_reported_until_it_is_mended() {
     world.write(&[("10-a", "1", "")]);
     world.round(vec![(
         "10-a".to_owned(),
-        Err("10-a.wasm is too large".to_owned()),
+        Err(LoadError {
+            stage: "verify",
+            reason: "10-a.wasm is too large".to_owned(),
+        }),
     )]);
     world.check(&[
         "10-a=1",
         "90-router=built-in",
-        "!10-a: 10-a.wasm is too large",
+        "!10-a: refused at stage verify: 10-a.wasm is too large",
     ]);
     world.write(&[("10-a", "1", "")]);
     world.check(&["10-a=1", "90-router=built-in"]);
@@ -217,7 +125,8 @@ fn a_lost_directory_changes_nothing() {
         ..Scan::default()
     };
     world.registry.take_in(lost);
-    assert!(world.registry.take_changes().is_none());
+    let changes = world.registry.take_changes(&world.settings, world.now);
+    assert!(changes.is_none());
 }
 
 #[test]
@@ -243,9 +152,9 @@ fn a_file_replaces_the_embedded_plugin_of_its_name() {
     world.check(&["50-router=own"]);
     world.write(&[("50-router", "own", "enabled = false")]);
     world.round(Vec::new());
-    world.check(&["90-router=built-in"]);
+    world.check(&["90-router=built-in", "-50-router"]);
     world.write(&[("90-router", "same name", "")]);
-    world.check(&["90-router=same name"]);
+    world.check(&["90-router=same name", "-50-router"]);
 }
 
 #[test]
@@ -253,7 +162,7 @@ fn a_file_can_be_disabled() {
     let mut world = World::new();
     world.write(&[("10-a", "1", "")]);
     world.write(&[("10-a", "1", "enabled = false")]);
-    world.check(&["90-router=built-in"]);
+    world.check(&["90-router=built-in", "-10-a"]);
     world.write(&[("10-a", "1", "")]);
     world.check(&["10-a=1", "90-router=built-in"]);
 }
@@ -298,7 +207,7 @@ fn a_new_configuration_takes_the_same_road() {
 fn new_default_limits_load_anew() {
     let mut world = World::new();
     world.write(&[("10-a", "1", "[limits]\nmemory_max = \"1MiB\"")]);
-    world.settings.plugin_limits.memory_bytes_max += 1;
+    world.settings.plugins.limits.memory_bytes_max += 1;
     world.round(Vec::new());
     assert_eq!(
         world.loader.loads(),

@@ -153,6 +153,14 @@ impl Catalogs {
         }
     }
 
+    /// The one of this name, if a session has used it.
+    #[must_use]
+    pub fn known(&self, name: &str) -> Option<Arc<Database>> {
+        let databases = self.databases.read();
+        let databases = databases.unwrap_or_else(PoisonError::into_inner);
+        databases.get(name).map(Arc::clone)
+    }
+
     /// All of them.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Database>> {

@@ -9,12 +9,14 @@ use pgsteer_core::catalog::{
     CatalogBuilder, Function, Persistence, Relation, RelationKind, Volatility,
 };
 use pgsteer_core::counters::Counters;
-use pgsteer_core::policy::{Plugin, PluginLoader as _, PluginSource, PolicySet};
+use pgsteer_core::policy::{
+    Grants, LoadContext, Plugin, PluginLoader as _, PluginSource, PolicySet,
+};
 use pgsteer_core::topology::Health;
 use pgsteer_core::{
     Catalog, Facts, Generation, Moment, Node, NodeId, Publisher, Role, Settings, Snapshot, Topology,
 };
-use pgsteer_plugin_host::WasmLoader;
+use pgsteer_plugin_host::{Options, WasmLoader};
 use pgsteer_proxy::embedded::DEFAULT_ROUTER;
 use pgsteer_session::Shared;
 use pgsteer_session::measure::Decider;
@@ -32,18 +34,27 @@ pub(crate) struct World {
 pub(crate) fn world(router: &str) -> World {
     let settings = settings(router);
     let topology = topology();
-    let loader = WasmLoader::new().expect("the engine can be set up");
+    let loader = WasmLoader::new(Options::default()).expect("the engine can be set up");
     let source = PluginSource {
         name: "90-router".to_owned(),
         bytes: DEFAULT_ROUTER.into(),
         sha256: String::new(),
         config: settings.router_config.clone(),
-        limits: settings.plugin_limits.clone(),
+        limits: settings.plugins.limits.clone(),
+        grants: Grants::default(),
     };
     let loaded = loader
-        .load(&source, 1, &topology)
+        .load(
+            &source,
+            &LoadContext {
+                workers: 1,
+                topology: &topology,
+                golden: &[],
+                previous: None,
+            },
+        )
         .expect("the router loads");
-    let plugin = Plugin::new(&source, loaded, Generation(1));
+    let plugin = Plugin::new(&source, loaded, Generation(1), Arc::default());
     let facts = Arc::new(Facts::new(Instant::now(), NODES));
     for id in 1..3 {
         let node = facts.freshness.node(NodeId(id)).expect("a node");

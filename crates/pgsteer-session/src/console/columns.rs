@@ -119,8 +119,39 @@ const PLUGINS: &[&str] = &[
     "cached",
     "failures",
     "state",
+    "pinned",
     "reason",
 ];
+
+const PLUGIN_STATS: &[&str] = &[
+    "file",
+    "calls",
+    "cached",
+    "refusals",
+    "rewrites",
+    "events",
+    "events_dropped",
+    "p50_us",
+    "p99_us",
+    "traps",
+    "deadlines",
+    "out_of_memory",
+    "abi_errors",
+    "invalid_answers",
+    "bad_rewrites",
+    "rested",
+    "rechecks",
+    "divergences",
+    "remembers",
+    "instances",
+    "memory_max_bytes",
+];
+
+const PLUGIN_METRICS: &[&str] = &[
+    "file", "metric", "kind", "unit", "count", "value", "greatest",
+];
+
+const RESULT: &[&str] = &["result"];
 
 const VERSION: &[&str] = &["pool_version"];
 
@@ -131,6 +162,9 @@ pub(crate) fn columns(command: &Console) -> Option<Vec<&str>> {
     let columns = match command {
         Console::PoolNodes => NODES,
         Console::PoolPlugins => PLUGINS,
+        Console::PoolPluginStats => PLUGIN_STATS,
+        Console::PoolPluginMetrics => PLUGIN_METRICS,
+        Console::Tell { .. } | Console::Order(_) => RESULT,
         Console::PoolVersion => VERSION,
         Console::PoolProcesses => PROCESSES,
         Console::PoolPools => POOLS,

@@ -1,18 +1,18 @@
 //! The commands that the proxy answers itself, and how their answers are put on the wire.
 //!
 //! `columns` names what comes out, `nodes` and `sessions` are the tables about these, `status` and
-//! `router` the settings, `options` what a session may set.
+//! `router` the settings, `options` what a session may set, `plugins` the plugins and the orders about them.
 
 mod columns;
 mod nodes;
 mod options;
+mod plugins;
 mod router;
 mod sessions;
 mod status;
 mod time;
 
 use bytes::BytesMut;
-use pgsteer_core::policy::{Plugin, PluginReport, PluginState};
 use pgsteer_core::{Node, Snapshot};
 use pgsteer_sql::Console;
 use pgsteer_wire::{ErrorReply, SqlState, encode};
@@ -33,7 +33,7 @@ pub(crate) enum Answer {
 
 impl Session {
     /// The answer to a command.
-    pub(crate) fn command(&mut self, command: &Console) -> Result<Answer, ErrorReply> {
+    pub(crate) async fn command(&mut self, command: &Console) -> Result<Answer, ErrorReply> {
         let rows = match command {
             Console::PoolNodes => self.of_nodes(|node, snapshot, session| {
                 nodes::node_row(node, &snapshot.topology.nodes, &session.steering)
@@ -47,8 +47,13 @@ impl Session {
             }),
             Console::PoolPlugins => {
                 let snapshot = self.steering.worker.snapshot();
-                snapshot.plugin_reports.iter().map(plugin_row).collect()
+                let reports = snapshot.plugin_reports.iter();
+                reports.map(plugins::plugin_row).collect()
             }
+            Console::PoolPluginStats => self.of_plugins(|p| vec![plugins::stats_row(p)]),
+            Console::PoolPluginMetrics => self.of_plugins(plugins::metric_rows),
+            Console::Tell { plugin, text } => self.tell(plugin, text)?,
+            Console::Order(text) => self.order(text).await?,
             Console::PoolVersion => {
                 vec![vec![concat!("pgsteer ", env!("CARGO_PKG_VERSION")).into()]]
             }
@@ -93,28 +98,6 @@ impl Session {
             ErrorReply::error(SqlState::UNDEFINED_OBJECT, text)
         })
     }
-}
-
-fn plugin_row(report: &PluginReport) -> Vec<String> {
-    let state = match report.state {
-        PluginState::Live => "live",
-        PluginState::Refused => "refused",
-    };
-    let plugin = report.plugin.as_ref();
-    let text = |read: &dyn Fn(&Plugin) -> String| plugin.map_or_else(String::new, |p| read(p));
-    vec![
-        report.file_name.clone(),
-        text(&|p| p.name.clone()),
-        text(&|p| p.version.clone()),
-        report.sha256.clone(),
-        text(&|p| p.generation.to_string()),
-        text(&|p| p.hooks.join(",")),
-        text(&|p| p.sum(|c| c.calls.get()).to_string()),
-        text(&|p| p.sum(|c| c.cached.get()).to_string()),
-        text(&|p| p.sum(|c| c.failures.get()).to_string()),
-        state.to_owned(),
-        report.reason.clone(),
-    ]
 }
 
 /// RowDescription, or NoData.

@@ -266,11 +266,12 @@ fn observing(items: &mut Vec<Item>, options: &Options) {
 }
 
 fn plugins(items: &mut Vec<Item>, settings: &Settings) {
-    let limits = &settings.plugin_limits;
-    let dir = settings.plugins_dir.as_deref().map(Path::display);
+    let limits = &settings.plugins.limits;
+    let dir = settings.plugins.dir.as_deref().map(Path::display);
     let on_failure = match limits.on_failure {
         OnFailure::Skip => "skip",
         OnFailure::Reject => "reject",
+        OnFailure::LastGood => "last-good",
     };
     items.extend([
         text(
@@ -302,6 +303,21 @@ fn plugins(items: &mut Vec<Item>, settings: &Settings) {
             "plugins.on_failure",
             on_failure,
             "what happens when a plugin fails",
+        ),
+        text(
+            "plugins.grants",
+            settings.plugins.grants.to_string(),
+            "what plugins may do whose own file does not say",
+        ),
+        text(
+            "plugins.probation",
+            seconds(settings.plugins.rollout.probation_time),
+            "seconds a new version of a plugin is watched",
+        ),
+        text(
+            "console.operators",
+            settings.operators.join(","),
+            "users who may give orders in the console",
         ),
     ]);
 }

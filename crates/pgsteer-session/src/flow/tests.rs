@@ -27,6 +27,10 @@ fn forwarded(flow: &mut Flow, bytes: &[u8], cut: usize) -> Result<Vec<u8>, Viola
                     flow.dropped();
                     (len, false)
                 }
+                Next::Replace { len } => {
+                    out.extend(flow.substitute.split());
+                    (len, false)
+                }
                 Next::Wait => break,
                 Next::Leaving { .. } => return Ok(out),
             };
@@ -59,7 +63,7 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
             id: 1,
         });
         flow.expect(Request::Bind);
-        flow.expect(Request::Describe);
+        flow.expect(Request::Describe { map: None });
         flow.expect(Request::Execute {
             analysis: None,
             copies: false,
@@ -69,6 +73,62 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
         assert_eq!(seen, frames(&all[2..]), "cut at {cut}");
         assert!(flow.is_drained());
         assert_eq!(flow.command_tag(), b"SELECT 1");
+    }
+}
+
+#[test]
+fn parameters_of_another_text_are_described_as_the_client_knows_them() {
+    let all = [
+        (b'1', b"".as_slice()),
+        (b't', b"\0\x03\0\0\0\x17\0\0\0\x19\0\0\0\x10"),
+        (b'n', b""),
+        (b'Z', b"I"),
+    ];
+    let bytes = frames(&all);
+    let mut expected = all;
+    expected[1].1 = b"\0\x02\0\0\0\x19\0\0\0\x17";
+    for cut in 0..bytes.len() {
+        let mut flow = Flow::default();
+        flow.expect(Request::Parse {
+            name: b"".as_slice().into(),
+            id: 1,
+        });
+        let map = Some([2, 1, 2].as_slice().into());
+        flow.expect(Request::Describe { map });
+        flow.expect(Request::Sync);
+        let seen = forwarded(&mut flow, &bytes, cut).unwrap();
+        assert_eq!(seen, frames(&expected), "cut at {cut}");
+        assert!(flow.is_drained());
+    }
+}
+
+#[test]
+fn a_watched_statement_ends_with_what_came_back_for_it() {
+    let answers = frames(&[
+        (b'D', b"0123456789"),
+        (b'C', b"SELECT 1\0"),
+        (b'E', b"SERROR\0C22012\0Mx\0\0"),
+        (b'Z', b"I"),
+    ]);
+    for cut in 0..answers.len() {
+        let mut flow = Flow::default();
+        flow.tally.counts = true;
+        for _ in 0..2 {
+            let analysis = pgsteer_sql::analyze(b"SELECT 1");
+            let watched = crate::events::Watched::new(&analysis, 1, pgsteer_core::NodeId(0));
+            let request = Request::Execute {
+                analysis: None,
+                copies: false,
+            };
+            flow.expect_watched(request, Some(watched));
+        }
+        flow.expect(Request::Sync);
+        forwarded(&mut flow, &answers, cut).unwrap();
+        let tallies: Vec<_> = flow.ended.iter().map(|ended| ended.tally).collect();
+        assert_eq!(tallies.len(), 2, "cut at {cut}");
+        assert_eq!((tallies[0].rows, tallies[0].error), (1, [0; 5]));
+        assert!(tallies[0].bytes >= 15, "the row at least");
+        assert_eq!((tallies[1].rows, &tallies[1].error), (0, b"22012"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Generated from `wit/v0.1/plugin.wit`; nothing outside of this crate sees these types.
+//! Generated from `wit/v0.1`; nothing outside of this module sees these types.
 
 #![allow(
     missing_docs,
@@ -8,7 +8,7 @@
 )]
 
 wasmtime::component::bindgen!({
-    path: "../../wit",
-    world: "everything",
+    path: "../../wit/v0.1",
+    world: "host",
     ownership: Borrowing { duplicate_if_necessary: false },
 });

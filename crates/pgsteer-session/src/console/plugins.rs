@@ -1,0 +1,168 @@
+//! The tables about plugins, and what operators say about them.
+
+use pgsteer_core::admin::{Order, USAGE};
+use pgsteer_core::counters::Counter;
+use pgsteer_core::policy::{
+    FailureClass, Plugin, PluginCounters, PluginReport, PluginState, SeriesKind,
+};
+use pgsteer_wire::{ErrorReply, SqlState};
+
+use crate::session::Session;
+
+/// A row of `SHOW pool_plugins`.
+pub(super) fn plugin_row(report: &PluginReport) -> Vec<String> {
+    let plugin = report.plugin.as_ref();
+    let text = |read: &dyn Fn(&Plugin) -> String| plugin.map_or_else(String::new, |p| read(p));
+    let decides = matches!(report.state, PluginState::Live | PluginState::Probation);
+    let quarantined = decides && plugin.is_some_and(|p| p.is_quarantined());
+    let state = if quarantined {
+        "quarantined"
+    } else {
+        report.state.name()
+    };
+    vec![
+        report.file_name.clone(),
+        text(&|p| p.name.clone()),
+        text(&|p| p.version.clone()),
+        report.sha256.clone(),
+        text(&|p| p.generation.to_string()),
+        text(&|p| p.hooks.to_string()),
+        text(&|p| p.sum(|c| c.calls.get()).to_string()),
+        text(&|p| p.sum(|c| c.cached.get()).to_string()),
+        text(&|p| p.failures().to_string()),
+        state.to_owned(),
+        if report.pinned { "yes" } else { "no" }.to_owned(),
+        report.reason.clone(),
+    ]
+}
+
+/// A row of `SHOW pool_plugin_stats`.
+pub(super) fn stats_row(plugin: &Plugin) -> Vec<String> {
+    let sum = |read: &dyn Fn(&PluginCounters) -> &Counter| {
+        plugin.sum(|counters| read(counters).get()).to_string()
+    };
+    let time = |share: f64| {
+        let time = plugin.time_quantile(share);
+        time.map_or_else(String::new, |t| format!("{:.1}", t.as_secs_f64() * 1e6))
+    };
+    let mut row = vec![
+        plugin.file_name.to_string(),
+        sum(&|c| &c.calls),
+        sum(&|c| &c.cached),
+        sum(&|c| &c.refusals),
+        sum(&|c| &c.rewrites),
+        sum(&|c| &c.events),
+        sum(&|c| &c.events_dropped),
+        time(0.5),
+        time(0.99),
+    ];
+    for class in FailureClass::ALL {
+        let of_class = |c: &PluginCounters| {
+            let counter = c.failures.get(class as usize);
+            counter.map_or(0, Counter::get)
+        };
+        row.push(plugin.sum(of_class).to_string());
+    }
+    row.extend([
+        sum(&|c| &c.bad_rewrites),
+        sum(&|c| &c.rested),
+        sum(&|c| &c.rechecks),
+        sum(&|c| &c.divergences),
+        if plugin.forgets() { "no" } else { "yes" }.to_owned(),
+        sum(&|c| &c.instances),
+        plugin.memory_bytes().to_string(),
+    ]);
+    row
+}
+
+/// Rows of `SHOW pool_plugin_metrics`.
+pub(super) fn metric_rows(plugin: &Plugin) -> Vec<Vec<String>> {
+    let series = plugin.series.all();
+    let row = |series: &std::sync::Arc<pgsteer_core::policy::Series>| {
+        let kind = match series.kind {
+            SeriesKind::Counter => "counter",
+            SeriesKind::Gauge => "gauge",
+            SeriesKind::Histogram => "histogram",
+        };
+        let greatest = series
+            .greatest()
+            .map_or_else(String::new, |v| v.to_string());
+        vec![
+            plugin.file_name.to_string(),
+            series.name.clone(),
+            kind.to_owned(),
+            series.unit.clone(),
+            series.count().to_string(),
+            series.value().to_string(),
+            greatest,
+        ]
+    };
+    series.iter().map(row).collect()
+}
+
+impl Session {
+    /// Rows about each loaded plugin.
+    pub(super) fn of_plugins(
+        &self,
+        rows: impl Fn(&Plugin) -> Vec<Vec<String>>,
+    ) -> Vec<Vec<String>> {
+        let snapshot = self.steering.worker.snapshot();
+        let plugins = snapshot
+            .plugin_reports
+            .iter()
+            .filter_map(|r| r.plugin.as_ref());
+        plugins.flat_map(|plugin| rows(plugin)).collect()
+    }
+
+    /// A command for a plugin of this worker.
+    pub(super) fn tell(
+        &mut self,
+        plugin: &str,
+        text: &str,
+    ) -> Result<Vec<Vec<String>>, ErrorReply> {
+        self.check_operator()?;
+        let worker = &self.steering.worker;
+        let mut policies = worker.policies.borrow_mut();
+        policies.refresh(worker.subscription.borrow_mut().get());
+        let answer = policies.command(plugin, text).map_err(refused)?;
+        Ok(answer.lines().map(|line| vec![line.to_owned()]).collect())
+    }
+
+    /// An order for the control plane.
+    pub(super) async fn order(&mut self, text: &str) -> Result<Vec<Vec<String>>, ErrorReply> {
+        self.check_operator()?;
+        let order = Order::parse(text).map_err(|why| {
+            let reply = ErrorReply::error(SqlState::SYNTAX_ERROR, why.clone());
+            if why == USAGE {
+                ErrorReply {
+                    message: "no such command".to_owned(),
+                    ..reply
+                }
+                .with_hint(USAGE)
+            } else {
+                reply
+            }
+        })?;
+        let (facts, user) = (
+            &self.steering.worker.shared.facts,
+            &self.steering.identity.user,
+        );
+        let lines = facts.desk.ask(order, user).await.map_err(refused)?;
+        Ok(lines.into_iter().map(|line| vec![line]).collect())
+    }
+
+    fn check_operator(&self) -> Result<(), ErrorReply> {
+        let user = &*self.steering.identity.user;
+        let operators = &self.steering.worker.snapshot().settings.operators;
+        if operators.iter().any(|operator| operator == user) {
+            return Ok(());
+        }
+        let text = format!("user \"{user}\" may not give orders to the proxy");
+        let reply = ErrorReply::error(SqlState::INSUFFICIENT_PRIVILEGE, text);
+        Err(reply.with_hint("Add the user to console.operators in the configuration."))
+    }
+}
+
+fn refused(why: String) -> ErrorReply {
+    ErrorReply::error(SqlState::NOT_IN_PREREQUISITE_STATE, why)
+}
