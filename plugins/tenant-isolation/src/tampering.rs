@@ -24,6 +24,9 @@ pub(crate) fn found(settings: &Settings, statement: &Statement) -> Option<String
     let text: Vec<Token<'_>> = tokens(&statement.sql)
         .filter(|token| !matches!(token, Token::Comment(_)))
         .collect();
+    if text.iter().any(is_ambiguous) {
+        return Some("a backslash behind a character that is not ASCII".to_owned());
+    }
     let is_called = statement.functions.iter().any(|f| f.name == "set_config");
     if let Some(wrong) = set_config(settings, &text, is_called) {
         return Some(wrong);
@@ -47,6 +50,16 @@ fn is_protected(settings: &Settings, name: &str) -> bool {
     let others = ["role", "session_authorization", STRINGS];
     name.eq_ignore_ascii_case(&settings.setting)
         || others.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+/// In some encodings of clients (SJIS, BIG5, GBK and others) the backslash may belong to the character
+/// in front of it; then the literal ends elsewhere.
+fn is_ambiguous(token: &Token<'_>) -> bool {
+    let Token::Escaped(text) = token else {
+        return false;
+    };
+    let mut pairs = text.as_bytes().windows(2);
+    pairs.any(|pair| matches!(pair, [first, b'\\'] if !first.is_ascii()))
 }
 
 /// Calls of `set_config`, wherever they stand: the name must be a plain literal, and another one.

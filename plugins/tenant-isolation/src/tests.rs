@@ -131,6 +131,7 @@ fn what_would_change_the_tenant_is_refused() {
         "ALTER FUNCTION f() SET work_mem = '1MB'",
         "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON x FOR EACH ROW EXECUTE FUNCTION f()",
         "LOAD 'something'",
+        "SELECT E'\u{3042}\\', set_config($$app.tenant$$, 'x', true), '",
     ] {
         assert!(refusal("{}", text(sql)).is_some(), "{sql}");
     }
@@ -154,6 +155,7 @@ fn what_leaves_it_alone_is_not() {
         "SELECT 1 -- ; SET app.tenant = 'x'",
         "SELECT current_setting('app.tenant')",
         "SHOW app.tenant",
+        "SELECT E'\u{e9} \\n', '\u{e9}\\'",
         "SET work_mem = '64MB'",
         "SET app.theme = 'dark'",
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
