@@ -21,6 +21,7 @@ mod isolation;
 mod load;
 mod programs;
 mod protocol;
+mod rollout;
 mod routing;
 mod show;
 mod rewrite;

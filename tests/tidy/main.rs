@@ -4,9 +4,12 @@
 
 mod dependencies;
 mod files;
+mod interface;
 mod links;
 mod pages;
+mod plugins;
 mod sources;
+mod wit;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,6 +46,9 @@ fn tidy() {
     links::check(&root, &files, &mut found);
     pages::check(&files, &mut found);
     pages::check_router_keys(&files, &mut found);
+    interface::check(&root, &files, &mut found);
+    wit::check(&files, &mut found);
+    plugins::check(&files, &mut found);
     let Violations(lines) = found;
     assert!(
         lines.is_empty(),

@@ -17,6 +17,8 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::engine::FEATURES;
+
 /// The directory of compiled components below a state directory.
 #[derive(Debug)]
 pub(crate) struct CompiledFiles {
@@ -92,10 +94,7 @@ impl CompiledFiles {
 
     fn write(&self, key: &CacheKey, image: &[u8]) -> io::Result<()> {
         let mut builder = fs::DirBuilder::new();
-        match builder.mode(0o700).create(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other?,
-        }
+        builder.recursive(true).mode(0o700).create(&self.dir)?;
         check_private(&fs::symlink_metadata(&self.dir)?, Kind::Directory)?;
         let tag = mac(&self.mac_key()?, key, image).finalize().into_bytes();
         self.make_room(TAG_BYTES + image.len())?;
@@ -167,6 +166,8 @@ impl CacheKey {
         hasher.write(&Sha256::digest(bytes));
         engine.precompile_compatibility_hash().hash(&mut hasher);
         hasher.write(env!("CARGO_PKG_VERSION").as_bytes());
+        // What is not in here was refused before it was compiled.
+        hasher.write(format!("{FEATURES:?}").as_bytes());
         Self(hasher.0.finalize().into())
     }
 

@@ -43,7 +43,7 @@ pub(crate) fn check_resources(component: &Component, limits: &Derived) -> Result
     };
     if required.num_memories as usize > MEMORIES_MAX {
         return refused(format!(
-            "has {} memories, allowed is one",
+            "has {} memories, allowed are {MEMORIES_MAX}",
             required.num_memories
         ));
     }

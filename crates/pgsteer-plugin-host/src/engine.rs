@@ -56,7 +56,10 @@ fn config(stack_bytes_max: usize, metering: Metering) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(stack_bytes_max)
         .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
-        .wasm_features(FEATURES.complement(), false);
+        .wasm_features(FEATURES.complement(), false)
+        // For the engine's own code between the parts of a component, each with a memory. A module
+        // with several is refused when a file is inspected.
+        .wasm_multi_memory(true);
     config
 }
 
@@ -108,6 +111,7 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::COMPONENT_MODEL);
 
 /// Length of a tick. Ours: a loop ends within 2 ms of its limit, at 1000 wake-ups a second.

@@ -5,12 +5,10 @@ use pgsteer_core::policy::{
 };
 
 use crate::error::{failed, printable, refused};
-use crate::plugin::Factory;
 
 /// A plugin that is to be compared with the version before it.
 pub(crate) struct Golden<'a> {
-    /// Makes instances whose state is thrown away.
-    pub(crate) factory: &'a Factory,
+    pub(crate) factory: &'a dyn PolicyFactory,
     pub(crate) hooks: Hooks,
     /// File name without directory and extension.
     pub(crate) file: &'a str,
@@ -73,14 +71,14 @@ impl Golden<'_> {
         let sample = self.samples.first()?;
         // Only hooks that both implement can be compared.
         let answers = |hook: &Hooks| {
-            let mut policy = self.previous?.instantiate().ok()?;
+            let mut policy = self.previous?.instantiate_for_trial().ok()?;
             Answers::ask(&mut *policy, *hook, sample, self.file).ok()
         };
         let hooks = hooks.iter().copied();
         let hooks: Vec<Hooks> = hooks.filter(|hook| answers(hook).is_some()).collect();
         (!hooks.is_empty()).then_some(())?;
         Some(Old {
-            policy: self.previous?.instantiate().ok()?,
+            policy: self.previous?.instantiate_for_trial().ok()?,
             hooks,
             file: self.file,
         })
@@ -117,7 +115,7 @@ impl New<'_> {
         let golden = self.golden;
         let policy = match &mut self.policy {
             Some(policy) => policy,
-            None => self.policy.insert(golden.factory.instantiate()?),
+            None => self.policy.insert(golden.factory.instantiate_for_trial()?),
         };
         let hooks = [Hooks::REWRITER, Hooks::ROUTER].into_iter();
         hooks

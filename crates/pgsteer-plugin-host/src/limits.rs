@@ -9,7 +9,7 @@ use wasmtime::ResourceLimiter;
 /// Limits that follow from the configured ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Derived {
-    /// Linear memory in bytes.
+    /// Linear memory in bytes, of all memories of a component together.
     pub(crate) memory_bytes_max: usize,
     /// Elements of one table, of 8 bytes each: a pointer to each function the file may have.
     pub(crate) table_elements_max: usize,
@@ -63,7 +63,7 @@ impl Limiter {
         self.refused = false;
     }
 
-    /// The most linear memory there was; it never shrinks.
+    /// The most linear memory there was, of all memories together; none of them ever shrinks.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
@@ -72,13 +72,15 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let granted = desired <= self.limits.memory_bytes_max;
+        let more = desired.saturating_sub(current);
+        let total = self.memory_bytes.saturating_add(more);
+        let granted = total <= self.limits.memory_bytes_max;
         if granted {
-            self.memory_bytes = self.memory_bytes.max(desired);
+            self.memory_bytes = total;
         }
         self.refused |= !granted;
         Ok(granted)
@@ -119,8 +121,9 @@ const TABLE_ELEMENTS_MIN: usize = 1_000;
 const CORE_INSTANCES_MIN: usize = 16;
 const TABLES_MIN: usize = 8;
 
-/// Memories of a component.
-pub(crate) const MEMORIES_MAX: usize = 1;
+/// Memories of a component: one for each of the parts it was put together from. Each takes 4 GiB of
+/// address space.
+pub(crate) const MEMORIES_MAX: usize = 4;
 
 /// Resource handles of a store; the interface has none.
 pub(crate) const HANDLES_MAX: usize = 1_000;
@@ -137,3 +140,34 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Calls after which an instance makes room for a fresh one: what a guest leaks does not add up.
 pub(crate) const CALLS_MAX: u64 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ResourceLimiter as _;
+
+    use super::{Derived, Limiter};
+
+    #[test]
+    fn all_memories_of_a_component_count_together() {
+        let limits = Derived {
+            memory_bytes_max: 10,
+            table_elements_max: 0,
+            tables_max: 0,
+            core_instances_max: 0,
+            compiled_bytes_max: 0,
+        };
+        let mut limiter = Limiter::new(limits);
+        let mut grow = |current, desired| {
+            let granted = limiter.memory_growing(current, desired, None);
+            (
+                granted.expect("no error"),
+                limiter.memory_bytes(),
+                limiter.refused(),
+            )
+        };
+        assert_eq!(grow(0, 4), (true, 4, false));
+        assert_eq!(grow(0, 3), (true, 7, false));
+        assert_eq!(grow(4, 7), (true, 10, false));
+        assert_eq!(grow(3, 4), (false, 10, true));
+    }
+}

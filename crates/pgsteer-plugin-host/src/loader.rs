@@ -18,7 +18,7 @@ use crate::component::{check_resources, compile, image_bytes};
 use crate::engine::{self, Metering};
 use crate::error::{HostError, failed, printable, refused};
 use crate::golden::Golden;
-use crate::inspect::{Inspection, Interface, inspect};
+use crate::inspect::{Inspection, Interface, inspect, validate};
 use crate::kv::Stores;
 use crate::limits::Derived;
 use crate::options::Options;
@@ -136,6 +136,7 @@ impl WasmLoader {
         let component = match on_disk {
             Some(component) => component,
             None => {
+                validate(&source.bytes).map_err(|reason| refused("inspect", reason))?;
                 let component = compile(&self.engine, &source.bytes)?;
                 if let Some(files) = files {
                     files.put(&self.engine, &source.bytes, &component);
@@ -176,9 +177,8 @@ impl PluginLoader for WasmLoader {
         let hooks = prepared.inspection.hooks;
 
         let start = Instant::now();
-        let trial = prepared.factory.for_trial(&prepared.environment);
         let golden = Golden {
-            factory: &trial,
+            factory: &prepared.factory,
             hooks,
             file: &source.name,
             samples: context.golden,

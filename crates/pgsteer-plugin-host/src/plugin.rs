@@ -50,7 +50,6 @@ pub(crate) struct Profile {
 }
 
 /// Makes instances that are configured and know the newest topology any instance was told.
-#[derive(Clone)]
 pub(crate) struct Factory {
     linked: Arc<dyn Linked>,
     environment: Arc<Environment>,
@@ -73,14 +72,6 @@ impl Factory {
         }
     }
 
-    /// The same for instances whose state is thrown away.
-    pub(crate) fn for_trial(&self, environment: &Environment) -> Self {
-        Self {
-            environment: Arc::new(environment.for_trial()),
-            ..self.clone()
-        }
-    }
-
     pub(crate) fn build(&self) -> Result<Box<dyn Guest>, PolicyError> {
         self.linked
             .build(&self.environment, self.profile, &self.topology)
@@ -98,6 +89,14 @@ impl std::fmt::Debug for Factory {
 impl PolicyFactory for Factory {
     fn instantiate(&self) -> Result<Box<dyn Policy>, PolicyError> {
         Ok(self.build()?)
+    }
+
+    fn instantiate_for_trial(&self) -> Result<Box<dyn Policy>, PolicyError> {
+        let environment = Arc::new(self.environment.for_trial());
+        let guest = self
+            .linked
+            .build(&environment, self.profile, &self.topology)?;
+        Ok(guest)
     }
 }
 

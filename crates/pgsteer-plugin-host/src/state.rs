@@ -139,7 +139,7 @@ impl HostState {
     }
 
     /// The number of a series; the error is for the guest.
-    pub(crate) fn define(
+    pub(crate) fn define_series(
         &mut self,
         name: &str,
         kind: SeriesKind,

@@ -7,7 +7,7 @@ use pgsteer_core::policy::{LoadError, LoadReport, PluginSource, Policy, PolicyEr
 
 use crate::engine::Metering;
 use crate::error::{HostError, refused};
-use crate::inspect::inspect;
+use crate::inspect::{inspect, validate};
 use crate::loader::{Prepared, WasmLoader};
 use crate::options::Options;
 use crate::plugin::{Factory, Guest};
@@ -27,11 +27,6 @@ impl Workbench {
     /// # Errors
     /// The engine cannot be set up on this machine, or a thread cannot be started.
     pub fn new(options: Options) -> Result<Self, HostError> {
-        // Machine code that counts is other machine code: it must not be kept with the rest.
-        let options = Options {
-            state_dir: None,
-            ..options
-        };
         let loader = WasmLoader::with(options, Metering::On)?;
         Ok(Self { loader })
     }
@@ -41,7 +36,12 @@ impl Workbench {
     /// # Errors
     /// It would be refused at stage `inspect`.
     pub fn inspect(&self, source: &PluginSource) -> Result<Inspection, LoadError> {
-        inspect(source).map_err(|reason| refused("inspect", reason))
+        let inspection = inspect(source);
+        let checked = inspection.and_then(|inspection| {
+            validate(&source.bytes)?;
+            Ok(inspection)
+        });
+        checked.map_err(|reason| refused("inspect", reason))
     }
 
     /// Takes a file through every stage up to the canary.

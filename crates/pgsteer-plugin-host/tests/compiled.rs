@@ -100,6 +100,20 @@ fn a_restart_compiles_nothing() {
 }
 
 #[test]
+fn the_state_directory_is_made() {
+    let outside = TempDir::new().expect("a directory");
+    let options = Options {
+        state_dir: Some(outside.path().join("var").join("state")),
+        ..Options::default()
+    };
+    for expected in [false, true] {
+        let loader = new_loader(options.clone());
+        let loaded = loader.load(&source(Guest::default().build()), &context(&topology(), 1));
+        assert_eq!(loaded.expect("a good guest").report.was_compiled, expected);
+    }
+}
+
+#[test]
 fn one_loader_compiles_once() {
     let loader = new_loader(Options::default());
     let source = source(Guest::default().build());

@@ -336,6 +336,18 @@ fn what_is_written_on_trial_is_thrown_away() {
 }
 
 #[test]
+fn questions_nobody_acts_upon_leave_no_trace() {
+    let write = guest(KV, &put("i32.const 0 i64.const 0", 0));
+    let loaded = load_as("10-aside", &write);
+    let mut aside = loaded.factory.instantiate_for_trial().expect("good");
+    assert!(aside.decide(&statement(BAD, "")).is_ok());
+    assert_eq!(loaded.kv_version.load(Ordering::Acquire), 0);
+    let mut real = loaded.factory.instantiate().expect("good");
+    assert!(real.decide(&statement(BAD, "")).is_ok());
+    assert_eq!(loaded.kv_version.load(Ordering::Acquire), 1);
+}
+
+#[test]
 fn a_flood_of_entries_meets_the_quota() {
     // 3000 keys of two characters; counts those that were written.
     let flood = "(local $i i32) local.get 0 i64.const 2989 i64.eq (if (then (loop

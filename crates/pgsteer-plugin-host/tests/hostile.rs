@@ -77,6 +77,14 @@ fn endless_loop_in_decide_is_stopped_in_time() {
 }
 
 #[test]
+fn endless_tail_calls_are_stopped_in_time() {
+    let mut guest = Guest::bad_decide("call $again");
+    "(func $again return_call $again)".clone_into(&mut guest.fields);
+    let error = ask(&guest).expect_err("it never ends");
+    assert_eq!(error.class, FailureClass::Deadline, "{error}");
+}
+
+#[test]
 fn large_copies_are_stopped_in_time() {
     let body = "i32.const 224 memory.grow drop
         (loop i32.const 0 i32.const 0 i32.const 16777216 memory.copy br 0)";

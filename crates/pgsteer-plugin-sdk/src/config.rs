@@ -90,6 +90,30 @@ pub fn choice<T: Copy>(key: &str, value: &Json, words: &[(&str, T)]) -> Result<T
     })
 }
 
+/// Milliseconds of a length of time as people write it: a whole number with `ms`, `s`, `min` (or
+/// `m`), `h` or `d`. `None` if it is none.
+///
+/// ```
+/// use pgsteer_plugin_sdk::config::duration_ms;
+///
+/// assert_eq!(duration_ms("10min"), Some(600_000));
+/// assert_eq!(duration_ms("10"), None);
+/// ```
+#[must_use]
+pub fn duration_ms(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "min" | "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit_ms)
+}
+
 /// That there is no such key.
 #[must_use]
 pub fn unknown(key: &str, value: &Json, known: &[&str]) -> String {

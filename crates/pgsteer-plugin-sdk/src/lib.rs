@@ -63,6 +63,7 @@ pub mod metrics;
 mod plugin;
 mod rejection;
 mod rewriting;
+pub mod sql;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod topology;

@@ -338,6 +338,7 @@ impl Session {
                     self.cancel.slot.remove(leg.node);
                     continue;
                 }
+                leg.note_transaction_end();
             }
             kept.push(leg);
         }

@@ -99,6 +99,9 @@ impl Session {
             if leg.in_transaction() && leg.connection().run(&[&sql]).await.is_err() {
                 self.cancel.slot.remove(leg.node);
             } else {
+                if !leg.in_transaction() {
+                    leg.note_transaction_end();
+                }
                 kept.push(leg);
             }
         }

@@ -24,5 +24,5 @@ fi
 
 # --sync: no asynchronous functions of the component model, which the proxy does not have.
 # --stub-wasi: no imports besides those of the interface.
-"$tools/node_modules/.bin/componentize-qjs" --sync --stub-wasi --opt-size --minify \
+"$tools/node_modules/.bin/componentize-qjs" --sync --stub-wasi --minify \
     --wit "$wit" --world router-plugin --js "$here/replicas.js" --output "$out" >/dev/null

@@ -121,6 +121,7 @@ impl Registry {
                 stage: "probation",
                 reason: format!("{user} rolled it back; {} decides again", before.name()),
             });
+            entry.history.retain(|old| old.version != from.version);
             entry.force = Force::Live(before);
             self.note_went_back(id, &from);
             self.news.set = true;

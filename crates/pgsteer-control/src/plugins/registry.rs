@@ -202,6 +202,8 @@ impl Registry {
         }
         self.switch_off();
         self.entries.retain(|_, entry| entry.is_kept());
+        let sets: BTreeSet<u64> = self.entries.values().filter_map(|e| e.set).collect();
+        self.broken_sets.retain(|set, _| sets.contains(set));
     }
 
     fn take_in_one(&mut self, name: String, found: Result<Component, LoadError>, set: Option<u64>) {

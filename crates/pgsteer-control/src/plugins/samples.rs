@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgsteer_core::admin::Request;
-use pgsteer_core::policy::{Grants, Hooks, Plugin, Sample};
+use pgsteer_core::policy::{Hooks, Plugin, Sample};
 use pgsteer_core::{Facts, Snapshot};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::orders::Answer;
-use super::shadow::{Feed, Shadow};
+use super::shadow::{self, Feed, Shadow, Taken};
 use crate::recording;
 
 /// What samples are wanted for.
@@ -93,7 +93,11 @@ impl Samples {
     /// Hands samples to whoever wants them.
     pub(crate) fn hand_out(&mut self, batch: &mut Vec<Sample>) {
         let every = self.facts.tap.every();
-        let has_values = self.facts.tap.takes_values();
+        let taken = if self.facts.tap.takes_values() {
+            Taken::Whole
+        } else {
+            Taken::Bare
+        };
         for sample in batch.drain(..) {
             if let Some(recording) = &mut self.recording {
                 recording.lines.push(recording::line(&sample));
@@ -103,11 +107,11 @@ impl Samples {
             }
             for (feed, skip) in &mut self.feeds {
                 if skip.takes(every) {
-                    feed.put(sample.clone());
+                    feed.put(sample.clone(), taken);
                 }
             }
             // What was taken with literals and values is not kept.
-            if self.golden.wanted && !has_values && self.golden.skip.takes(every) {
+            if self.golden.wanted && taken == Taken::Bare && self.golden.skip.takes(every) {
                 self.golden.keep(sample);
             }
         }
@@ -129,7 +133,7 @@ impl Samples {
             .retain(|(feed, _)| shadows.iter().any(|(shadow, ..)| feed.is_of(shadow)));
         let mut values = false;
         for (shadow, old, new) in shadows {
-            values |= new.grants.has(Grants::VALUES);
+            values |= shadow::sees_values(old, new);
             let every = every(shadow.share);
             let fed = self.feeds.iter_mut().find(|(feed, _)| feed.is_of(shadow));
             if let Some((_, skip)) = fed {

@@ -129,13 +129,13 @@ impl Tally {
     }
 
     /// Notes one comparison. Says whether somebody should look now; otherwise the next look is soon
-    /// enough. `is_open`: it may be shown.
+    /// enough.
     fn take_in(
         &mut self,
         sample: &Sample,
         before: &Answers,
         now: Result<Answers, FailureClass>,
-        is_open: bool,
+        taken: Taken,
     ) -> bool {
         self.asked += 1;
         let now = match now {
@@ -150,15 +150,15 @@ impl Tally {
             }
         };
         let before = before.words();
-        self.differ(sample, is_open, || format!("before: {before}; now: {now}"));
+        self.differ(sample, taken, || format!("before: {before}; now: {now}"));
         true
     }
 
-    fn differ(&mut self, sample: &Sample, is_open: bool, words: impl Fn() -> String) {
+    fn differ(&mut self, sample: &Sample, taken: Taken, words: impl Fn() -> String) {
         self.different += 1;
         if self.words.len() < WORDS_MAX {
             // What was taken with literals and values stays out of reports.
-            let text = if is_open {
+            let text = if taken == Taken::Bare {
                 format!("{:.200}: {}", sample.sql, words())
             } else {
                 format!("a statement with fingerprint {:016x}", sample.fingerprint)
@@ -172,7 +172,18 @@ impl Tally {
 #[derive(Debug)]
 pub(crate) struct Feed {
     shadow: Shadow,
-    sender: mpsc::Sender<Sample>,
+    // Both versions may see values of parameters.
+    values: bool,
+    sender: mpsc::Sender<(Sample, Taken)>,
+}
+
+/// How a sample was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Without literals and values: it may be shown.
+    Bare,
+    /// With them: it may not.
+    Whole,
 }
 
 impl Feed {
@@ -185,11 +196,13 @@ impl Feed {
     ) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let tally = Arc::clone(&shadow.tally);
+        let values = sees_values(&old, &new);
         // Not awaited: it ends with the feed, and what it found is in the tally.
         let _thread =
             tokio::task::spawn_blocking(move || compare(receiver, &old, &new, &tally, &wake));
         Self {
             shadow: shadow.clone(),
+            values,
             sender,
         }
     }
@@ -200,13 +213,21 @@ impl Feed {
     }
 
     /// Hands a sample over; with too many under way it is left out.
-    pub(crate) fn put(&self, sample: Sample) {
-        let _full = self.sender.try_send(sample);
+    pub(crate) fn put(&self, mut sample: Sample, taken: Taken) {
+        if !self.values {
+            sample.values.clear();
+        }
+        let _full = self.sender.try_send((sample, taken));
     }
 }
 
+/// Whether both versions may see values of parameters.
+pub(crate) fn sees_values(old: &Plugin, new: &Plugin) -> bool {
+    old.grants.has(Grants::VALUES) && new.grants.has(Grants::VALUES)
+}
+
 fn compare(
-    mut receiver: mpsc::Receiver<Sample>,
+    mut receiver: mpsc::Receiver<(Sample, Taken)>,
     old: &Arc<Plugin>,
     new: &Arc<Plugin>,
     tally: &Mutex<Tally>,
@@ -215,14 +236,13 @@ fn compare(
     let hooks = common(old.hooks, new.hooks);
     let mut old = Asked::new(old, hooks);
     let mut new = Asked::new(new, hooks);
-    while let Some(sample) = receiver.blocking_recv() {
+    while let Some((sample, taken)) = receiver.blocking_recv() {
         // Without an answer of the version in force there is nothing to compare.
         let Ok(before) = old.ask(&sample) else {
             continue;
         };
-        let is_open = !new.plugin.grants.has(Grants::VALUES);
         let answer = new.ask(&sample);
-        let is_news = lock(tally).take_in(&sample, &before, answer, is_open);
+        let is_news = lock(tally).take_in(&sample, &before, answer, taken);
         if is_news {
             wake.notify_one();
         }

@@ -76,11 +76,11 @@ fn few_differences_are_kept_in_words_and_none_with_values() {
     };
     let mut tally = Tally::default();
     for _ in 0..9 {
-        tally.differ(&sample, true, || "words".to_owned());
+        tally.differ(&sample, Taken::Bare, || "words".to_owned());
     }
     assert_eq!((tally.different, tally.words.len()), (9, WORDS_MAX));
     let mut tally = Tally::default();
-    tally.differ(&sample, false, || "words".to_owned());
+    tally.differ(&sample, Taken::Whole, || "words".to_owned());
     assert_eq!(
         tally.words,
         ["a statement with fingerprint 00000000000000ff"]

@@ -381,12 +381,11 @@ impl Said {
             return;
         }
         if scan.held != self.held {
-            let text = if scan.held {
-                "plugins are held back until the file HOLD is removed"
+            if scan.held {
+                info!(dir, "plugins are held back until the file HOLD is removed");
             } else {
-                "plugins are taken again, as one set"
-            };
-            info!(dir, "{text}");
+                info!(dir, "plugins are taken again, as one set");
+            }
             self.held = scan.held;
         }
         if !scan.held && scan.exposed != self.exposed {

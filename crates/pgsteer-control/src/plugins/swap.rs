@@ -50,7 +50,12 @@ impl Registry {
         let Some(entry) = self.entries.get_mut(&work.id) else {
             return;
         };
-        if entry.words.disabled || entry.is_switched_off() {
+        // An operator may have spoken since it was begun.
+        let version = Version::of(&work.source);
+        let words = &entry.words;
+        let went_back = words.rolled_back.contains(&version.key());
+        let pinned = words.pinned && old.is_some();
+        if words.disabled || pinned || went_back || entry.is_switched_off() {
             return;
         }
         let plugin = Arc::new(Plugin::new(&work.source, loaded, next, trouble));
@@ -72,7 +77,7 @@ impl Registry {
             Waits::Others
         };
         let build = Build {
-            version: Version::of(&work.source),
+            version,
             bytes: Arc::clone(&work.source.bytes),
             plugin,
         };
@@ -311,6 +316,7 @@ impl Registry {
             reason: error.to_string(),
             version: Some(build.version.clone()),
         });
+        entry.history.retain(|old| old.version != build.version);
         entry.force = before.map_or(Force::Out, Force::Live);
         self.note_went_back(id, &build);
         self.news.set = true;

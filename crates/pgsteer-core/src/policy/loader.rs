@@ -70,8 +70,9 @@ pub struct PluginSource {
 #[derive(Clone, Debug, Error)]
 #[error("refused at stage {stage}: {reason}")]
 pub struct LoadError {
-    /// Which step refused it: `verify`, `inspect`, `compile`, `link`, `describe`, `configure`,
-    /// `self-test`, `canary`, `golden`, `shadow`, `probation`.
+    /// Which step refused it: `read`, `verify`, `inspect`, `compile`, `link`, `describe`,
+    /// `configure`, `self-test`, `canary`, `golden`, `shadow`, `probation`; `set` if another of its
+    /// set was refused.
     pub stage: &'static str,
     /// What was wrong and what to do about it.
     pub reason: String,

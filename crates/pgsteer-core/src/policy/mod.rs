@@ -107,4 +107,12 @@ pub trait PolicyFactory: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The plugin failed while it was set up.
     fn instantiate(&self) -> Result<Box<dyn Policy>, PolicyError>;
+
+    /// The same, for questions that nobody acts upon: what it keeps and counts is thrown away.
+    ///
+    /// # Errors
+    /// The plugin failed while it was set up.
+    fn instantiate_for_trial(&self) -> Result<Box<dyn Policy>, PolicyError> {
+        self.instantiate()
+    }
 }

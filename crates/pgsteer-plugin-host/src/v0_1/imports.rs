@@ -43,7 +43,7 @@ impl metrics::Host for HostState {
             metrics::Kind::Gauge => SeriesKind::Gauge,
             metrics::Kind::Histogram => SeriesKind::Histogram,
         };
-        HostState::define(self, &name, kind, &unit)
+        self.define_series(&name, kind, &unit)
     }
 
     fn put(&mut self, series: u32, value: f64) {

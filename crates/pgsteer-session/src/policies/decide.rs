@@ -17,6 +17,8 @@ struct Answer {
     verdict: Verdict,
     /// It may be remembered.
     reusable: bool,
+    /// Some plugin did not answer.
+    incomplete: bool,
     /// Plugins whose stores were looked at.
     stores: u64,
 }
@@ -107,8 +109,7 @@ impl Policies {
     ) -> Verdict {
         let (known, stores) = (hit.verdict, hit.stores);
         let answer = self.ask_routers(session, facts, key);
-        let failed = !answer.reusable && matches!(answer.verdict.route, Route::Reject(_));
-        if failed || stores != self.stores(stores.plugins) {
+        if answer.incomplete || stores != self.stores(stores.plugins) {
             self.cache.remove(key);
             return answer.verdict;
         }
@@ -145,6 +146,7 @@ impl Policies {
         let mut answer = Answer {
             verdict: Verdict::new(Route::Primary, usize::MAX),
             reusable: true,
+            incomplete: false,
             stores: 0,
         };
         for index in 0..self.seats.len() {
@@ -202,7 +204,7 @@ impl Policies {
             }
             return Some(decision);
         }
-        answer.reusable = false;
+        (answer.reusable, answer.incomplete) = (false, true);
         if must_answer(&seat.plugin) {
             return Some(Decision::new(Route::Reject(failure(&seat.plugin))));
         }

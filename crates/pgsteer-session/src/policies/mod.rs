@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pgsteer_core::policy::{
     Decision, FailureClass, Hooks, Limits, Marks, Plugin, PolicyError, Rejection, Route,
@@ -173,10 +174,13 @@ impl Policies {
 
     /// Opens the session at every plugin, unless it is open under this generation.
     pub(crate) fn open(&mut self, session: &mut SessionPolicies, facts: &SessionFacts<'_>) {
-        if session.generation == self.generation && !session.changed {
+        let is_due = |at: Instant| Instant::now() >= at;
+        let is_known = session.generation == self.generation && !session.changed;
+        if is_known && !session.again_at.is_some_and(is_due) {
             return;
         }
         session.changed = false;
+        session.again_at = None;
         session.generation = self.generation;
         let old = std::mem::take(&mut session.plugins);
         for seat in &mut self.seats {
@@ -190,11 +194,17 @@ impl Policies {
             };
             if seat.plugin.hooks.has(Hooks::ROUTER) {
                 let asked = seat.ask(self.worker, &self.topology, |p| p.open(facts));
-                new.opening = asked.and_then(Result::ok).unwrap_or_default();
+                match asked.and_then(Result::ok) {
+                    Some(opening) => new.opening = opening,
+                    None => session.again_at = Some(Instant::now() + AGAIN),
+                }
             }
             if seat.plugin.hooks.has(Hooks::REWRITER) {
                 let asked = seat.ask(self.worker, &self.topology, |p| p.open_rewriter(facts));
-                new.rewriter_class = asked.and_then(Result::ok).unwrap_or_default();
+                match asked.and_then(Result::ok) {
+                    Some(class) => new.rewriter_class = class,
+                    None => session.again_at = Some(Instant::now() + AGAIN),
+                }
             }
             session.plugins.push(new);
         }
@@ -261,6 +271,9 @@ impl Policies {
         hasher.finish()
     }
 }
+
+/// After this time a plugin that could not be told of a session is told again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a client is told when a plugin failed and nothing may pass without it.
 fn failure(plugin: &Plugin) -> Rejection {

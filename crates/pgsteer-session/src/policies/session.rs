@@ -1,5 +1,7 @@
 //! What the plugins know of one session.
 
+use std::time::Instant;
+
 use pgsteer_core::Generation;
 use pgsteer_core::policy::{Candidate, Marks, Opening};
 
@@ -23,6 +25,8 @@ pub(crate) struct SessionPolicies {
     pub(super) plugins: Vec<PluginSession>,
     // What the plugins were told about the session has changed.
     pub(super) changed: bool,
+    // Some plugin could not be told that the session begins; it is tried again then.
+    pub(super) again_at: Option<Instant>,
 }
 
 impl SessionPolicies {
