@@ -82,7 +82,7 @@ struct Subject {
 
 impl Subject {
     fn load(source: &PluginSource) -> Result<Self> {
-        let loaded = compile::load(&Options::default(), source)?;
+        let loaded = source::quietly(|| compile::load(&Options::default(), source))?;
         Ok(Self {
             hooks: loaded.hooks,
             loaded,
