@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use pgsteer_core::policy::{
-    Grants, LoadContext, LoadError, LoadedPlugin, PluginLoader as _, PluginSource, Reuse, Route, SessionFacts, Spread,
-    StatementFacts, traits,
+    Grants, LoadContext, LoadError, LoadedPlugin, PluginLoader as _, PluginSource, Reuse, Route,
+    SessionFacts, Spread, StatementFacts, traits,
 };
 use pgsteer_core::settings::{OnFailure, PluginLimits};
 use pgsteer_core::topology::Health;

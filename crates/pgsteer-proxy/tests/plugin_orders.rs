@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use pgsteer_testkit::ports::free_port;
-use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD, psql, wait_until};
+use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD, conninfo, psql, wait_until};
 use serde_json::Value;
 
 const PGSTEER: &str = env!("CARGO_BIN_EXE_pgsteer");
@@ -100,10 +100,7 @@ impl Served {
         let arguments = ["record", "-n", number, "-o", "recording"];
         let mut command = self.command("postgres", &arguments);
         let mut child = command.stdout(Stdio::null()).spawn()?;
-        let target = format!(
-            "host=127.0.0.1 port={} user=postgres dbname=postgres password={DEFAULT_PASSWORD}",
-            self.port
-        );
+        let target = conninfo(self.port, "postgres");
         wait_until(DEADLINE, "the recording to be complete", || {
             let ended = child.try_wait();
             let target = &target;
@@ -137,6 +134,8 @@ fn orders_are_carried_out_and_decisions_recorded() -> Result<()> {
         .build()?;
     runtime.block_on(async {
         let cluster = Cluster::builder().replicas(0).fast(true).start().await?;
+        let guest = format!("CREATE ROLE guest LOGIN PASSWORD '{DEFAULT_PASSWORD}'");
+        cluster.primary().sql(&guest).await?;
         let served = Served::start(&cluster).await?;
         let plugins = served.dir.path().join("plugins");
         let part = plugins.join(".part");

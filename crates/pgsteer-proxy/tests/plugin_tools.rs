@@ -30,7 +30,7 @@ fn json(directory: &Path, arguments: &[&str], code: i32) -> Value {
         Some(code),
         "{arguments:?}\n{text}\n{complaint}"
     );
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}\n{text}"))
+    serde_json::from_str(&text).expect("one JSON value")
 }
 
 /// Native tests, as an author runs them.

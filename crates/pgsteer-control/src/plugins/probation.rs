@@ -175,9 +175,9 @@ impl Probation {
         burst
     }
 
+    /// The first of its name may be there to refuse: only a version before it says what is usual.
     fn refusing(&self, counts: &Counts, rollout: &Rollout) -> Option<String> {
-        let before = self.before.as_ref().map(|build| Counts::of(&build.plugin));
-        let before = before.unwrap_or_default().refused_share();
+        let before = Counts::of(&self.before.as_ref()?.plugin).refused_share();
         let share = counts.refused_share();
         let judged = counts.decisions >= DECISIONS_TO_JUDGE;
         (judged && share - before > rollout.refusals_max).then(|| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgsteer_core::policy::{LoadError, LoadedPlugin, Plugin};
+use pgsteer_core::settings::OnFailure;
 use pgsteer_core::{Generation, Settings};
 use tracing::{info, warn};
 
@@ -230,6 +231,18 @@ impl Registry {
                 continue;
             };
             match probation.judge(&build.plugin, &rollout, now) {
+                // Without it everything would pass that must not pass without it.
+                Verdict::Failed(reason) if probation.before.is_none() && must_stay(build) => {
+                    let advice = "drop a better version, or PGSTEER PLUGIN name DISABLE";
+                    warn!(
+                        plugin = id.0,
+                        reason,
+                        advice,
+                        "plugin failed its probation and stays: nothing was before it, and \
+                         on_failure is reject"
+                    );
+                    settled.push((id.clone(), set));
+                }
                 Verdict::Watched => watched.extend(set),
                 Verdict::Settled => settled.push((id.clone(), set)),
                 Verdict::Failed(reason) => failed.push((id.clone(), reason)),
@@ -358,6 +371,11 @@ impl Registry {
         };
         self.entries.iter().filter_map(shadow).collect()
     }
+}
+
+/// Whether statements must not pass without this plugin, however badly it does.
+fn must_stay(build: &Build) -> bool {
+    build.plugin.on_failure == OnFailure::Reject
 }
 
 /// Versions of a plugin that are kept for going back (the design's five).

@@ -164,7 +164,8 @@ pub(crate) struct BenchArgs {
     #[arg(default_value = "SELECT id, name FROM customers WHERE id = $1")]
     pub(crate) sql: String,
     /// How long each hook is measured.
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000,
+        value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub(crate) time: u64,
     #[command(flatten)]
     pub(crate) moment: MomentArgs,

@@ -82,7 +82,7 @@ pub(crate) fn admit(specimen: &mut Specimen, question: &Question, file: &str) ->
         said(
             "session",
             specimen.ask(|policy| policy.admit(&session)),
-            |answer| admitted(answer),
+            admitted,
         )
     })
 }

@@ -82,7 +82,7 @@ struct Subject {
 
 impl Subject {
     fn load(source: &PluginSource) -> Result<Self> {
-        let loaded = compile::load(&Options::default(), source)?;
+        let loaded = source::quietly(|| compile::load(&Options::default(), source))?;
         Ok(Self {
             hooks: loaded.hooks,
             loaded,
@@ -278,9 +278,7 @@ mod tests {
         ];
         let report = report("SELECT 1", figures(100.0), &measured);
         assert!(
-            report
-                .text
-                .contains("decide   400 ns  800 ns     1,000  25%"),
+            report.text.contains("decide   400 ns  800 ns  1,000  25%"),
             "{}",
             report.text
         );

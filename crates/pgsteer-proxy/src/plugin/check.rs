@@ -15,10 +15,12 @@ pub(crate) fn run(args: &FileArgs) -> Result<Report> {
     let source = source::read(args)?;
     let workbench = source::workbench()?;
     let file = args.file.display().to_string();
-    Ok(match workbench.load(&source, &topology(&NODES)) {
-        Ok(specimen) => accepted(&file, &source, &specimen),
-        Err(refused) => refusal(&file, &source, &workbench, &refused),
-    })
+    Ok(
+        match source::quietly(|| workbench.load(&source, &topology(&NODES))) {
+            Ok(specimen) => accepted(&file, &source, &specimen),
+            Err(refused) => refusal(&file, &source, &workbench, &refused),
+        },
+    )
 }
 
 fn accepted(file: &str, source: &PluginSource, specimen: &Specimen) -> Report {

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &FileArgs) -> Result<Report> {
         "logs": inspection.logs,
     });
     // What it says about itself takes running it, which may fail where looking did not.
-    match workbench.load(&source, &topology(&NODES)) {
+    match source::quietly(|| workbench.load(&source, &topology(&NODES))) {
         Ok(specimen) => {
             manifest(&mut sheet, specimen.summary());
             json["manifest"] = manifest_json(specimen.summary());

@@ -2,30 +2,45 @@
 //! can run them natively, without a parser of SQL.
 
 use pgsteer_core::Role;
-use pgsteer_core::policy::{OwnedValue, Sample};
+use pgsteer_core::policy::{Grants, OwnedValue, Sample};
 use serde_json::{Map, Value, json};
 
 use super::cases::Case;
 
-/// The text of the file, for the plugin with this file name and configuration (a JSON object).
-pub(crate) fn render(cases: &[Case], file: &str, config: &str) -> String {
-    let cases: Vec<Value> = cases.iter().map(|c| locked(c, file, config)).collect();
+/// Which plugin the cases are for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    /// Its file name.
+    pub(crate) file: &'a str,
+    /// Its configuration, a JSON object.
+    pub(crate) config: &'a str,
+    /// Without the grant `values` it is not told any.
+    pub(crate) grants: Grants,
+}
+
+/// The text of the file.
+pub(crate) fn render(cases: &[Case], subject: Subject<'_>) -> String {
+    let cases: Vec<Value> = cases.iter().map(|case| locked(case, subject)).collect();
     // A value of ours always has a text.
     let mut text = serde_json::to_string_pretty(&json!({ "cases": cases })).unwrap_or_default();
     text.push('\n');
     text
 }
 
-fn locked(case: &Case, file: &str, config: &str) -> Value {
-    let sample = case.question.sample(file);
-    let config = case.config.as_deref().unwrap_or(config);
-    let config = serde_json::from_str(config).unwrap_or_else(|_| json!({}));
+fn locked(case: &Case, subject: Subject<'_>) -> Value {
+    let file = subject.file;
+    let mut sample = case.question.sample(file);
+    if !subject.grants.has(Grants::VALUES) {
+        sample.values.clear();
+    }
+    let config = case.config.as_deref().unwrap_or(subject.config);
+    let config: Value = serde_json::from_str(config).unwrap_or_else(|_| json!({}));
     let node = |(role, weight): &(Role, f64)| json!({ "role": role_name(*role), "weight": weight });
     let nodes: Vec<Value> = case.nodes.iter().map(node).collect();
     json!({
         "name": case.name,
         "file": file,
-        "config": Value::from(config),
+        "config": config,
         "session": session(&sample),
         "statement": statement(&sample),
         "topology": nodes,
@@ -110,8 +125,14 @@ mod tests {
                     values = [1, { null = true }, { binary = \"0fff\" }]\nsession_marks = 3\n\
                     settings = { a = \"b\" }\nroute = \"primary\"\n";
         let cases = cases::parse(text).expect("valid");
-        let lock = render(&cases, "10-x", r#"{"k":1}"#);
-        let lock: Value = serde_json::from_str(&lock).expect("JSON");
+        let mut subject = Subject {
+            file: "10-x",
+            config: r#"{"k":1}"#,
+            grants: Grants::VALUES,
+        };
+        let read =
+            |subject| -> Value { serde_json::from_str(&render(&cases, subject)).expect("JSON") };
+        let lock = read(subject);
         let case = &lock["cases"][0];
         assert_eq!(case["file"], "10-x");
         assert_eq!(case["config"], json!({ "k": 1 }));
@@ -126,6 +147,9 @@ mod tests {
         assert_eq!(statement["values"], values);
         assert_eq!(statement["class"], 1);
         assert_eq!(statement["session_marks"], 3);
+        subject.grants = Grants::default();
+        let untold = read(subject);
+        assert_eq!(untold["cases"][0]["statement"]["values"], json!([]));
         let relation = json!({ "schema": "s", "name": "t", "written": false });
         assert_eq!(statement["relations"], json!([relation]));
         let traits = statement["traits"]

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use pgsteer_core::policy::Grants;
 use serde_json::json;
 use toml::{Table, Value};
 
 use super::args::{Hook, NewArgs};
+use super::lock::Subject;
 use super::vendor::{SDK, vendored, versions};
 use super::{Report, cases, lock, usage};
 
@@ -80,7 +82,12 @@ fn files(name: &str, hook: Hook, sdk: Option<&Path>) -> Result<Vec<(PathBuf, Vec
     if let Some(given) = template.cases {
         text("cases.toml", given.to_owned());
         let config = serde_json::to_string(&template.config.parse::<Table>()?)?;
-        let locked = lock::render(&cases::parse(given)?, name, &config);
+        let subject = Subject {
+            file: name,
+            config: &config,
+            grants: Grants::default(),
+        };
+        let locked = lock::render(&cases::parse(given)?, subject);
         text("cases.lock.json", locked);
     }
     if sdk.is_none() {

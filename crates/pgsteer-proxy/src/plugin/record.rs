@@ -12,12 +12,15 @@ use serde_json::json;
 use super::args::RecordArgs;
 use super::console::{ask, first};
 use super::{Report, shown, usage};
+use crate::cli::complain;
 
 /// Runs the command.
 pub(crate) fn run(args: &RecordArgs) -> Result<Report> {
     let values = if args.values { " WITH VALUES" } else { "" };
     let order = format!("RECORD {}{values}", args.number);
     Order::parse(&order).map_err(usage)?;
+    let number = shown::count(args.number.into());
+    complain(&format!("waiting for the next {number} decisions"));
     let answer = ask(&args.proxy, &format!("PGSTEER {order}"))?;
     let mut lines = String::new();
     for row in &answer.rows {

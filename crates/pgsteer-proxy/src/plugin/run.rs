@@ -76,7 +76,8 @@ fn report(sql: &str, question: &Question, source: &PluginSource, said: &[Said]) 
         lines.push(said.cost.words(&source.limits));
         sheet.line(said.hook, lines.join("\n"));
     }
-    if question.sql != sql {
+    let is_routed = said.iter().any(|said| said.hook == "router");
+    if is_routed && question.sql != sql {
         let note = "the router was asked about the new text, as in the proxy";
         sheet.line("note", note);
     }

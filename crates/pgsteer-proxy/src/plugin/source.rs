@@ -8,6 +8,7 @@ use pgsteer_core::Topology;
 use pgsteer_core::policy::{Grants, PluginSource};
 use pgsteer_plugin_host::Options;
 use pgsteer_plugin_host::tool::{Specimen, Workbench};
+use tracing::subscriber::NoSubscriber;
 
 use super::args::FileArgs;
 use super::usage;
@@ -39,8 +40,14 @@ pub(crate) fn load(
     source: &PluginSource,
     topology: &Topology,
 ) -> Result<Specimen> {
-    let loaded = workbench.load(source, topology);
+    let loaded = quietly(|| workbench.load(source, topology));
     loaded.with_context(|| format!("{}.wasm", source.name))
+}
+
+/// While a plugin is tried out it is asked odd things; what it logs about them is not about what
+/// the author asks.
+pub(crate) fn quietly<T>(load: impl FnOnce() -> T) -> T {
+    tracing::subscriber::with_default(NoSubscriber::default(), load)
 }
 
 /// Everything a plugin can be granted, for commands that only look at it.

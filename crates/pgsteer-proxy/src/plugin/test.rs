@@ -13,6 +13,7 @@ use super::args::TestArgs;
 use super::ask::{self, Said};
 use super::build::Package;
 use super::cases::{self, Case};
+use super::lock::Subject;
 use super::question::topology;
 use super::{Report, Verdict, lock, shown, source, usage};
 
@@ -22,10 +23,15 @@ pub(crate) fn run(args: &TestArgs) -> Result<Report> {
     let source = source::read_files(&component, args.config.as_deref())?;
     let shown = cases.display();
     let text = std::fs::read_to_string(&cases)
-        .map_err(|error| usage(format!("{shown}: cannot be read: {error}")))?;
+        .map_err(|error| usage(format!("{shown}: cannot be read: {error}; {CASES}")))?;
     let all = cases::parse(&text).map_err(|error| usage(format!("{shown}: {error:#}")))?;
     let lock = cases.with_extension("lock.json");
-    write_lock(&lock, &lock::render(&all, &source.name, &source.config))?;
+    let subject = Subject {
+        file: &source.name,
+        config: &source.config,
+        grants: source.grants,
+    };
+    write_lock(&lock, &lock::render(&all, subject))?;
     let mut bench = Bench::new(source)?;
     let outcomes: Vec<Outcome> = all.iter().map(|case| bench.try_case(case)).collect();
     let mut report = report(&outcomes);
@@ -34,6 +40,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<Report> {
     report.json["lock"] = lock.display().to_string().into();
     Ok(report)
 }
+
+const CASES: &str = "write one with a [[case]] that has name, sql and route, rewrite or admit";
 
 /// Where everything is.
 struct Place {
@@ -52,10 +60,7 @@ impl Place {
             (path.clone(), parent.to_owned())
         };
         if !component.is_file() {
-            let (component, path) = (component.display(), path.display());
-            return Err(usage(format!(
-                "{component} is not there: run `pgsteer plugin build {path}` first"
-            )));
+            return Err(usage(missing(&component, &directory)));
         }
         let usual = || directory.join("cases.toml");
         Ok(Self {
@@ -63,6 +68,15 @@ impl Place {
             cases: args.cases.clone().unwrap_or_else(usual),
         })
     }
+}
+
+fn missing(component: &Path, directory: &Path) -> String {
+    let component = component.display();
+    if directory.join("Cargo.toml").is_file() {
+        let directory = directory.display();
+        return format!("{component} is not there: run `pgsteer plugin build {directory}` first");
+    }
+    format!("{component} is not there")
 }
 
 /// Leaves the file alone if nothing changed, so that nothing is compiled again.
@@ -92,7 +106,14 @@ fn stale(directory: &Path, component: &Path) -> Option<String> {
 struct Bench {
     source: PluginSource,
     workbench: Workbench,
-    loaded: Vec<(String, Vec<(Role, f64)>, Specimen)>,
+    loaded: Vec<Loaded>,
+}
+
+/// The plugin with one configuration, on one topology.
+struct Loaded {
+    config: String,
+    nodes: Vec<(Role, f64)>,
+    specimen: Specimen,
 }
 
 impl Bench {
@@ -131,9 +152,7 @@ impl Bench {
             self.workbench = source::workbench()?;
             self.loaded.clear();
         }
-        let same = |(c, nodes, _): &(String, Vec<(Role, f64)>, Specimen)| {
-            *c == config && *nodes == case.nodes
-        };
+        let same = |loaded: &Loaded| loaded.config == config && loaded.nodes == case.nodes;
         let index = match self.loaded.iter().position(same) {
             Some(index) => index,
             None => {
@@ -143,13 +162,18 @@ impl Bench {
                 };
                 let nodes = topology(&case.nodes);
                 let specimen = source::load(&self.workbench, &source, &nodes)?;
-                self.loaded.push((config, case.nodes.clone(), specimen));
+                let nodes = case.nodes.clone();
+                self.loaded.push(Loaded {
+                    config,
+                    nodes,
+                    specimen,
+                });
                 self.loaded.len() - 1
             }
         };
         let found = self.loaded.get_mut(index).context("it was loaded")?;
-        found.2.renew();
-        Ok(&mut found.2)
+        found.specimen.renew();
+        Ok(&mut found.specimen)
     }
 }
 
@@ -252,15 +276,17 @@ mod tests {
 
     #[test]
     fn a_component_that_is_not_there_is_to_be_built() {
-        let args = TestArgs {
-            path: "nowhere/x.wasm".into(),
-            cases: None,
-            config: None,
+        let dir = tempfile::tempdir().expect("a directory");
+        let reason = || {
+            let args = TestArgs {
+                path: dir.path().join("x.wasm"),
+                cases: None,
+                config: None,
+            };
+            Place::find(&args).err().expect("nothing there").to_string()
         };
-        let error = Place::find(&args).err().expect("nothing there");
-        assert!(
-            error.to_string().contains("pgsteer plugin build"),
-            "{error}"
-        );
+        assert!(reason().ends_with("is not there"), "{}", reason());
+        std::fs::write(dir.path().join("Cargo.toml"), "").expect("written");
+        assert!(reason().contains("pgsteer plugin build"), "{}", reason());
     }
 }

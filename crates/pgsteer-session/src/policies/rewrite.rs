@@ -248,16 +248,16 @@ enum Strength {
 }
 
 fn strength(analysis: &Analysis) -> Strength {
-    const IN_DOUBT: u64 = traits::WRITES
-        | traits::LOCKING
-        | traits::VOLATILE_FUNCTION
-        | traits::UNKNOWN_FUNCTION;
+    const IN_DOUBT: u64 =
+        traits::WRITES | traits::LOCKING | traits::VOLATILE_FUNCTION | traits::UNKNOWN_FUNCTION;
     // Only statements of their own are known well enough.
     if analysis.statement_count > 1 || analysis.effects.iter().any(leaves_something) {
         return Strength::Anything;
     }
     match analysis.class {
-        Class::Select if analysis.traits & traits::READS != 0 && analysis.traits & IN_DOUBT == 0 => {
+        Class::Select
+            if analysis.traits & traits::READS != 0 && analysis.traits & IN_DOUBT == 0 =>
+        {
             Strength::Reads
         }
         Class::Select | Class::Insert | Class::Update | Class::Delete | Class::Merge => {
