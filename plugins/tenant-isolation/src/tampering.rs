@@ -13,6 +13,9 @@ pub(crate) const STRINGS: &str = "standard_conforming_strings";
 
 /// What is wrong with it, in words that continue as "... is not allowed".
 pub(crate) fn found(settings: &Settings, statement: &Statement) -> Option<String> {
+    if let Some(unseen) = unseen(settings, statement) {
+        return Some(unseen.to_owned());
+    }
     let is_written = |name: &str| {
         let mut relations = statement.relations.iter();
         relations.any(|relation| relation.written && relation.name == name)
@@ -35,11 +38,11 @@ pub(crate) fn found(settings: &Settings, statement: &Statement) -> Option<String
     parts.find_map(|part| one(settings, part))
 }
 
-/// What cannot be looked at, in the same words. The fast path has no text, and like a text that the
-/// proxy cannot read no class.
-pub(crate) fn unseen(settings: &Settings, statement: &Statement) -> Option<&'static str> {
+/// What cannot be looked at: a text that is too long, the fast path, which has none, and what the
+/// proxy cannot read.
+fn unseen(settings: &Settings, statement: &Statement) -> Option<&'static str> {
     if statement.traits.contains(Traits::TEXT_WITHHELD) {
-        return Some("a text that is too long to be looked at");
+        return Some("a text that is not there or too long to be looked at");
     }
     let is_unknown = statement.class == Class::Unknown;
     (is_unknown && settings.strict).then_some("a statement that the proxy cannot read")
