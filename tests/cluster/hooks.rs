@@ -44,6 +44,26 @@ fn a_tenant_has_its_setting_in_every_transaction_and_cannot_change_it() -> Resul
         }
         assert_eq!(wire.value(TENANT), "postgres", "{sql}");
     }
+    // No transaction begins unnoticed.
+    for sql in ["BEGIN; SELECT 1; COMMIT", "SELECT 1; COMMIT; SELECT 2"] {
+        assert_eq!(refusal(&wire.query(sql)).unwrap().0, "0A000", "{sql}");
+        wire.query("ROLLBACK");
+    }
+    wire.query("BEGIN");
+    wire.query("SELECT 1");
+    assert_eq!(refusal(&wire.query("COMMIT AND CHAIN")).unwrap().0, "0A000");
+    wire.query("ROLLBACK");
+    let pipeline = [
+        msg::statement("BEGIN", &[]),
+        msg::statement("SELECT 1", &[]),
+        msg::statement("COMMIT", &[]),
+        msg::statement(TENANT, &[]),
+        msg::sync(),
+    ];
+    wire.send(&pipeline.concat());
+    let frames = wire.until(b'Z');
+    let last = frames.iter().rev().find(|frame| frame.tag == b'D').unwrap();
+    assert_eq!(last.values(), [Some("postgres".to_owned())]);
     // What is set behind the proxy's back holds for that transaction at most.
     wire.query("RESET ALL");
     assert_eq!(wire.value(TENANT), "postgres");

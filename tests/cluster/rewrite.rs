@@ -181,6 +181,53 @@ fn a_refusal_is_an_error_like_the_servers() -> Result<()> {
 }
 
 #[test]
+fn statements_prepared_before_a_plugin_came_are_asked_about() -> Result<()> {
+    let proxy = Options::default().start();
+    let mut wire = Wire::connect(proxy.port(), "postgres");
+    wire.send(&[msg::parse("old", "SELECT 'forbidden'"), msg::sync()].concat());
+    wire.until(b'Z');
+    let run = [msg::bind("", "old", &[]), msg::execute("", 0), msg::sync()].concat();
+    wire.send(&run);
+    assert_eq!(row(&wire.until(b'Z')), ["forbidden"]);
+    install(&proxy, "20-query-rewrite", "query-rewrite", RULES)?;
+    for _ in 0..2 {
+        wire.send(&run);
+        assert_eq!(refusal(&wire.until(b'Z')).unwrap().0, "42501");
+    }
+    Ok(())
+}
+
+#[test]
+fn no_string_gets_past_the_rewriters() -> Result<()> {
+    let proxy = proxy()?;
+    let mut wire = Wire::connect(proxy.port(), "postgres");
+    for sql in [
+        "DEALLOCATE ALL; SELECT 'forbidden'",
+        "BEGIN; SELECT 'forbidden'; COMMIT",
+        "; SELECT 'forbidden'",
+        "/* x */ SELECT 'forbidden'",
+    ] {
+        assert_eq!(refusal(&wire.query(sql)).unwrap().0, "42501", "{sql}");
+        wire.query("ROLLBACK");
+    }
+    // To ask where a statement would go is not to run it.
+    let before = wire.query("SHOW pool_plugin_stats");
+    wire.query("EXPLAIN ROUTE SELECT $1::int, $2::text");
+    wire.query("EXPLAIN ROUTE SELECT 'forbidden'");
+    let after = wire.query("SHOW pool_plugin_stats");
+    let invalid = |frames: &[Frame]| {
+        let rows = frames
+            .iter()
+            .filter(|frame| frame.tag == b'D')
+            .map(Frame::values);
+        let mut own = rows.filter(|row| row[0].as_deref() == Some("20-query-rewrite"));
+        own.next().unwrap()[13].clone()
+    };
+    assert_eq!(invalid(&before), invalid(&after));
+    Ok(())
+}
+
+#[test]
 fn what_must_not_become_stronger_stays_as_it_is() -> Result<()> {
     let proxy = proxy()?;
     let mut wire = Wire::connect(proxy.port(), "postgres");

@@ -226,9 +226,10 @@ impl Session {
         Ok(!batch.failed)
     }
 
-    /// BEGIN is about to be answered by the proxy. Reads that came before it in the batch are over
-    /// with: each was a transaction of its own, as far as anybody can tell.
-    pub(crate) async fn close_before_begin(&mut self, batch: &mut Batch) -> Result<bool, End> {
+    /// What came so far in the batch is over with, and something new begins: BEGIN is about to be
+    /// answered by the proxy, and reads that came before it were transactions of their own, as far as
+    /// anybody can tell; or a COMMIT was sent.
+    pub(crate) async fn close_part(&mut self, batch: &mut Batch) -> Result<bool, End> {
         if !self.drain(batch).await? {
             return Ok(false);
         }

@@ -54,7 +54,7 @@ impl Session {
         let mut row = |item: &str, value: String| rows.push(vec![item.to_owned(), value]);
         let analyses = &self.steering.worker.analyses;
         let mut analysis = analyses.borrow_mut().analyze(text.as_bytes());
-        let replaced = match self.rewrite(&analysis, text.as_bytes(), u16::MAX, false) {
+        let replaced = match self.ask_rewriters(&analysis, text.as_bytes(), false) {
             Ok(replaced) => replaced,
             Err(reply) => {
                 row("refused", format!("{} {}", reply.sqlstate, reply.message));

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use pgsteer_core::NodeId;
-use pgsteer_sql::{Analysis, Effect};
+use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, Target, tag};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode, parameters};
@@ -202,8 +202,7 @@ impl Session {
                 map,
             }));
         }
-        let count = analysis.parameter_count.max(parse.type_count);
-        let replaced = match self.rewrite(&analysis, parse.text, count, true) {
+        let replaced = match self.rewrite(&analysis, parse.text, true) {
             Ok(Some(replaced)) => replaced,
             Ok(None) => {
                 return Ok(Ok(Parsed {
@@ -229,7 +228,7 @@ impl Session {
     /// Whether some plugin wants to see what will be bound to a statement, and what it is told now.
     fn values_at_parse(&self, analysis: &Analysis) -> (bool, Values<'static>) {
         let wanted = self.steering.worker.policies.borrow().wanted().values;
-        if wanted && analysis.parameter_count > 0 {
+        if wanted && may_bind(analysis) {
             (true, Values::NotYet)
         } else {
             (false, Values::None)
@@ -258,7 +257,7 @@ impl Session {
         if let Some(local) = analysis.as_ref().filter(|a| self.is_local_in(batch, a)) {
             self.skip(header).await?;
             let begins = matches!(local.sole_effect(), Some(Effect::Begin { .. }));
-            if begins && !self.close_before_begin(batch).await? {
+            if begins && !self.close_part(batch).await? {
                 return Ok(());
             }
             self.portals.insert(
@@ -273,6 +272,12 @@ impl Session {
             return self
                 .answer(batch, |out| encode::frame(out, b'2', b""))
                 .await;
+        }
+        if let Some(prepared) = &prepared
+            && let Err(reply) = self.ask_again(prepared)
+        {
+            self.skip(header).await?;
+            return self.fail(batch, &reply).await;
         }
         let map = prepared.as_ref().and_then(|p| p.map.clone());
         let seen = self
@@ -306,7 +311,7 @@ impl Session {
             },
         );
         match map {
-            Some(map) => self.bind_mapped(header, batch, node, &map).await,
+            Some(map) => self.bind_mapped(header, batch, node, (&map, watched)).await,
             None => {
                 self.pass_on_watched(header, node, Request::Bind, watched);
                 Ok(())
@@ -323,7 +328,7 @@ impl Session {
         map: Option<&[u16]>,
     ) -> Result<Shown, End> {
         let wanted = self.steering.worker.policies.borrow().wanted().values;
-        let has_some = prepared.is_some_and(|p| p.analysis.parameter_count > 0);
+        let has_some = prepared.is_some_and(|p| may_bind(&p.analysis));
         if map.is_some() && header.frame_len() <= PARSE_LEN_MAX {
             self.complete(header, PARSE_LEN_MAX).await?;
         }
@@ -343,7 +348,7 @@ impl Session {
         header: Header,
         batch: &mut Batch,
         node: NodeId,
-        map: &[u16],
+        (map, watched): (&[u16], Option<Box<Watched>>),
     ) -> Result<(), End> {
         if header.frame_len() > PARSE_LEN_MAX {
             return self.too_long(header, batch).await.map(|_| ());
@@ -360,7 +365,7 @@ impl Session {
         if let Some(leg) = self.held(node) {
             leg.connection().channel.output.extend_from_slice(&message);
         }
-        self.flow.expect(Request::Bind);
+        self.flow.expect_watched(Request::Bind, watched);
         Ok(())
     }
 
@@ -487,9 +492,20 @@ impl Session {
             self.count(node, analysis);
         }
         let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));
+        let ends = |a: &Rc<Analysis>| {
+            matches!(
+                a.sole_effect(),
+                Some(Effect::Commit { .. } | Effect::Rollback { .. })
+            )
+        };
+        let ends = self.enforced.is_some() && analysis.as_ref().is_some_and(ends);
         let analysis = analysis.filter(|a| !a.effects.is_empty());
         let request = Request::Execute { analysis, copies };
         self.pass_on_watched(header, node, request, watched);
+        if ends {
+            // What comes next is a new transaction, which begins with what a plugin wants set.
+            self.close_part(batch).await?;
+        }
         Ok(())
     }
 
@@ -564,6 +580,11 @@ impl Session {
         input.consume(len);
         self.flow.up_left = header.frame_len() - len;
     }
+}
+
+/// Whether values may be bound to it; of what is not understood nobody knows.
+fn may_bind(analysis: &Analysis) -> bool {
+    analysis.parameter_count > 0 || analysis.class == Class::Unknown
 }
 
 /// Whether Parse and Describe of it are answered without a server: it has neither parameters nor

@@ -146,7 +146,14 @@ fn admit(
     })?;
     steering.identity.pool = admission.pool.map(Into::into);
     let role = admission.role.map(|role| ("role".to_owned(), role));
-    for (name, value) in admission.parameters.into_iter().chain(role) {
+    // What is enforced is part of what the session begins with, too, and of its books.
+    let enforced_too = admission.enforced.iter().cloned();
+    let all = admission
+        .parameters
+        .into_iter()
+        .chain(role)
+        .chain(enforced_too);
+    for (name, value) in all {
         startup.retain(|(known, _)| **known != *name);
         let text = set_text(&name, &value);
         startup.push((name.into_boxed_str(), text.into_boxed_str()));

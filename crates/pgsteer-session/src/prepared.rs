@@ -1,9 +1,10 @@
 //! Prepared statements: what the client believes to have, and which server has it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use pgsteer_core::NodeId;
 use pgsteer_core::policy::{OwnedValue, Value};
+use pgsteer_core::{Generation, NodeId};
 use pgsteer_sql::Analysis;
 use pgsteer_wire::parameters::{self, Bound};
 use pgsteer_wire::{ErrorReply, SqlState, encode};
@@ -97,6 +98,7 @@ impl Session {
             frame,
             analysis,
             map,
+            chain: Cell::new(self.steering.worker.policies.borrow().chain()),
         });
         self.prepared.insert(name, Rc::clone(&prepared));
         Ok(prepared)
@@ -123,6 +125,24 @@ impl Session {
         for name in names {
             self.forget_prepared(&name, Some(knows));
         }
+    }
+
+    /// Other plugins may be in force than those that had their say when it was prepared: they have
+    /// theirs now. It keeps its text, which the client was told about; it may be refused.
+    ///
+    /// # Errors
+    /// A plugin refuses it.
+    pub(crate) fn ask_again(&mut self, prepared: &Prepared) -> Result<(), ErrorReply> {
+        let wants = self.wants_rewrites();
+        let chain = self.steering.worker.policies.borrow().chain();
+        if prepared.chain.replace(chain) == chain || !wants {
+            return Ok(());
+        }
+        let asked = self.rewrite(&prepared.analysis, prepared.text(), true);
+        if asked.is_err() {
+            prepared.chain.set(Generation::default());
+        }
+        asked.map(|_| ())
     }
 
     /// Puts in front what a server needs before it can be asked for this statement: Close of what

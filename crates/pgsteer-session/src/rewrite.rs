@@ -15,14 +15,14 @@ use crate::steering::{Situation, Statement, Steering, Values, refusal};
 /// Whether no plugin is asked about it: the commands of the console, and the control of transactions,
 /// without which a client could not get out of one.
 fn is_exempt(analysis: &Analysis) -> bool {
+    let alone = analysis.statement_count <= 1;
     analysis.console.is_some()
         || analysis.is_transaction_control()
-        || matches!(analysis.class, Class::Deallocate | Class::Empty)
+        || (alone && matches!(analysis.class, Class::Deallocate | Class::Empty))
 }
 
 impl Steering {
-    /// What runs in the place of a statement; `None` if it stays as it is. The client binds, or
-    /// declares, so many parameters.
+    /// What runs in the place of a statement; `None` if it stays as it is.
     ///
     /// # Errors
     /// A plugin refused it.
@@ -30,7 +30,6 @@ impl Steering {
         &mut self,
         statement: &Statement<'_>,
         now: Situation<'_>,
-        client_parameters: u16,
     ) -> Result<Option<Rc<Replaced>>, ErrorReply> {
         self.refresh(now.transaction);
         let wanted = self.worker.policies.borrow().wanted();
@@ -49,8 +48,8 @@ impl Steering {
         if is_shown && let Some(known) = worker.policies.borrow_mut().rewritten_before(key) {
             return Ok(known);
         }
-        let mut way = Passage::default();
-        let known = self.through_chain(statement, now, client_parameters, &mut way)?;
+        let mut way = worker.policies.borrow().begin_passage();
+        let known = self.through_chain(statement, now, &mut way)?;
         if is_shown {
             let mut policies = worker.policies.borrow_mut();
             policies.remember_rewriting(key, &known, &way);
@@ -62,12 +61,10 @@ impl Steering {
         &mut self,
         statement: &Statement<'_>,
         now: Situation<'_>,
-        client_parameters: u16,
         way: &mut Passage,
     ) -> Result<Option<Rc<Replaced>>, ErrorReply> {
         let worker = Rc::clone(&self.worker);
         let mut newest: Option<Rc<Replaced>> = None;
-        let mut parameters = client_parameters;
         let rewriters = worker.policies.borrow().rewriters();
         for index in rewriters {
             let at = match &newest {
@@ -90,9 +87,9 @@ impl Steering {
                     parameters: map,
                 } => {
                     let before = newest.as_ref().and_then(|n| n.map.clone());
-                    match self.accept(index, (at.analysis, parameters), &sql, map.as_deref()) {
+                    let shown = facts.traits & traits::TEXT_WITHHELD == 0;
+                    match self.accept(index, (at.analysis, shown), &sql, map.as_deref()) {
                         Ok(analysis) => {
-                            parameters = analysis.parameter_count;
                             newest = Some(Rc::new(Replaced {
                                 text: sql.into(),
                                 analysis,
@@ -116,11 +113,11 @@ impl Steering {
     fn accept(
         &self,
         index: usize,
-        (old, client_parameters): (&Analysis, u16),
+        (old, is_shown): (&Analysis, bool),
         sql: &str,
         map: Option<&[u16]>,
     ) -> Result<Rc<Analysis>, String> {
-        if old.traits & traits::TEXT_WITHHELD != 0 {
+        if !is_shown {
             return Err("it replaces a text that it was not shown".to_owned());
         }
         let analysis = self.worker.analyses.borrow_mut().analyze(sql.as_bytes());
@@ -129,7 +126,6 @@ impl Steering {
             old,
             new: &analysis,
             map,
-            client_parameters,
             grants: policies.grants(index),
         };
         match offer.violation() {
@@ -152,7 +148,23 @@ impl Session {
         &mut self,
         analysis: &Analysis,
         text: &[u8],
-        client_parameters: u16,
+        extended: bool,
+    ) -> Result<Option<Rc<Replaced>>, ErrorReply> {
+        let answer = self.ask_rewriters(analysis, text, extended);
+        if let Err(reply) = &answer {
+            self.note_refusal(analysis, reply, extended);
+        }
+        answer
+    }
+
+    /// The same about a statement that is not run.
+    ///
+    /// # Errors
+    /// A plugin would refuse it.
+    pub(crate) fn ask_rewriters(
+        &mut self,
+        analysis: &Analysis,
+        text: &[u8],
         extended: bool,
     ) -> Result<Option<Rc<Replaced>>, ErrorReply> {
         let executed = self.executed(analysis);
@@ -169,11 +181,7 @@ impl Session {
             legs: &self.legs,
             avoid: NOBODY,
         };
-        let answer = self.steering.rewrite(&statement, now, client_parameters);
-        if let Err(reply) = &answer {
-            self.note_refusal(analysis, reply, extended);
-        }
-        answer
+        self.steering.rewrite(&statement, now)
     }
 
     /// The same for the simple query at the front of the input: a new text takes its place there.
@@ -190,7 +198,7 @@ impl Session {
             return Ok((header, analysis));
         }
         let text: Box<[u8]> = query_text(self.client.input.bytes()).into();
-        let Some(replaced) = self.rewrite(&analysis, &text, 0, false)? else {
+        let Some(replaced) = self.rewrite(&analysis, &text, false)? else {
             return Ok((header, analysis));
         };
         let mut frame = bytes::BytesMut::with_capacity(replaced.text.len() + 6);

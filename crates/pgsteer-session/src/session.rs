@@ -1,14 +1,15 @@
 //! One client from its login to its end: the outer loop, and what both protocols share.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use pgsteer_core::{NodeId, Role};
+use pgsteer_core::{Generation, NodeId, Role};
 use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Target};
-use pgsteer_sql::Analysis;
+use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frontend::{self, tag};
@@ -38,6 +39,8 @@ pub(crate) struct Prepared {
     /// A plugin put the text in the place of the client's, and its parameters are others: for each
     /// the client's, from 1.
     pub(crate) map: Option<Rc<[u16]>>,
+    /// The plugins that had their say about it.
+    pub(crate) chain: Cell<Generation>,
 }
 
 impl Prepared {
@@ -370,6 +373,9 @@ impl Session {
         if self.transaction.is_refused() {
             return Err(transaction_failed());
         }
+        if self.enforced.is_some() && begins_unseen(analysis) {
+            return Err(begins_unnoticed());
+        }
         let executed = self.executed(analysis);
         let wait = self.steering.snapshot.settings.pool.checkout_timeout;
         let start = Instant::now();
@@ -558,6 +564,24 @@ fn idle_too_long(limit: u32) -> ErrorReply {
 pub(crate) fn transaction_failed() -> ErrorReply {
     let text = "current transaction is aborted, commands ignored until end of transaction block";
     ErrorReply::error(SqlState::IN_FAILED_SQL_TRANSACTION, text)
+}
+
+/// Whether a transaction begins in it behind the back of what every transaction must begin with.
+fn begins_unseen(analysis: &Analysis) -> bool {
+    let several = analysis.statement_count > 1;
+    analysis.effects.iter().any(|effect| match effect {
+        Effect::Commit { chain } | Effect::Rollback { chain } => *chain || several,
+        Effect::Begin { .. } => several,
+        _ => false,
+    })
+}
+
+fn begins_unnoticed() -> ErrorReply {
+    let text = "a transaction of this session cannot begin inside another statement";
+    ErrorReply::error(SqlState::FEATURE_NOT_SUPPORTED, text).with_hint(
+        "A plugin sets parameters at the beginning of each: send BEGIN, COMMIT and ROLLBACK by \
+         themselves, without AND CHAIN.",
+    )
 }
 
 fn no_node() -> ErrorReply {

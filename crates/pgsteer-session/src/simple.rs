@@ -48,6 +48,7 @@ impl Session {
             // Too long to be looked at: it may be a migration.
             Rc::new(Analysis {
                 changes_schema: true,
+                traits: Analysis::opaque(0).traits | traits::TEXT_WITHHELD,
                 ..Analysis::opaque(0)
             })
         };
@@ -99,15 +100,17 @@ impl Session {
             }
             let watched = self.watch(analysis, placement.traits, node);
             let ran = self.exchange(header, analysis, node, retry).await;
-            if let Some(watched) = watched.filter(|_| ran.is_ok() || self.flow.answered) {
+            let again = retry && !self.flow.answered;
+            if let Some(watched) = watched.filter(|_| ran.is_ok() || !again) {
+                if ran.is_err() {
+                    self.flow.tally.set_error("08006");
+                }
                 let tally = self.flow.tally;
                 self.note_end(Ended { watched, tally });
             }
             match ran {
                 Ok(()) => return self.finish_simple(&placement, analysis).await,
-                Err(RelayError::ServerLost(_) | RelayError::ServerLeaving(_))
-                    if retry && !self.flow.answered =>
-                {
+                Err(RelayError::ServerLost(_) | RelayError::ServerLeaving(_)) if again => {
                     self.drop_leg(node);
                     self.flow.abandon();
                     self.busy = false;
@@ -243,7 +246,7 @@ impl Session {
             ..Analysis::opaque(1)
         });
         if self.wants_rewrites()
-            && let Err(reply) = self.rewrite(&analysis, b"", 0, false)
+            && let Err(reply) = self.rewrite(&analysis, b"", false)
         {
             return self.refuse_simple(header, reply).await;
         }

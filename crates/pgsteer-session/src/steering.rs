@@ -142,7 +142,10 @@ impl Steering {
     pub(crate) fn admit(&mut self) -> Result<Admission, Rejection> {
         let mut policies = self.worker.policies.borrow_mut();
         policies.refresh(self.worker.subscription.borrow_mut().get());
-        policies.admit(&session_facts(&self.identity, &self.overridden))
+        let operators = &self.snapshot.settings.operators;
+        let is_operator = operators.iter().any(|user| **user == *self.identity.user);
+        let facts = session_facts(&self.identity, &self.overridden);
+        policies.admit(&facts, is_operator)
     }
 
     /// The plugins are told another value of a setting, or none, and asked anew about the session.
@@ -292,12 +295,11 @@ impl Steering {
         if let Some(open) = open {
             bits |= transaction_bits(open, meaning);
         }
-        let sql = if statement.text.len() <= PLUGIN_TEXT_LEN_MAX {
-            statement.text
-        } else {
-            b""
-        };
-        if sql.len() != statement.text.len() {
+        // The analysis may be that of another text with the same normal form.
+        let short = statement.text.len() <= PLUGIN_TEXT_LEN_MAX;
+        let shown = short && analysis.traits & traits::TEXT_WITHHELD == 0;
+        let text = std::str::from_utf8(statement.text).ok().filter(|_| shown);
+        if text.is_none() {
             bits |= traits::TEXT_WITHHELD;
         }
         bits |= statement.values.bits();
@@ -310,7 +312,7 @@ impl Steering {
             balance_node: self.balance_node,
             transaction_marks: 0,
             session_marks: 0,
-            sql: std::str::from_utf8(sql).unwrap_or_default(),
+            sql: text.unwrap_or_default(),
             relations: &analysis.relations,
             functions: &analysis.functions,
             values: statement.values.known(),

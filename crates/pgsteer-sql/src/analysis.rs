@@ -193,6 +193,8 @@ pub struct Analysis {
     pub changes_schema: bool,
     /// Of the utilities, those that Pgpool-II counts among the schema changes.
     pub counts_as_ddl: bool,
+    /// It copies from or to a file or a program on the server.
+    pub reaches_outside: bool,
     /// The command, if the proxy answers it.
     pub console: Option<Console>,
 }
@@ -233,6 +235,7 @@ impl Analysis {
             executes: None,
             changes_schema: false,
             counts_as_ddl: false,
+            reaches_outside: false,
             console: None,
         }
     }

@@ -45,6 +45,9 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     }
     analysis.class = class(first);
     analysis.counts_as_ddl = rebuilds(first);
+    if let NodeEnum::CopyStmt(copy) = first {
+        analysis.reaches_outside = copy.is_program || !copy.filename.is_empty();
+    }
     analysis.console = show(first).filter(|_| statements.len() == 1);
     if let NodeEnum::ExecuteStmt(execute) = first {
         analysis.executes = Some(execute.name.as_str().into());

@@ -276,7 +276,11 @@ impl Plugin {
     pub fn note_rest(&self, now: Instant) -> bool {
         let mut openings = self.openings();
         openings.retain(|at| now.saturating_duration_since(*at) < OPENINGS_WINDOW);
-        openings.push(now);
+        // Several workers that give up at the same time met the same trouble.
+        let is_new = |last: &Instant| now.saturating_duration_since(*last) >= OPENINGS_APART;
+        if openings.last().is_none_or(is_new) {
+            openings.push(now);
+        }
         openings.len() >= OPENINGS_MAX && !self.quarantined.swap(true, Ordering::Relaxed)
     }
 
@@ -293,6 +297,7 @@ impl Plugin {
 /// Rests within this time, of all workers together, that end in quarantine.
 const OPENINGS_WINDOW: Duration = Duration::from_secs(3600);
 const OPENINGS_MAX: usize = 3;
+const OPENINGS_APART: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

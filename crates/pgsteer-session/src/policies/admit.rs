@@ -1,15 +1,20 @@
 //! Who may begin a session, and with what.
 
 use pgsteer_core::policy::{Admission, Admitted, Hooks, Rejection, SessionFacts};
+use pgsteer_core::settings::OnFailure;
 
-use super::{Policies, failure, must_answer};
+use super::{Policies, failure};
 
 impl Policies {
     /// Asks all plugins with a say in it, in order.
     ///
     /// # Errors
     /// The first refusal.
-    pub(crate) fn admit(&mut self, facts: &SessionFacts<'_>) -> Result<Admission, Rejection> {
+    pub(crate) fn admit(
+        &mut self,
+        facts: &SessionFacts<'_>,
+        is_operator: bool,
+    ) -> Result<Admission, Rejection> {
         let mut all = Admission::default();
         for seat in &mut self.seats {
             if !seat.plugin.hooks.has(Hooks::SESSION) {
@@ -21,7 +26,9 @@ impl Policies {
                     seat.plugin.counters(self.worker).refusals.add(1);
                     return Err(rejection);
                 }
-                Some(Err(_)) | None if must_answer(&seat.plugin) => {
+                // Somebody must be able to say what is to be done about it.
+                Some(Err(_)) | None if is_operator => {}
+                Some(Err(_)) | None if seat.plugin.on_failure != OnFailure::Skip => {
                     return Err(failure(&seat.plugin));
                 }
                 Some(Err(_)) | None => {}

@@ -33,7 +33,7 @@ impl Policies {
         let key = self.key(session, facts);
         if let Some(hit) = self.cache.get(key) {
             let is_good = hit.stores.plugins == 0 || hit.stores == self.stores(hit.stores.plugins);
-            if is_good && !self.has_lost_trust(&hit.verdict) {
+            if is_good && !self.distrusts_any(Hooks::ROUTER) {
                 return self.use_again(session, facts, key, hit);
             }
             self.cache.remove(key);
@@ -73,12 +73,6 @@ impl Policies {
             hasher.write(bytes);
         }
         hasher.finish()
-    }
-
-    /// An answer of its turned out to be wrong, on this worker or another.
-    fn has_lost_trust(&self, verdict: &Verdict) -> bool {
-        let seat = self.seats.get(verdict.plugin);
-        seat.is_some_and(|seat| seat.plugin.forgets())
     }
 
     fn use_again(
@@ -158,6 +152,7 @@ impl Policies {
                 break;
             }
         }
+        answer.verdict.chain = self.chain();
         if let Route::Reject(_) = answer.verdict.route
             && let Some(seat) = self.seats.get(answer.verdict.plugin)
         {
@@ -184,7 +179,10 @@ impl Policies {
             session_marks: own.marks.session,
             ..*facts
         };
-        let asked = seat.ask(self.worker, &self.topology, |p| p.decide(&facts));
+        // What it would say about a session that it does not know is worth nothing.
+        let ask = own.router_opened;
+        let asked = ask.then(|| seat.ask(self.worker, &self.topology, |p| p.decide(&facts)));
+        let asked = asked.flatten();
         let keeps_last = seat.plugin.on_failure == OnFailure::LastGood;
         if let Some(Ok(decision)) = asked {
             answer.reusable &= decision.reuse == Reuse::Statement

@@ -39,8 +39,10 @@ use session::PluginSession;
 pub(crate) struct Verdict {
     /// Where it runs.
     pub(crate) route: Route,
-    /// Which plugin said so.
+    /// Which plugin said so, by its position,
     pub(crate) plugin: usize,
+    /// in this chain.
+    pub(crate) chain: Generation,
     /// Marks to set when it has succeeded.
     pub(crate) marks: Marks,
     /// Relations that count as written with it.
@@ -65,6 +67,7 @@ impl Verdict {
         Self {
             route: decision.route,
             plugin,
+            chain: Generation::default(),
             marks: decision.marks,
             also_writes: (!also_writes.is_empty()).then(|| also_writes.into()),
             keys: (!keys.is_empty()).then(|| keys.into()),
@@ -184,25 +187,25 @@ impl Policies {
         session.generation = self.generation;
         let old = std::mem::take(&mut session.plugins);
         for seat in &mut self.seats {
-            let loaded = seat.plugin.generation;
-            // Marks mean something only to the plugin that made them.
-            let known = old.iter().find(|o| o.loaded == loaded);
-            let mut new = PluginSession {
-                loaded,
-                marks: known.map_or_else(Marks::default, |o| o.marks),
-                ..PluginSession::default()
+            // Marks, and what was said about the session, are of that very plugin.
+            let is_own = |o: &&PluginSession| {
+                o.plugin
+                    .as_ref()
+                    .is_some_and(|p| Arc::ptr_eq(p, &seat.plugin))
             };
+            let mut new = old.iter().find(is_own).cloned().unwrap_or_default();
+            new.plugin = Some(Arc::clone(&seat.plugin));
             if seat.plugin.hooks.has(Hooks::ROUTER) {
                 let asked = seat.ask(self.worker, &self.topology, |p| p.open(facts));
                 match asked.and_then(Result::ok) {
-                    Some(opening) => new.opening = opening,
+                    Some(opening) => (new.opening, new.router_opened) = (opening, true),
                     None => session.again_at = Some(Instant::now() + AGAIN),
                 }
             }
             if seat.plugin.hooks.has(Hooks::REWRITER) {
                 let asked = seat.ask(self.worker, &self.topology, |p| p.open_rewriter(facts));
                 match asked.and_then(Result::ok) {
-                    Some(class) => new.rewriter_class = class,
+                    Some(class) => (new.rewriter_class, new.rewriter_opened) = (class, true),
                     None => session.again_at = Some(Instant::now() + AGAIN),
                 }
             }
@@ -263,6 +266,19 @@ impl Policies {
         let looked_at = looked_at.filter(|(at, _)| *at < 64 && plugins >> at & 1 == 1);
         let versions = looked_at.fold(0_u64, |sum, (_, s)| sum.wrapping_add(s.plugin.kv_version()));
         Stores { plugins, versions }
+    }
+
+    /// Whether an answer of one of them turned out to be wrong, on this worker or another.
+    fn distrusts_any(&self, hook: Hooks) -> bool {
+        let asked = self.seats.iter().filter(|seat| seat.plugin.hooks.has(hook));
+        asked.into_iter().any(|seat| seat.plugin.forgets())
+    }
+
+    /// The chain in use.
+    pub(crate) fn chain(&self) -> Generation {
+        self.generation
+            .map(|(plugins, _)| plugins)
+            .unwrap_or_default()
     }
 
     fn text_hash(&self, sql: &str) -> u64 {

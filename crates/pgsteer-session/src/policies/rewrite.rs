@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use pgsteer_core::NodeId;
 use pgsteer_core::policy::{Grants, Hooks, Reuse, Rewriting, Rewritten, StatementFacts, traits};
-use pgsteer_sql::{Analysis, Class, Effect, PinReason};
+use pgsteer_sql::{Analysis, Class, Effect, FunctionRef, PinReason, Volatility, known_volatility};
 
 use super::cache::Stores;
 use super::{Policies, SessionPolicies, failure, invalid, must_answer};
@@ -36,6 +37,7 @@ pub(crate) struct RewriteKey {
     text: [u64; 2],
     traits: u64,
     session: u64,
+    balance_node: Option<NodeId>,
 }
 
 impl Rewritings {
@@ -45,11 +47,14 @@ impl Rewritings {
 }
 
 /// The way of one text through the chain.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Passage {
-    /// Nothing forbids to remember what comes of it.
+    /// What comes of it must not be remembered.
     is_volatile: bool,
+    /// Plugins whose stores were looked at.
     stores: u64,
+    /// All stores, before anybody was asked.
+    before: Stores,
 }
 
 impl Policies {
@@ -63,6 +68,16 @@ impl Policies {
             text: [self.text_hash(facts.sql), facts.fingerprint],
             traits: facts.traits,
             session: session.rewriter_class(),
+            balance_node: facts.balance_node,
+        }
+    }
+
+    /// A text begins its way.
+    pub(crate) fn begin_passage(&self) -> Passage {
+        Passage {
+            is_volatile: false,
+            stores: 0,
+            before: self.stores(u64::MAX),
         }
     }
 
@@ -70,7 +85,8 @@ impl Policies {
     pub(crate) fn rewritten_before(&mut self, key: RewriteKey) -> Option<Known> {
         let (known, stores) = self.rewritings.0.get(&key)?;
         let (known, stores) = (known.clone(), *stores);
-        if stores.plugins != 0 && stores != self.stores(stores.plugins) {
+        let is_old = stores.plugins != 0 && stores != self.stores(stores.plugins);
+        if is_old || self.distrusts_any(Hooks::REWRITER) {
             self.rewritings.0.remove(&key);
             return None;
         }
@@ -80,7 +96,9 @@ impl Policies {
     /// Remembers what came of a text.
     pub(crate) fn remember_rewriting(&mut self, key: RewriteKey, known: &Known, way: &Passage) {
         let len = known.as_ref().map_or(0, |replaced| replaced.text.len());
-        if way.is_volatile || len > REMEMBERED_BYTES_MAX {
+        // Whatever changed while they were asked is not in the answer for certain.
+        let changed = way.stores != 0 && way.before != self.stores(u64::MAX);
+        if way.is_volatile || changed || len > REMEMBERED_BYTES_MAX {
             return;
         }
         if self.rewritings.0.len() >= REMEMBERED_MAX {
@@ -116,6 +134,10 @@ impl Policies {
             session_marks: own.marks.session,
             ..*facts
         };
+        if !own.rewriter_opened {
+            way.is_volatile = true;
+            return self.without_answer(index);
+        }
         let asked = seat.ask(self.worker, &self.topology, |p| p.rewrite(&facts));
         let Some(Ok(Rewriting {
             rewritten,
@@ -128,6 +150,7 @@ impl Policies {
         };
         way.is_volatile |= reuse == Reuse::Never
             || !seat.plugin.deterministic
+            || seat.plugin.forgets()
             || taint.volatile
             || (taint.kv && index >= 64);
         way.stores |= u64::from(taint.kv) << (index & 63);
@@ -178,8 +201,6 @@ pub(crate) struct Offer<'a> {
     pub(crate) old: &'a Analysis,
     pub(crate) new: &'a Analysis,
     pub(crate) map: Option<&'a [u16]>,
-    /// Parameters the client binds, declared or used.
-    pub(crate) client_parameters: u16,
     pub(crate) grants: Grants,
 }
 
@@ -221,7 +242,7 @@ impl Offer<'_> {
             let len = map.len();
             return Some(format!("a map of {len} for {new_count} parameters"));
         }
-        let count = self.client_parameters;
+        let count = self.old.parameter_count;
         if let Some(number) = map.iter().find(|n| **n == 0 || **n > count) {
             return Some(format!("the map names parameter {number} of {count}"));
         }
@@ -247,7 +268,8 @@ fn strength(analysis: &Analysis) -> Strength {
     const IN_DOUBT: u64 =
         traits::WRITES | traits::LOCKING | traits::VOLATILE_FUNCTION | traits::UNKNOWN_FUNCTION;
     // Only statements of their own are known well enough.
-    if analysis.statement_count > 1 || analysis.effects.iter().any(leaves_something) {
+    let several = analysis.statement_count > 1;
+    if several || analysis.reaches_outside || analysis.effects.iter().any(leaves_something) {
         return Strength::Anything;
     }
     match analysis.class {
@@ -276,12 +298,26 @@ fn leaves_something(effect: &Effect) -> bool {
 fn is_stronger(new: &Analysis, old: &Analysis) -> bool {
     let (new_strength, old_strength) = (strength(new), strength(old));
     let became_a_write = new.traits & traits::WRITES != 0 && old.traits & traits::WRITES == 0;
-    match new_strength {
+    if became_a_write || calls_more(new, old) {
+        return true;
+    }
+    match new_strength.max(old_strength) {
         Strength::Anything => true,
         // Of those each kind is one of its own.
-        Strength::Wraps => new.class != old.class || became_a_write,
-        _ => new_strength > old_strength || became_a_write,
+        Strength::Wraps => new.class != old.class,
+        _ => new_strength > old_strength,
     }
+}
+
+/// Whether it calls something that may do more than read, and the old one did not.
+fn calls_more(new: &Analysis, old: &Analysis) -> bool {
+    let harmless =
+        |f: &FunctionRef| known_volatility(f.schema.as_deref(), &f.name) == Volatility::Stable;
+    let is_new = |f: &&FunctionRef| {
+        let same = |o: &FunctionRef| (&o.schema, &o.name) == (&f.schema, &f.name);
+        !old.functions.iter().any(same)
+    };
+    new.functions.iter().filter(is_new).any(|f| !harmless(f))
 }
 
 /// The client's parameters behind those of the newest text, through one more step.
@@ -312,7 +348,6 @@ mod tests {
             old: &old,
             new: &new,
             map,
-            client_parameters: old.parameter_count,
             grants,
         }
         .violation()
@@ -340,6 +375,13 @@ mod tests {
             ("DROP TABLE t", "DROP TABLE u"),
             ("SELECT 1; SELECT 2", "SELECT 1; COPY t TO PROGRAM 'sh'"),
             ("COPY t TO STDOUT", "COPY t FROM STDIN"),
+            ("COPY t FROM STDIN", "COPY t FROM PROGRAM 'sh'"),
+            ("COPY t TO STDOUT", "COPY t TO '/tmp/t'"),
+            ("SELECT nextval('s')", "SELECT pg_terminate_backend(1)"),
+            ("INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (f())"),
+            ("DROP TABLE t", "DELETE FROM t"),
+            ("SET a.b = 1", "SELECT 1"),
+            ("EXPLAIN SELECT 1", "SELECT 1"),
         ] {
             let found = violation(old, new, None, none);
             assert!(

@@ -155,10 +155,11 @@ impl Seat {
         (self.asked, self.failed_of_asked) = (0, 0);
     }
 
+    /// One good answer ends a trial; the next rest is as long as ever until it has done well for a
+    /// while.
     fn succeeded(&mut self) {
         if matches!(self.breaker, Breaker::Trial) {
             self.breaker = Breaker::Closed;
-            self.rest = REST_MIN;
         }
     }
 
@@ -174,6 +175,9 @@ impl Seat {
     fn count_question(&mut self) {
         self.asked += 1;
         if self.asked > SHARE_WINDOW {
+            if self.failed_of_asked == 0 {
+                self.rest = REST_MIN;
+            }
             (self.asked, self.failed_of_asked) = (1, 0);
         }
     }

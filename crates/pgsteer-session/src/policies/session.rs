@@ -1,20 +1,25 @@
 //! What the plugins know of one session.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use pgsteer_core::Generation;
-use pgsteer_core::policy::{Candidate, Marks, Opening};
+use pgsteer_core::policy::{Candidate, Marks, Opening, Plugin};
 
 use super::Verdict;
 
 /// What one plugin knows of one session.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PluginSession {
-    /// Of the plugin, which marks belong to.
-    pub(super) loaded: Generation,
+    /// The plugin, which marks belong to.
+    pub(super) plugin: Option<Arc<Plugin>>,
     pub(super) opening: Opening,
+    /// It was told that the session begins, as a router.
+    pub(super) router_opened: bool,
     /// What `rewriter.open` said.
     pub(super) rewriter_class: u32,
+    /// It was told that the session begins, as a rewriter.
+    pub(super) rewriter_opened: bool,
     pub(super) marks: Marks,
 }
 
@@ -59,6 +64,10 @@ impl SessionPolicies {
 
     /// A statement succeeded: its marks hold from now on.
     pub(crate) fn mark(&mut self, verdict: &Verdict, in_transaction: bool) {
+        if self.generation.map(|(plugins, _)| plugins) != Some(verdict.chain) {
+            // Other plugins are in force by now, and the position is that of another one.
+            return;
+        }
         if let Some(plugin) = self.plugins.get_mut(verdict.plugin) {
             plugin.marks.session |= verdict.marks.session;
             if in_transaction {
