@@ -22,15 +22,16 @@ impl Golden<'_> {
     pub(crate) fn ask(&self, report: &mut LoadReport) -> Result<(), LoadError> {
         let hooks = [Hooks::REWRITER, Hooks::ROUTER].into_iter();
         let hooks: Vec<Hooks> = hooks.filter(|hook| self.hooks.has(*hook)).collect();
-        if hooks.is_empty() || self.samples.is_empty() {
+        if hooks.is_empty() {
             return Ok(());
         }
+        let mut old = self.old(&hooks);
         let mut new = New {
             golden: self,
+            hooks,
             policy: None,
             chances: CHANCES,
         };
-        let mut old = self.old(&hooks);
         let (mut accepted_before, mut refused_now) = (0, 0);
         for sample in self.samples {
             let now = new.answers(sample)?;
@@ -38,21 +39,11 @@ impl Golden<'_> {
             let Some(before) = old.as_mut().and_then(|old| old.answers(sample)) else {
                 continue;
             };
-            if !before.refuses {
+            if !before.iter().flatten().any(Answers::refuses) {
                 accepted_before += 1;
                 refused_now += usize::from(now.iter().any(Answers::refuses));
             }
-            if before.answers.iter().any(|(hook, answer)| {
-                let position = hooks.iter().position(|other| other == hook);
-                position.and_then(|position| now.get(position)) != Some(answer)
-            }) {
-                report.golden_different += 1;
-                if report.differences.len() < DIFFERENCES_MAX {
-                    let now: Vec<&Answers> = now.iter().collect();
-                    let before: Vec<&Answers> = before.answers.iter().map(|(_, a)| a).collect();
-                    report.differences.push(describe(sample, &before, &now));
-                }
-            }
+            note_difference(sample, &before, &now, report);
         }
         if accepted_before >= SAMPLES_MIN && refused_now == accepted_before {
             return Err(refused(
@@ -66,20 +57,17 @@ impl Golden<'_> {
         Ok(())
     }
 
-    /// The version before, if it answers.
+    /// The version before, if it answers. Only hooks that both implement can be compared.
     fn old(&self, hooks: &[Hooks]) -> Option<Old<'_>> {
-        let sample = self.samples.first()?;
-        // Only hooks that both implement can be compared.
-        let answers = |hook: &Hooks| {
-            let mut policy = self.previous?.instantiate_for_trial().ok()?;
-            Answers::ask(&mut *policy, *hook, sample, self.file).ok()
+        let (previous, sample) = (self.previous?, self.samples.first()?);
+        let answers = |hook| {
+            let mut policy = previous.instantiate_for_trial().ok()?;
+            Answers::ask(&mut *policy, hook, sample, self.file).ok()
         };
-        let hooks = hooks.iter().copied();
-        let hooks: Vec<Hooks> = hooks.filter(|hook| answers(hook).is_some()).collect();
-        (!hooks.is_empty()).then_some(())?;
+        let both = |hook: &Hooks| answers(*hook).map(|_| *hook);
         Some(Old {
-            policy: self.previous?.instantiate_for_trial().ok()?,
-            hooks,
+            hooks: hooks.iter().map(both).collect(),
+            policy: previous.instantiate_for_trial().ok()?,
             file: self.file,
         })
     }
@@ -88,6 +76,7 @@ impl Golden<'_> {
 /// The new version: an instance, and how often it may still be too slow.
 struct New<'a> {
     golden: &'a Golden<'a>,
+    hooks: Vec<Hooks>,
     policy: Option<Box<dyn Policy>>,
     chances: u32,
 }
@@ -117,45 +106,50 @@ impl New<'_> {
             Some(policy) => policy,
             None => self.policy.insert(golden.factory.instantiate_for_trial()?),
         };
-        let hooks = [Hooks::REWRITER, Hooks::ROUTER].into_iter();
-        hooks
-            .filter(|hook| golden.hooks.has(*hook))
-            .map(|hook| Answers::ask(&mut **policy, hook, sample, golden.file))
-            .collect()
+        let ask = |hook: &Hooks| Answers::ask(&mut **policy, *hook, sample, golden.file);
+        self.hooks.iter().map(ask).collect()
     }
 }
 
 /// The version before. It is not judged: if it fails, there is nothing to compare with any more.
 struct Old<'a> {
     policy: Box<dyn Policy>,
-    hooks: Vec<Hooks>,
+    // As those of the new version; `None` where it does not implement one.
+    hooks: Vec<Option<Hooks>>,
     file: &'a str,
 }
 
-struct Before {
-    answers: Vec<(Hooks, Answers)>,
-    refuses: bool,
-}
-
 impl Old<'_> {
-    fn answers(&mut self, sample: &Sample) -> Option<Before> {
-        let mut answers = Vec::new();
+    fn answers(&mut self, sample: &Sample) -> Option<Vec<Option<Answers>>> {
+        let mut all = Vec::new();
         for hook in &self.hooks {
-            let answer = Answers::ask(&mut *self.policy, *hook, sample, self.file).ok()?;
-            answers.push((*hook, answer));
+            let answers = hook.map(|hook| Answers::ask(&mut *self.policy, hook, sample, self.file));
+            all.push(answers.transpose().ok()?);
         }
-        let refuses = answers.iter().any(|(_, answer)| answer.refuses());
-        Some(Before { answers, refuses })
+        Some(all)
     }
 }
 
-fn describe(sample: &Sample, before: &[&Answers], now: &[&Answers]) -> String {
-    let words = |answers: &[&Answers]| {
-        let words: Vec<String> = answers.iter().map(|answer| answer.words()).collect();
-        words.join(", ")
-    };
-    let (text, before, now) = (text(sample), words(before), words(now));
-    printable(&format!("{text}: {before} -> {now}"))
+fn note_difference(
+    sample: &Sample,
+    before: &[Option<Answers>],
+    now: &[Answers],
+    report: &mut LoadReport,
+) {
+    let pairs = before.iter().zip(now);
+    let different = pairs.filter_map(|(before, now)| {
+        let before = before.as_ref().filter(|before| *before != now)?;
+        Some(format!("{} -> {}", before.words(), now.words()))
+    });
+    let different: Vec<String> = different.collect();
+    if different.is_empty() {
+        return;
+    }
+    report.golden_different += 1;
+    if report.differences.len() < DIFFERENCES_MAX {
+        let line = format!("{}: {}", text(sample), different.join("; "));
+        report.differences.push(printable(&line));
+    }
 }
 
 /// The beginning of the text, for people.

@@ -1,12 +1,12 @@
 //! One instance in one store, and the only way into it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgsteer_core::policy::{PolicyError, Taint};
 use wasmtime::Store;
 use wasmtime::component::{self, InstancePre};
 
-use crate::engine::ticks;
 use crate::error::classify;
 use crate::limits::{CALLS_MAX, HANDLES_MAX};
 use crate::state::{Environment, HostState};
@@ -16,8 +16,8 @@ use crate::state::{Environment, HostState};
 pub(crate) struct Instance<G> {
     store: Store<HostState>,
     guests: G,
-    decision_ticks: u64,
-    configure_ticks: u64,
+    decision_timeout: Duration,
+    configure_timeout: Duration,
     calls: u64,
     // Memory when it was set up.
     memory_bytes_min: usize,
@@ -47,8 +47,9 @@ impl<G> Instance<G> {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.results_bytes_max);
         store.set_max_component_handles(HANDLES_MAX);
-        let configure_ticks = ticks(limits.configure_timeout);
-        store.set_epoch_deadline(configure_ticks);
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().patience.look()));
+        store.set_epoch_deadline(1);
+        store.data_mut().patience.begin(limits.configure_timeout);
         let metered = store.set_fuel(u64::MAX).is_ok();
         let guests = pre
             .instantiate(&mut store)
@@ -58,8 +59,8 @@ impl<G> Instance<G> {
         Ok(Self {
             store,
             guests,
-            decision_ticks: ticks(limits.decision_timeout),
-            configure_ticks,
+            decision_timeout: limits.decision_timeout,
+            configure_timeout: limits.configure_timeout,
             calls: 0,
             memory_bytes_min,
             metered,
@@ -73,12 +74,13 @@ impl<G> Instance<G> {
         limit: Limit,
         question: impl FnOnce(&mut Store<HostState>, &G) -> wasmtime::Result<T>,
     ) -> Result<T, PolicyError> {
-        let ticks = match limit {
-            Limit::Decision => self.decision_ticks,
-            Limit::Configure => self.configure_ticks,
+        let timeout = match limit {
+            Limit::Decision => self.decision_timeout,
+            Limit::Configure => self.configure_timeout,
         };
-        self.store.set_epoch_deadline(ticks);
+        self.store.set_epoch_deadline(1);
         let state = self.store.data_mut();
+        state.patience.begin(timeout);
         state.limiter.forget();
         state.taint = Taint::default();
         self.calls += 1;

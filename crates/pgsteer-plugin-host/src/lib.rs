@@ -20,6 +20,7 @@ mod limits;
 mod loader;
 mod log;
 mod options;
+mod patience;
 mod plugin;
 mod state;
 mod stubs;

@@ -10,6 +10,7 @@ use pgsteer_core::settings::PluginLimits;
 
 use crate::error::printable;
 use crate::kv::Store;
+use crate::patience::Patience;
 use crate::limits::{Derived, Limiter};
 use crate::log::LogBudget;
 
@@ -73,6 +74,7 @@ pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
     pub(crate) environment: Arc<Environment>,
     /// What the guest looked at since it was entered.
+    pub(crate) patience: Patience,
     pub(crate) taint: Taint,
     /// It is being set up, and may say what it is going to count.
     pub(crate) is_configuring: bool,
@@ -98,6 +100,7 @@ impl HostState {
         Self {
             limiter: Limiter::new(Derived::new(limits)),
             taint: Taint::default(),
+            patience: Patience::default(),
             is_configuring: false,
             log: LogBudget::new(limits.log_lines_max),
             last_error: None,

@@ -268,7 +268,7 @@ impl<'a> Asked<'a> {
     fn ask(&mut self, sample: &Sample) -> Result<Answers, FailureClass> {
         let made = match self.instance.take().filter(|instance| !instance.is_worn()) {
             Some(instance) => Ok(instance),
-            None => self.plugin.factory().instantiate(),
+            None => self.plugin.factory().instantiate_for_trial(),
         };
         let mut instance = made.map_err(|error| error.class)?;
         let file = &*self.plugin.file_name;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgsteer_core::policy::{Grants, Hooks, Reuse, Rewriting, Rewritten, StatementFacts, traits};
-use pgsteer_sql::{Analysis, Class};
+use pgsteer_sql::{Analysis, Class, Effect, PinReason};
 
 use super::cache::Stores;
 use super::{Policies, SessionPolicies, failure, invalid, must_answer};
@@ -235,26 +235,57 @@ impl Offer<'_> {
 }
 
 /// How much a statement can do.
-fn strength(analysis: &Analysis) -> u8 {
-    const MAY_WRITE: u64 = traits::WRITES | traits::LOCKING;
-    let reads = analysis.traits & traits::READS != 0 && analysis.traits & MAY_WRITE == 0;
-    let rows_only = matches!(
-        analysis.class,
-        Class::Select | Class::Insert | Class::Update | Class::Delete | Class::Merge
-    );
-    match () {
-        () if reads && analysis.effects.is_empty() => 0,
-        () if rows_only && analysis.effects.is_empty() => 1,
-        () => 2,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Strength {
+    /// It only reads, and that is certain.
+    Reads,
+    /// It works on rows.
+    Rows,
+    /// It reads or works on rows within something else: COPY, a cursor, EXPLAIN, PREPARE.
+    Wraps,
+    /// Anything.
+    Anything,
+}
+
+fn strength(analysis: &Analysis) -> Strength {
+    const IN_DOUBT: u64 = traits::WRITES
+        | traits::LOCKING
+        | traits::VOLATILE_FUNCTION
+        | traits::UNKNOWN_FUNCTION;
+    // Only statements of their own are known well enough.
+    if analysis.statement_count > 1 || analysis.effects.iter().any(leaves_something) {
+        return Strength::Anything;
     }
+    match analysis.class {
+        Class::Select if analysis.traits & traits::READS != 0 && analysis.traits & IN_DOUBT == 0 => {
+            Strength::Reads
+        }
+        Class::Select | Class::Insert | Class::Update | Class::Delete | Class::Merge => {
+            Strength::Rows
+        }
+        Class::Copy | Class::Cursor | Class::Explain | Class::Prepare => Strength::Wraps,
+        _ => Strength::Anything,
+    }
+}
+
+/// Whether the session is another one afterwards; what PREPARE and cursors leave behind is what they
+/// are for.
+fn leaves_something(effect: &Effect) -> bool {
+    !matches!(
+        effect,
+        Effect::Prepare(_) | Effect::Pin(PinReason::SqlPrepare | PinReason::HoldCursor)
+    )
 }
 
 fn is_stronger(new: &Analysis, old: &Analysis) -> bool {
     let (new_strength, old_strength) = (strength(new), strength(old));
-    // Of those that can do anything each kind is one of its own.
-    new_strength > old_strength
-        || (new_strength == 2 && new.class != old.class)
-        || (new.changes_schema && !old.changes_schema)
+    let became_a_write = new.traits & traits::WRITES != 0 && old.traits & traits::WRITES == 0;
+    match new_strength {
+        Strength::Anything => true,
+        // Of those each kind is one of its own.
+        Strength::Wraps => new.class != old.class || became_a_write,
+        _ => new_strength > old_strength || became_a_write,
+    }
 }
 
 /// The client's parameters behind those of the newest text, through one more step.
@@ -307,6 +338,12 @@ mod tests {
                 "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
             ),
             ("SELECT 1", "EXPLAIN ANALYZE DELETE FROM t"),
+            ("SELECT 1", "SELECT nextval('s')"),
+            ("SELECT 1", "SELECT no_such_function()"),
+            ("SET a.b = 1", "SET a.b = 2"),
+            ("DROP TABLE t", "DROP TABLE u"),
+            ("SELECT 1; SELECT 2", "SELECT 1; COPY t TO PROGRAM 'sh'"),
+            ("COPY t TO STDOUT", "COPY t FROM STDIN"),
         ] {
             let found = violation(old, new, None, none);
             assert!(
@@ -320,7 +357,9 @@ mod tests {
             ("SELECT a FROM t", "SELECT a FROM t WHERE b = 1"),
             ("DELETE FROM t", "SELECT 1 FROM t"),
             ("UPDATE t SET a = 1", "DELETE FROM t"),
-            ("SET a.b = 1", "SET a.b = 2"),
+            ("SELECT nextval('s')", "SELECT nextval('t')"),
+            ("PREPARE p AS SELECT 1", "PREPARE p AS SELECT 2"),
+            ("COPY (SELECT 1) TO STDOUT", "COPY (SELECT 2) TO STDOUT"),
         ] {
             assert_eq!(violation(old, new, None, none), None, "{old} -> {new}");
         }
