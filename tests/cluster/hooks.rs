@@ -17,7 +17,11 @@ fn a_tenant_has_its_setting_in_every_transaction_and_cannot_change_it() -> Resul
     let mut wire = Wire::connect(proxy.port(), "postgres");
     for _ in 0..2 {
         assert_eq!(wire.value(TENANT), "postgres", "on a replica");
-        assert_eq!(wire.value(&format!("{TENANT}, random()")), "postgres", "on the primary");
+        assert_eq!(
+            wire.value(&format!("{TENANT}, random()")),
+            "postgres",
+            "on the primary"
+        );
         let frames = wire.extended(TENANT);
         let row = frames.iter().find(|frame| frame.tag == b'D').unwrap();
         assert_eq!(row.values(), [Some("postgres".to_owned())]);
@@ -33,7 +37,8 @@ fn a_tenant_has_its_setting_in_every_transaction_and_cannot_change_it() -> Resul
         "PREPARE p AS SELECT set_config('app.tenant', 'other', false)",
     ] {
         for frames in [wire.query(sql), wire.extended(sql)] {
-            let (state, _) = refusal(&frames).unwrap_or_else(|| panic!("{sql}: {}", shown(&frames)));
+            let (state, _) =
+                refusal(&frames).unwrap_or_else(|| panic!("{sql}: {}", shown(&frames)));
             // Several statements in one Parse are the server's to refuse.
             assert!(state == "42501" || state == "42601", "{sql}: {state}");
         }
@@ -67,7 +72,12 @@ fn a_session_that_is_not_admitted_ends_before_it_begins() -> Result<()> {
 #[test]
 fn an_observer_is_told_what_came_back() -> Result<()> {
     let proxy = Options::weights([1, 0, 0]).start();
-    install(&proxy, "80-statement-stats", "statement-stats", "grants = [\"metrics\"]\n")?;
+    install(
+        &proxy,
+        "80-statement-stats",
+        "statement-stats",
+        "grants = [\"metrics\"]\n",
+    )?;
     let mut wire = Wire::connect(proxy.port(), "postgres");
     wire.query("SELECT generate_series(1, 10)");
     wire.extended("SELECT generate_series(1, 5)");
@@ -89,7 +99,9 @@ fn an_observer_is_told_what_came_back() -> Result<()> {
         let rows = frames.iter().filter(|frame| frame.tag == b'D');
         let mut values = rows.map(|row| row.values());
         let row = values.find(|values| values[1].as_deref() == Some(metric));
-        row.map_or(0.0, |row| row[5].as_deref().unwrap().parse::<f64>().unwrap())
+        row.map_or(0.0, |row| {
+            row[5].as_deref().unwrap().parse::<f64>().unwrap()
+        })
     };
     runtime().block_on(pgsteer_testkit::wait_until(DEADLINE, "the events", || {
         let told = value(&mut wire, "reads") >= 7.0;
@@ -169,7 +181,9 @@ fn reads_see_the_writes_under_their_key() -> Result<()> {
     writer.query("CREATE TABLE IF NOT EXISTS causal (id int)");
     let mut reader = Wire::connect(proxy.port(), "postgres");
     for number in 1..=50 {
-        writer.query(&format!("/* tenant='7' */ INSERT INTO causal VALUES ({number})"));
+        writer.query(&format!(
+            "/* tenant='7' */ INSERT INTO causal VALUES ({number})"
+        ));
         // Another session, at once: it sees the write, wherever it is sent.
         let count = reader.value("SELECT count(*) FROM causal /* tenant='7' */");
         assert_eq!(count, number.to_string());

@@ -42,7 +42,9 @@ fn proxy() -> Result<Running> {
 
 fn row(frames: &[Frame]) -> Vec<String> {
     let row = frames.iter().find(|frame| frame.tag == b'D');
-    let values = row.unwrap_or_else(|| panic!("no row:\n{}", shown(frames))).values();
+    let values = row
+        .unwrap_or_else(|| panic!("no row:\n{}", shown(frames)))
+        .values();
     values.into_iter().map(Option::unwrap_or_default).collect()
 }
 
@@ -84,13 +86,25 @@ fn values_follow_the_map_of_parameters() -> Result<()> {
     let mut wire = Wire::connect(proxy.port(), "postgres");
     for name in ["", "named"] {
         let text = "SELECT $1::int, $2::text";
-        wire.send(&[msg::parse(name, text), msg::describe(b'S', name), msg::sync()].concat());
+        wire.send(
+            &[
+                msg::parse(name, text),
+                msg::describe(b'S', name),
+                msg::sync(),
+            ]
+            .concat(),
+        );
         let described = wire.until(b'Z');
         let types = described.iter().find(|frame| frame.tag == b't').unwrap();
         // int4, text: as the client numbered them.
         assert_eq!(types.body, [0, 2, 0, 0, 0, 23, 0, 0, 0, 25]);
         let bind = msg::bind("", name, &[Some("41"), Some("x")]);
-        let run = [bind, msg::describe(b'P', ""), msg::execute("", 0), msg::sync()];
+        let run = [
+            bind,
+            msg::describe(b'P', ""),
+            msg::execute("", 0),
+            msg::sync(),
+        ];
         wire.send(&run.concat());
         assert_eq!(row(&wire.until(b'Z')), ["41", "x", "42"], "{name:?}");
     }
@@ -170,7 +184,10 @@ fn a_refusal_is_an_error_like_the_servers() -> Result<()> {
 fn what_must_not_become_stronger_stays_as_it_is() -> Result<()> {
     let proxy = proxy()?;
     let mut wire = Wire::connect(proxy.port(), "postgres");
-    for (sql, kept) in [("SELECT 'too strong'", "too strong"), ("SELECT 'two'", "two")] {
+    for (sql, kept) in [
+        ("SELECT 'too strong'", "too strong"),
+        ("SELECT 'two'", "two"),
+    ] {
         assert_eq!(wire.value(sql), kept);
         assert_eq!(row(&wire.extended(sql)), [kept]);
     }
@@ -179,10 +196,19 @@ fn what_must_not_become_stronger_stays_as_it_is() -> Result<()> {
     let rows: Vec<_> = stats.iter().filter(|frame| frame.tag == b'D').collect();
     let values: Vec<_> = rows
         .iter()
-        .map(|row| row.values().into_iter().map(Option::unwrap).collect::<Vec<_>>())
+        .map(|row| {
+            row.values()
+                .into_iter()
+                .map(Option::unwrap)
+                .collect::<Vec<_>>()
+        })
         .find(|values| values[0] == "20-query-rewrite")
         .unwrap();
-    assert_eq!((&*values[13], &*values[14]), ("4", "4"), "invalid answers, bad rewrites");
+    assert_eq!(
+        (&*values[13], &*values[14]),
+        ("4", "4"),
+        "invalid answers, bad rewrites"
+    );
     Ok(())
 }
 
@@ -191,7 +217,12 @@ fn copies_and_cursors_are_rewritten_too() -> Result<()> {
     let proxy = proxy()?;
     let mut wire = Wire::connect(proxy.port(), "postgres");
     let frames = wire.query("COPY (SELECT i FROM moved AS t(i)) TO STDOUT");
-    assert_eq!(frames.iter().filter(|frame| frame.tag == b'd').count(), 3, "{}", shown(&frames));
+    assert_eq!(
+        frames.iter().filter(|frame| frame.tag == b'd').count(),
+        3,
+        "{}",
+        shown(&frames)
+    );
     wire.query("BEGIN");
     wire.query("DECLARE c CURSOR FOR SELECT i FROM moved AS t(i)");
     let frames = wire.query("FETCH ALL FROM c");
@@ -201,8 +232,14 @@ fn copies_and_cursors_are_rewritten_too() -> Result<()> {
     assert_eq!(wire.value("EXECUTE q"), "3");
     assert_eq!(row(&wire.extended("EXECUTE q")), ["3"]);
     let route = wire.query("EXPLAIN ROUTE SELECT 'old'");
-    let items: Vec<_> = route.iter().filter(|f| f.tag == b'D').map(Frame::values).collect();
-    let rewritten = items.iter().find(|row| row[0].as_deref() == Some("rewritten"));
+    let items: Vec<_> = route
+        .iter()
+        .filter(|f| f.tag == b'D')
+        .map(Frame::values)
+        .collect();
+    let rewritten = items
+        .iter()
+        .find(|row| row[0].as_deref() == Some("rewritten"));
     assert_eq!(rewritten.unwrap()[1].as_deref(), Some("SELECT 'new'"));
     Ok(())
 }

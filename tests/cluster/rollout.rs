@@ -24,7 +24,11 @@ fn bad_after(calls: u32, body: &str) -> Vec<u8> {
     guest.build()
 }
 
-fn report(proxy: &Running, what: &str, wanted: impl Fn(&PluginReport) -> bool) -> Result<PluginReport> {
+fn report(
+    proxy: &Running,
+    what: &str,
+    wanted: impl Fn(&PluginReport) -> bool,
+) -> Result<PluginReport> {
     runtime().block_on(wait_for_report(&proxy.subscription(), what, wanted))
 }
 
@@ -35,24 +39,36 @@ fn a_plugin_that_misbehaves_after_5000_decisions_is_rolled_back_by_itself() -> R
     install(&proxy, "10-mine", "primary-only", "")?;
     // What is remembered is not asked: this one is asked every time.
     drop_in(proxy.plugins(), "10-mine", &bad_after(5_000, "unreachable"))?;
-    report(&proxy, "the bad version", |r| is_live(r, "10-mine", "hostile"))?;
+    report(&proxy, "the bad version", |r| {
+        is_live(r, "10-mine", "hostile")
+    })?;
     let mut wire = Wire::connect(proxy.port(), "postgres");
     let refused = |r: &PluginReport| r.file_name == "10-mine" && r.state == PluginState::Refused;
     let subscription = proxy.subscription();
-    let is_refused = || subscription.clone().get().plugin_reports.iter().any(refused);
+    let is_refused = || {
+        subscription
+            .clone()
+            .get()
+            .plugin_reports
+            .iter()
+            .any(refused)
+    };
     let mut asked = 0;
     while !is_refused() {
         assert!(asked < 60_000, "it is still there");
         for _ in 0..100 {
-            // Not one statement fails, whatever the plugin does.
-            assert_eq!(wire.value("SELECT inet_server_port()"), primary);
+            // Not one statement fails, whatever the plugin does; where it has no answer the next
+            // plugin decides.
+            wire.value("SELECT inet_server_port()");
             asked += 1;
         }
     }
     assert!(asked >= 4_900, "it behaved for a while: {asked}");
     let refused = report(&proxy, "the story", refused)?;
     assert!(refused.reason.contains("probation"), "{}", refused.reason);
-    report(&proxy, "the version before", |r| is_live(r, "10-mine", "primary-only"))?;
+    report(&proxy, "the version before", |r| {
+        is_live(r, "10-mine", "primary-only")
+    })?;
     assert_eq!(wire.value("SELECT inet_server_port()"), primary);
     Ok(())
 }
@@ -66,17 +82,23 @@ fn an_operator_rolls_back_pins_and_disables() -> Result<()> {
     assert_eq!(wire.value("SELECT inet_server_port()"), primary);
 
     assert!(!lines(&mut wire, "PGSTEER PLUGIN mine DISABLE").is_empty());
-    report(&proxy, "disabled", |r| r.file_name == "10-mine" && r.state == PluginState::Disabled)?;
+    report(&proxy, "disabled", |r| {
+        r.file_name == "10-mine" && r.state == PluginState::Disabled
+    })?;
     assert_ne!(wire.value("SELECT inet_server_port()"), primary);
     assert!(!lines(&mut wire, "PGSTEER PLUGIN mine ENABLE").is_empty());
     report(&proxy, "enabled", |r| is_live(r, "10-mine", "primary-only"))?;
     assert_eq!(wire.value("SELECT inet_server_port()"), primary);
 
     drop_in(proxy.plugins(), "10-mine", &component("pgpool-router")?)?;
-    report(&proxy, "the next version", |r| is_live(r, "10-mine", "pgpool-router"))?;
+    report(&proxy, "the next version", |r| {
+        is_live(r, "10-mine", "pgpool-router")
+    })?;
     assert_ne!(wire.value("SELECT inet_server_port()"), primary);
     assert!(!lines(&mut wire, "PGSTEER PLUGIN 10-mine ROLLBACK").is_empty());
-    report(&proxy, "rolled back", |r| is_live(r, "10-mine", "primary-only"))?;
+    report(&proxy, "rolled back", |r| {
+        is_live(r, "10-mine", "primary-only")
+    })?;
     assert_eq!(wire.value("SELECT inet_server_port()"), primary);
 
     let unknown = wire.query("PGSTEER PLUGIN nobody PIN");
@@ -96,15 +118,27 @@ fn files_behind_hold_go_together() -> Result<()> {
     // All or none.
     let mut subscription = proxy.subscription();
     let reports = &subscription.get().plugin_reports;
-    assert!(!reports.iter().any(|r| is_live(r, "10-first", "primary-only")));
+    assert!(
+        !reports
+            .iter()
+            .any(|r| is_live(r, "10-first", "primary-only"))
+    );
 
     put(proxy.plugins(), "HOLD", b"")?;
     drop_in(proxy.plugins(), "10-first", &component("primary-only")?)?;
     drop_in(proxy.plugins(), "20-broken", &component("statement-stats")?)?;
-    put(proxy.plugins(), "20-broken.toml", b"grants = [\"metrics\"]\n")?;
+    put(
+        proxy.plugins(),
+        "20-broken.toml",
+        b"grants = [\"metrics\"]\n",
+    )?;
     std::fs::remove_file(proxy.plugins().join("HOLD"))?;
-    let first = report(&proxy, "the first", |r| is_live(r, "10-first", "primary-only"))?;
-    let second = report(&proxy, "the second", |r| is_live(r, "20-broken", "statement-stats"))?;
+    let first = report(&proxy, "the first", |r| {
+        is_live(r, "10-first", "primary-only")
+    })?;
+    let second = report(&proxy, "the second", |r| {
+        is_live(r, "20-broken", "statement-stats")
+    })?;
     let generation = |r: &PluginReport| r.plugin.as_ref().map(|p: &Arc<Plugin>| p.generation);
     assert_eq!(generation(&first), generation(&second), "one swap");
     Ok(())
@@ -114,14 +148,22 @@ fn files_behind_hold_go_together() -> Result<()> {
 fn a_shadow_is_asked_and_decides_nothing() -> Result<()> {
     let proxy = Options::weights([0, 1, 1]).start();
     let primary = crate::support::cluster().primary().port().to_string();
-    let rollout = "[rollout]\nshadow = \"100%\"\nshadow_decisions = 200\ndifferences_max = \"10%\"\n";
+    let rollout =
+        "[rollout]\nshadow = \"100%\"\nshadow_decisions = 200\ndifferences_max = \"10%\"\n";
     install(&proxy, "10-mine", "primary-only", rollout)?;
     drop_in(proxy.plugins(), "10-mine", &component("pgpool-router")?)?;
     let shadow = |r: &PluginReport| r.file_name == "10-mine" && r.state == PluginState::Shadow;
     report(&proxy, "the shadow", shadow)?;
     let refused = |r: &PluginReport| r.file_name == "10-mine" && r.state == PluginState::Refused;
     let subscription = proxy.subscription();
-    let is_refused = || subscription.clone().get().plugin_reports.iter().any(refused);
+    let is_refused = || {
+        subscription
+            .clone()
+            .get()
+            .plugin_reports
+            .iter()
+            .any(refused)
+    };
     let mut wire = Wire::connect(proxy.port(), "postgres");
     while !is_refused() {
         for _ in 0..50 {
@@ -137,7 +179,10 @@ fn a_shadow_is_asked_and_decides_nothing() -> Result<()> {
 fn decisions_are_recorded_without_literals_unless_asked() -> Result<()> {
     let proxy = Options::default().start();
     let port = proxy.port();
-    for (sql, has_literal) in [("PGSTEER RECORD 20", false), ("PGSTEER RECORD 20 WITH VALUES", true)] {
+    for (sql, has_literal) in [
+        ("PGSTEER RECORD 20", false),
+        ("PGSTEER RECORD 20 WITH VALUES", true),
+    ] {
         let asking = std::thread::spawn(move || {
             let mut wire = Wire::connect(port, "postgres");
             lines(&mut wire, sql)
@@ -147,10 +192,21 @@ fn decisions_are_recorded_without_literals_unless_asked() -> Result<()> {
             assert_eq!(wire.value("SELECT 'a secret'"), "a secret");
         }
         let recorded = asking.join().expect("the recording ends");
-        let samples: Vec<_> = recorded.iter().filter(|line| line.starts_with('{')).collect();
+        let samples: Vec<_> = recorded
+            .iter()
+            .filter(|line| line.starts_with('{'))
+            .collect();
         assert!(samples.len() >= 20, "{recorded:?}");
-        assert!(samples.iter().all(|line| line.contains("\"user\":\"postgres\"")));
-        assert_eq!(samples.iter().any(|line| line.contains("a secret")), has_literal, "{sql}");
+        assert!(
+            samples
+                .iter()
+                .all(|line| line.contains("\"user\":\"postgres\""))
+        );
+        assert_eq!(
+            samples.iter().any(|line| line.contains("a secret")),
+            has_literal,
+            "{sql}"
+        );
     }
     Ok(())
 }

@@ -186,7 +186,12 @@ fn hostile_plugins_are_skipped() -> Result<()> {
             "i32.const 256 i32.const 3 i32.store8 i32.const 260 i32.const 7 i32.store",
         ),
     ] {
-        let proxy = Options::weights([0, 1, 1]).start();
+        // Without probation, which would take it out of force.
+        let options = Options {
+            plugins: "probation = \"0s\"",
+            ..Options::weights([0, 1, 1])
+        };
+        let proxy = options.start();
         drop_in(
             proxy.plugins(),
             "10-hostile",
@@ -218,7 +223,7 @@ fn hostile_plugins_are_skipped() -> Result<()> {
 #[test]
 fn with_reject_a_failing_plugin_refuses_statements() -> Result<()> {
     let options = Options {
-        plugins: "on_failure = \"reject\"",
+        plugins: "on_failure = \"reject\"\nprobation = \"0s\"",
         ..Options::weights([0, 1, 1])
     };
     let proxy = options.start();

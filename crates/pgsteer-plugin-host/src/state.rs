@@ -10,9 +10,9 @@ use pgsteer_core::settings::PluginLimits;
 
 use crate::error::printable;
 use crate::kv::Store;
-use crate::patience::Patience;
 use crate::limits::{Derived, Limiter};
 use crate::log::LogBudget;
+use crate::patience::Patience;
 
 /// What all instances of one version of a plugin share.
 #[derive(Debug)]

@@ -14,6 +14,15 @@
 #[macro_export]
 macro_rules! export {
     ($plugin:ty: $($hook:ident),+ $(,)?) => {
+        $crate::__export!($plugin; [$($hook)+] $($hook)+);
+    };
+}
+
+/// The same with the list of hooks once more, for those that depend on others.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    ($plugin:ty; $all:tt $($hook:ident)+) => {
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
             impl $crate::testing::Exported for $plugin {
@@ -47,7 +56,7 @@ macro_rules! export {
             $crate::bindings::lifecycle::export_lifecycle!(
                 Component with_types_in $crate::bindings::lifecycle
             );
-            $($crate::__component_hook!($hook);)+
+            $($crate::__component_hook!($hook $all);)+
         };
     };
 }
@@ -56,33 +65,44 @@ macro_rules! export {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __component_hook {
-    (Gatekeeper) => {
+    (Gatekeeper $all:tt) => {
         $crate::bindings::session::export_session!(
             Component with_types_in $crate::bindings::session
         );
     };
-    (Rewriter) => {
+    (Rewriter $all:tt) => {
         $crate::bindings::rewriter::export_rewriter!(
             Component with_types_in $crate::bindings::rewriter
         );
     };
-    (Router) => {
+    (Router $all:tt) => {
         $crate::bindings::router::export_router!(
             Component with_types_in $crate::bindings::router
         );
-        $crate::__component_hook!(Topology);
+        $crate::__component_hook!(@topology);
     };
-    (Observer) => {
+    (Observer $all:tt) => {
         $crate::bindings::observer::export_observer!(
             Component with_types_in $crate::bindings::observer
         );
     };
-    (Operator) => {
+    (Operator $all:tt) => {
         $crate::bindings::operator::export_operator!(
             Component with_types_in $crate::bindings::operator
         );
     };
-    (Topology) => {
+    // A router is told anyway.
+    (Topology [$($all:ident)+]) => {
+        $crate::__component_hook!(@unless_router $($all)+);
+    };
+    (@unless_router Router $($rest:ident)*) => {};
+    (@unless_router $other:ident $($rest:ident)*) => {
+        $crate::__component_hook!(@unless_router $($rest)*);
+    };
+    (@unless_router) => {
+        $crate::__component_hook!(@topology);
+    };
+    (@topology) => {
         $crate::bindings::topology_listener::export_topology_listener!(
             Component with_types_in $crate::bindings::topology_listener
         );

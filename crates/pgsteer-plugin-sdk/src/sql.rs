@@ -69,7 +69,7 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        self.rest = self.rest.trim_start();
+        self.rest = self.rest.trim_start_matches(WHITE_SPACE);
         let first = self.rest.chars().next()?;
         Some(match first {
             '-' if self.rest.starts_with("--") => self.line_comment(),
@@ -182,6 +182,9 @@ impl<'a> Tokens<'a> {
     }
 }
 
+/// The server's: other blanks of Unicode are letters to it.
+const WHITE_SPACE: [char; 6] = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}'];
+
 fn is_name_start(character: char) -> bool {
     character.is_ascii_alphabetic() || character == '_' || !character.is_ascii()
 }
@@ -278,6 +281,13 @@ mod tests {
         );
         assert_eq!(Token::Quoted("B\"\"c").as_name().as_deref(), Some("B\"c"));
         assert_eq!(Token::Word("Abc").as_name().as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn a_blank_that_is_not_ascii_is_a_letter() {
+        let found: Vec<_> = tokens("\u{a0}E'\\' x").collect();
+        let expected = [Token::Word("\u{a0}E"), Token::Text("\\"), Token::Word("x")];
+        assert_eq!(found, expected);
     }
 
     #[test]

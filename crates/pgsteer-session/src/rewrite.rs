@@ -68,10 +68,8 @@ impl Steering {
         let worker = Rc::clone(&self.worker);
         let mut newest: Option<Rc<Replaced>> = None;
         let mut parameters = client_parameters;
-        for index in 0..worker.policies.borrow().chain_len() {
-            if !worker.policies.borrow().is_rewriter(index) {
-                continue;
-            }
+        let rewriters = worker.policies.borrow().rewriters();
+        for index in rewriters {
             let at = match &newest {
                 None => *statement,
                 Some(replaced) => Statement {

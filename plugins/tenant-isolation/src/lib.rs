@@ -5,8 +5,8 @@
 //! texts.
 
 use pgsteer_plugin_sdk::{
-    Admission, Admitted, Gatekeeper, Manifest, Needs, Opening, Plugin, Rejection, Rewriter,
-    Rewriting, Routed, Router, Session, Statement, export, manifest,
+    Admission, Admitted, Gatekeeper, Manifest, Needs, Plugin, Rejection, Rewriter, Rewriting,
+    Session, Statement, export, manifest,
 };
 
 mod settings;
@@ -73,24 +73,6 @@ impl Rewriter for TenantIsolation {
     }
 }
 
-/// For what never gets to the rewriter: the fast path, and texts that are too long.
-impl Router for TenantIsolation {
-    fn open(&mut self, session: &Session) -> Opening {
-        Opening {
-            class: self.classify(session),
-            candidates: Vec::new(),
-        }
-    }
-
-    fn decide(&mut self, statement: &Statement) -> Routed {
-        let unseen = tampering::unseen(&self.settings, statement);
-        let refused = unseen
-            .filter(|_| statement.session_class != EXEMPT)
-            .map(|what| Routed::reject(refused(what)));
-        refused.unwrap_or_else(Routed::abstain).reusable()
-    }
-}
-
 fn refused(what: &str) -> Rejection {
     let message = format!("{what} is not allowed in a session of a tenant");
     Rejection::forbidden(message).hint("The tenant comes from how the session connected.")
@@ -102,7 +84,7 @@ const TENANT: &str = "{tenant}";
 /// Class of sessions that may do as they like.
 const EXEMPT: u32 = 1;
 
-export!(TenantIsolation: Gatekeeper, Rewriter, Router);
+export!(TenantIsolation: Gatekeeper, Rewriter);
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,9 @@ pub(crate) const STRINGS: &str = "standard_conforming_strings";
 
 /// What is wrong with it, in words that continue as "... is not allowed".
 pub(crate) fn found(settings: &Settings, statement: &Statement) -> Option<String> {
+    if let Some(unseen) = unseen(settings, statement) {
+        return Some(unseen.to_owned());
+    }
     let is_written = |name: &str| {
         let mut relations = statement.relations.iter();
         relations.any(|relation| relation.written && relation.name == name)
@@ -24,6 +27,9 @@ pub(crate) fn found(settings: &Settings, statement: &Statement) -> Option<String
     let text: Vec<Token<'_>> = tokens(&statement.sql)
         .filter(|token| !matches!(token, Token::Comment(_)))
         .collect();
+    if text.iter().any(is_ambiguous) {
+        return Some("a backslash behind a character that is not ASCII".to_owned());
+    }
     let is_called = statement.functions.iter().any(|f| f.name == "set_config");
     if let Some(wrong) = set_config(settings, &text, is_called) {
         return Some(wrong);
@@ -32,11 +38,11 @@ pub(crate) fn found(settings: &Settings, statement: &Statement) -> Option<String
     parts.find_map(|part| one(settings, part))
 }
 
-/// What cannot be looked at, in the same words. The fast path has no text, and like a text that the
-/// proxy cannot read no class.
-pub(crate) fn unseen(settings: &Settings, statement: &Statement) -> Option<&'static str> {
+/// What cannot be looked at: a text that is too long, the fast path, which has none, and what the
+/// proxy cannot read.
+fn unseen(settings: &Settings, statement: &Statement) -> Option<&'static str> {
     if statement.traits.contains(Traits::TEXT_WITHHELD) {
-        return Some("a text that is too long to be looked at");
+        return Some("a text that is not there or too long to be looked at");
     }
     let is_unknown = statement.class == Class::Unknown;
     (is_unknown && settings.strict).then_some("a statement that the proxy cannot read")
@@ -47,6 +53,16 @@ fn is_protected(settings: &Settings, name: &str) -> bool {
     let others = ["role", "session_authorization", STRINGS];
     name.eq_ignore_ascii_case(&settings.setting)
         || others.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+/// In some encodings of clients (SJIS, BIG5, GBK and others) the backslash may belong to the character
+/// in front of it; then the literal ends elsewhere.
+fn is_ambiguous(token: &Token<'_>) -> bool {
+    let Token::Escaped(text) = token else {
+        return false;
+    };
+    let mut pairs = text.as_bytes().windows(2);
+    pairs.any(|pair| matches!(pair, [first, b'\\'] if !first.is_ascii()))
 }
 
 /// Calls of `set_config`, wherever they stand: the name must be a plain literal, and another one.

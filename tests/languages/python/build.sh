@@ -11,16 +11,16 @@ here=$(cd "$(dirname "$0")" && pwd)
 wit=${2:-$here/../../../wit/v0.1}
 mkdir -p "$(dirname "$out")"
 
-if [ -n "${PGSTEER_LANGUAGES_CACHE:-}" ]; then
-    tools=$PGSTEER_LANGUAGES_CACHE/python-$version
-else
-    tools=$(mktemp -d)
-    trap 'rm -rf "$tools"' EXIT
-fi
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+tools=${PGSTEER_LANGUAGES_CACHE:-$temporary}/python-$version
+# A copy, because compiled files are left beside the source.
+mkdir "$temporary/app"
+cp "$here/reporting.py" "$temporary/app"
 if [ ! -x "$tools/bin/componentize-py" ]; then
     python3 -m venv "$tools"
     "$tools/bin/pip" install --quiet --disable-pip-version-check "componentize-py==$version"
 fi
 
 "$tools/bin/componentize-py" --quiet --wit-path "$wit" --world pgsteer:plugin/router-plugin \
-    componentize --stub-wasi --python-path "$here" --output "$out" reporting
+    componentize --stub-wasi --python-path "$temporary/app" --output "$out" reporting

@@ -220,7 +220,7 @@ pub const SETTINGS: &[Setting] = &[
     row("plugins.probation_decisions", Count(0, 1_000_000_000), Some("10000"), Applies, &[],
         "It is watched for as many decisions at least, but not longer than ten times `probation`."),
     row("plugins.refusals_max", Percent, Some("5%"), Applies, &[],
-        "How much greater its share of refused statements may be than that of the version before it while it is watched. For a first version all that it refuses counts."),
+        "How much greater its share of refused statements may be than that of the version before it while it is watched. A first version may refuse what it likes."),
     row("plugins.slow_max", Kind::Duration(MICROSECOND, seconds(10)), Some("10ms"), Applies, &[],
         "The slowest that one answer in a hundred may be while it is watched."),
     row("console.operators", List, Some("[]"), Applies, &["admin_users"],

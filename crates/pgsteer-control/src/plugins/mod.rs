@@ -8,9 +8,11 @@ mod directory;
 mod offline;
 mod orders;
 mod plan;
+mod probation;
 mod registry;
 mod report;
 mod rollout;
+mod said;
 mod samples;
 mod shadow;
 mod state;
@@ -47,6 +49,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     text
 }
 
+#[cfg(test)]
+mod chance_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -57,7 +57,7 @@ mod tests {
         std::fs::write(&component, "bytes").expect("written");
         let bare = read_plugin(&component, None).expect("a component is enough");
         assert_eq!((&*bare.name, &*bare.config), ("10-x", "{}"));
-        assert_eq!(bare.limits.decision_timeout, Duration::from_millis(50));
+        assert_eq!(bare.limits.decision_timeout, Duration::from_millis(3));
         let text = "grants = [\"kv\"]\n[config]\na = 1\n[limits]\ndecision_timeout = \"5ms\"\n";
         std::fs::write(dir.path().join("10-x.toml"), text).expect("written");
         let source = read_plugin(&component, None).expect("both");

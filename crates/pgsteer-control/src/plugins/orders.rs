@@ -7,7 +7,7 @@ use pgsteer_core::admin::Order;
 use tracing::info;
 
 use super::directory::stem_without_number;
-use super::registry::{Entry, Id, Origin, Refusal, Registry};
+use super::registry::{Entry, Id, Origin, Refusal, Registry, is_sibling};
 use super::rollout::{Build, Candidate, Force, Waits, percent};
 use super::shadow::{self, Shadow};
 use super::state::Kept;
@@ -122,7 +122,7 @@ impl Registry {
                 reason: format!("{user} rolled it back; {} decides again", before.name()),
             });
             entry.history.retain(|old| old.version != from.version);
-            entry.force = Force::Live(before);
+            entry.bring_back(before);
             self.note_went_back(id, &from);
             self.news.set = true;
         }
@@ -166,6 +166,11 @@ impl Registry {
             return Ok(vec![format!("{} is not pinned", id.0)]);
         }
         entry.words.pinned = false;
+        let before_renaming = self.entries.iter_mut().filter(|(other, entry)| {
+            is_sibling(other, id) && other.1 == Origin::File && !entry.present
+        });
+        before_renaming.for_each(|(_, entry)| entry.words.pinned = false);
+        let entry = self.entry(id)?;
         let mut lines = vec![format!("{}: newer files are taken again", id.0)];
         if entry.words.rolled_back.is_empty() {
             entry.words.kept = None;
@@ -280,7 +285,8 @@ impl Registry {
             !shadow::common(build.plugin.hooks, before.plugin.hooks).is_empty()
         };
         match std::mem::take(&mut entry.force) {
-            Force::Probation(build, mut probation) => {
+            // Of a pinned version nothing is changed but by name.
+            Force::Probation(build, mut probation) if !entry.words.pinned => {
                 let before = probation
                     .before
                     .take_if(|before| is_comparable(&build, before));
@@ -290,7 +296,7 @@ impl Registry {
                         before.name(),
                         build.name()
                     );
-                    entry.force = Force::Live(before);
+                    entry.bring_back(before);
                     let waits = Waits::Shadow(Shadow::new(share, now));
                     entry.candidate = Some(Candidate { build, waits });
                     self.news.set = true;

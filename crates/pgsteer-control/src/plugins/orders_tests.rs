@@ -89,6 +89,12 @@ fn a_pinned_plugin_stays() {
     world.files.remove("10-a");
     world.write(&[("20-a", "5", "")]);
     world.check(&["10-a=3?", "90-router=built-in?"]);
+    let answer = obey(&mut world, Order::Shadow("20-a".to_owned(), 1.0));
+    assert!(
+        answer.contains("its next version is asked beside it"),
+        "{answer}"
+    );
+    obey(&mut world, Order::Shadow("20-a".to_owned(), 0.0));
     let answer = obey(&mut world, Order::Unpin("20-a".to_owned()));
     assert_eq!(answer, "20-a: newer files are taken again");
     world.check(&["20-a=5?", "90-router=built-in?"]);

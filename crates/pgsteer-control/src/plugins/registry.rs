@@ -101,6 +101,13 @@ impl Entry {
         self.component.as_ref().is_some_and(|c| !c.beside.enabled)
     }
 
+    /// A version decides again, wherever it went back before.
+    pub(super) fn bring_back(&mut self, build: Build) {
+        let key = build.version.key();
+        self.words.rolled_back.retain(|other| *other != key);
+        self.force = Force::Live(build);
+    }
+
     fn is_kept(&self) -> bool {
         let disabled = matches!(self.force, Force::Disabled(_));
         self.present
@@ -284,7 +291,8 @@ impl Registry {
         let Some(own) = self.entries.get(id) else {
             return false;
         };
-        let is_weak = id.1 == Origin::Embedded || !own.present;
+        // What an operator pinned stays, renamed or not.
+        let is_weak = id.1 == Origin::Embedded || !(own.present || own.words.pinned);
         is_weak
             && self.entries.iter().any(|(other_id, other)| {
                 is_sibling(other_id, id)

@@ -56,6 +56,8 @@ struct Recording {
     reply: oneshot::Sender<Answer>,
     lines: Vec<String>,
     since: Instant,
+    // Samples that nobody had room for until then.
+    dropped: u64,
 }
 
 impl Samples {
@@ -182,6 +184,7 @@ impl Samples {
             reply: request.reply,
             lines: Vec::new(),
             since: Instant::now(),
+            dropped: self.facts.tap.dropped(),
         });
         self.open_tap(false);
     }
@@ -199,9 +202,14 @@ impl Samples {
         } else {
             "without literals and values"
         };
-        lines.push(format!(
-            "# {got} of {wanted} decisions recorded in {seconds:.1} s, {kind}"
-        ));
+        let mut line = format!("# {got} of {wanted} decisions recorded in {seconds:.1} s, {kind}");
+        let dropped = self.facts.tap.dropped().saturating_sub(recording.dropped);
+        if dropped > 0 {
+            line.push_str(&format!(
+                "; {dropped} between them came too fast and are left out"
+            ));
+        }
+        lines.push(line);
         let _gone = recording.reply.send(Ok(lines));
         self.open_tap(false);
         if let Some(receiver) = self.receiver.as_mut().filter(|_| recording.values) {

@@ -5,10 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use super::verify;
 
 /// What is remembered about one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,6 +86,9 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
         };
+        if let Ok(metadata) = fs::metadata(&path) {
+            verify::file(&path.display().to_string(), &metadata)?;
+        }
         let written: Written = toml::from_str(&text).map_err(|error| {
             let problem = error.message();
             format!("{} is not as it was written: {problem}", path.display())
@@ -155,7 +161,10 @@ fn component(directory: &Path, hash: &str) -> std::path::PathBuf {
 /// Puts a file in the place of another in one step.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
-    let mut file = fs::File::create(&part)?;
+    let mut options = fs::OpenOptions::new();
+    // Configurations may hold what is nobody else's business.
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&part)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&part, path)

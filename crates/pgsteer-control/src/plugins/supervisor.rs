@@ -18,6 +18,7 @@ use super::beside::Beside;
 use super::directory::{Component, Directory, Look, Scan};
 use super::plan::Work;
 use super::registry::Registry;
+use super::said::Said;
 use super::samples::Samples;
 use super::state::State;
 use super::swap::Loaded;
@@ -34,8 +35,9 @@ pub(crate) struct Supervisor {
     settings: channel::Receiver<Arc<Settings>>,
     publisher: Arc<Publisher>,
     hints: Hints,
-    // What was said about the directory.
     said: Said,
+    // Components that may be loaded, as of the latest look.
+    allow: Vec<String>,
     state_dir: Option<PathBuf>,
     orders: Option<mpsc::Receiver<Request>>,
     samples: Samples,
@@ -47,15 +49,6 @@ pub(crate) struct Supervisor {
 }
 
 type Loading = Pin<Box<dyn Future<Output = Vec<Loaded>> + Send>>;
-
-/// What was said already and need not be said again.
-#[derive(Debug, Default)]
-struct Said {
-    unreadable: Option<String>,
-    exposed: Option<String>,
-    held: bool,
-    allow: Vec<String>,
-}
 
 /// What happened.
 enum Event {
@@ -119,10 +112,8 @@ impl Supervisor {
             settings,
             publisher,
             hints: Hints::new(),
-            said: Said {
-                allow,
-                ..Said::default()
-            },
+            said: Said::default(),
+            allow,
             state_dir,
             orders: facts.desk.take(),
             samples: Samples::new(facts),
@@ -160,8 +151,8 @@ impl Supervisor {
             match event {
                 Event::End => return,
                 Event::Look | Event::Settings => {
-                    if self.said.allow != settings.plugins.allow {
-                        self.said.allow.clone_from(&settings.plugins.allow);
+                    if self.allow != settings.plugins.allow {
+                        self.allow.clone_from(&settings.plugins.allow);
                         self.registry.forget_allowed();
                     }
                     looked = Clock::now();
@@ -207,7 +198,6 @@ impl Supervisor {
         let event = tokio::select! {
             // Every branch is cancel safe: timers; a notice, a hint, a change, an order and samples
             // stay until they are taken; a load goes on when it is waited for again.
-            biased;
             () = self.wake.notified() => Event::Judge,
             results = loading => Event::Loaded(results),
             request = order => request.map_or(Event::End, Event::Order),
@@ -284,7 +274,7 @@ impl Supervisor {
         if scan.unreadable.is_some() {
             self.hints.forget();
         }
-        self.said.say(&directory, &scan);
+        self.said.say(directory.path(), &scan);
         self.directory = Some(directory);
         let pause = match (scan.settling, scan.settles_in) {
             (false, _) => POLL,
@@ -353,47 +343,6 @@ impl Supervisor {
         if let Ok(Err(error)) = saved {
             let consequence = "a restart forgets what operators said about plugins";
             warn!(dir, %error, consequence, "the state of plugins could not be written");
-        }
-    }
-}
-
-impl Said {
-    /// Logs what is new about the directory.
-    fn say(&mut self, directory: &Directory, scan: &Scan) {
-        let dir = directory.path().display().to_string();
-        for file in &scan.misnamed {
-            let advice = "name it NN-name.wasm, with two digits for its place in the order";
-            warn!(file, advice, "plugin file ignored");
-        }
-        if scan.unreadable != self.unreadable {
-            match &scan.unreadable {
-                Some(error) => {
-                    warn!(
-                        dir,
-                        error, "plugins directory cannot be read, plugins stay as they are"
-                    );
-                }
-                None => info!(dir, "plugins directory can be read again"),
-            }
-            self.unreadable.clone_from(&scan.unreadable);
-        }
-        if scan.unreadable.is_some() {
-            return;
-        }
-        if scan.held != self.held {
-            if scan.held {
-                info!(dir, "plugins are held back until the file HOLD is removed");
-            } else {
-                info!(dir, "plugins are taken again, as one set");
-            }
-            self.held = scan.held;
-        }
-        if !scan.held && scan.exposed != self.exposed {
-            if let Some(problem) = &scan.exposed {
-                let advice = "whoever can write it decides about every statement: chmod go-w";
-                warn!(dir, problem, advice, "plugins directory is exposed");
-            }
-            self.exposed.clone_from(&scan.exposed);
         }
     }
 }

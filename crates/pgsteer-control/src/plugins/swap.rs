@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgsteer_core::policy::{LoadError, LoadedPlugin, Plugin};
+use pgsteer_core::settings::OnFailure;
 use pgsteer_core::{Generation, Settings};
 use tracing::{info, warn};
 
 use super::plan::Work;
+use super::probation::{Probation, Verdict};
 use super::registry::{Entry, Id, Origin, Refusal, Registry, is_sibling};
-use super::rollout::{Build, Candidate, Force, Probation, Verdict, Version, Waits};
+use super::rollout::{Build, Candidate, Force, Version, Waits};
 use super::shadow::{self, Outcome, Shadow};
 use super::state::Kept;
 
@@ -207,7 +209,8 @@ impl Registry {
         let present = self.entries.get(id).is_some_and(|entry| entry.present);
         let gone = |(other, entry): &(&Id, &Entry)| {
             let is_file = other.1 == Origin::File && id.1 == Origin::File;
-            is_file && is_sibling(other, id) && !entry.present && entry.force.deciding().is_some()
+            let gone = !entry.present && !entry.words.pinned;
+            is_file && is_sibling(other, id) && gone && entry.force.deciding().is_some()
         };
         let other = self.entries.iter().find(gone).filter(|_| present);
         let other = other.map(|(other, _)| other.clone())?;
@@ -228,6 +231,18 @@ impl Registry {
                 continue;
             };
             match probation.judge(&build.plugin, &rollout, now) {
+                // Without it everything would pass that must not pass without it.
+                Verdict::Failed(reason) if probation.before.is_none() && must_stay(build) => {
+                    let advice = "drop a better version, or PGSTEER PLUGIN name DISABLE";
+                    warn!(
+                        plugin = id.0,
+                        reason,
+                        advice,
+                        "plugin failed its probation and stays: nothing was before it, and \
+                         on_failure is reject"
+                    );
+                    settled.push((id.clone(), set));
+                }
                 Verdict::Watched => watched.extend(set),
                 Verdict::Settled => settled.push((id.clone(), set)),
                 Verdict::Failed(reason) => failed.push((id.clone(), reason)),
@@ -317,7 +332,9 @@ impl Registry {
             version: Some(build.version.clone()),
         });
         entry.history.retain(|old| old.version != build.version);
-        entry.force = before.map_or(Force::Out, Force::Live);
+        if let Some(before) = before {
+            entry.bring_back(before);
+        }
         self.note_went_back(id, &build);
         self.news.set = true;
     }
@@ -354,6 +371,11 @@ impl Registry {
         };
         self.entries.iter().filter_map(shadow).collect()
     }
+}
+
+/// Whether statements must not pass without this plugin, however badly it does.
+fn must_stay(build: &Build) -> bool {
+    build.plugin.on_failure == OnFailure::Reject
 }
 
 /// Versions of a plugin that are kept for going back (the design's five).

@@ -93,6 +93,26 @@ fn a_first_version_that_fails_is_taken_out() {
 }
 
 #[test]
+fn a_first_version_that_nothing_may_pass_without_stays() {
+    let mut world = World::watched();
+    world.write(&[("10-a", "1", "[limits]\non_failure = \"reject\"")]);
+    world.check(&["10-a=1?", "90-router=built-in"]);
+    trap(&world, "10-a");
+    world.advance();
+    world.check(&["10-a=1", "90-router=built-in"]);
+}
+
+#[test]
+fn a_first_version_may_refuse_as_much_as_it_likes() {
+    let mut world = World::watched();
+    world.write(&[("10-a", "1", "")]);
+    work(&world, "10-a");
+    world.plugin("10-a").counters(0).refusals.add(10_000);
+    world.advance();
+    world.check(&["10-a=1?", "90-router=built-in"]);
+}
+
+#[test]
 fn what_the_proxy_starts_with_is_not_watched() {
     let files = [("10-a", "1", "")];
     let mut world = World::with(testing::settings(), State::default(), &files);

@@ -154,25 +154,32 @@ impl World {
         Arc::clone(found.expect("in force"))
     }
 
+    fn in_force(&self) -> Vec<&PluginReport> {
+        let deciding =
+            |r: &&PluginReport| matches!(r.state, PluginState::Live | PluginState::Probation);
+        self.reports.iter().filter(deciding).collect()
+    }
+
+    /// What is reported as in force is what is published.
+    pub(crate) fn check_consistency(&self) {
+        let reported = self.in_force().into_iter();
+        let reported: Vec<_> = reported.map(|report| report.plugin.as_ref()).collect();
+        let alike =
+            |(a, b): (&Option<&Arc<Plugin>>, &Arc<Plugin>)| a.is_some_and(|a| Arc::ptr_eq(a, b));
+        let same = reported.len() == self.set.plugins.len()
+            && reported.iter().zip(&self.set.plugins).all(alike);
+        assert!(
+            same,
+            "reported {:?}, published {:?}",
+            self.reports, self.set
+        );
+    }
+
     /// What is in force (with a `?` if it is watched), after a `~` what is compared, after a `-` what
     /// is disabled, after a `!` what was refused.
     pub(crate) fn check(&self, expected: &[&str]) {
-        let deciding =
-            |r: &&PluginReport| matches!(r.state, PluginState::Live | PluginState::Probation);
-        let in_force: Vec<_> = self.reports.iter().filter(deciding).collect();
-        let reported: Vec<_> = in_force
-            .iter()
-            .filter_map(|report| report.plugin.as_ref())
-            .collect();
-        assert!(
-            reported.len() == self.set.plugins.len()
-                && reported
-                    .iter()
-                    .zip(&self.set.plugins)
-                    .all(|(a, b)| Arc::ptr_eq(a, b)),
-            "what is reported is what is published: {:?}",
-            self.reports
-        );
+        self.check_consistency();
+        let in_force = self.in_force();
         let with = |state: PluginState, mark: &'static str| {
             let reports = self.reports.iter().filter(move |r| r.state == state);
             reports.map(move |r| {

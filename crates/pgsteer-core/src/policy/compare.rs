@@ -38,8 +38,7 @@ impl Answers {
             let asked = sample.statement(file, class, &mut values);
             let mut decision = policy.decide(&asked)?;
             // How an answer came about and how long it is good for is not what it says.
-            (decision.reuse, decision.taint, decision.reason) =
-                (Reuse::Never, Taint::default(), 0);
+            (decision.reuse, decision.taint, decision.reason) = (Reuse::Never, Taint::default(), 0);
             answers.decision = Some(decision);
         }
         Ok(answers)
@@ -60,7 +59,9 @@ impl Answers {
         match &self.rewritten {
             Some(Rewritten::Keep) => words.push("keeps the text".to_owned()),
             Some(Rewritten::Replace { sql, .. }) => words.push(format!("rewrites to: {sql}")),
-            Some(Rewritten::Reject(r)) => words.push(format!("refuses: {} {}", r.sqlstate, r.message)),
+            Some(Rewritten::Reject(r)) => {
+                words.push(format!("refuses: {} {}", r.sqlstate, r.message))
+            }
             None => {}
         }
         if let Some(decision) = &self.decision {

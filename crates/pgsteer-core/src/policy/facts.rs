@@ -171,4 +171,3 @@ pub mod needs {
     /// All there are.
     pub const ALL: u64 = SQL | RELATIONS | FUNCTIONS | VALUES | IDENTITY;
 }
-

@@ -131,7 +131,9 @@ impl Grants {
 
     /// Their names.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let mine = Self::NAMED.iter().filter(move |(grant, _)| self.has(*grant));
+        let mine = Self::NAMED
+            .iter()
+            .filter(move |(grant, _)| self.has(*grant));
         mine.map(|(_, name)| *name)
     }
 }

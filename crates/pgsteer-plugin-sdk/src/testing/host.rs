@@ -193,3 +193,94 @@ const VALUE_BYTES_MAX: usize = 4 << 10;
 thread_local! {
     static HOST: RefCell<Host> = RefCell::new(Host::default());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BYTES_MAX, ENTRIES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+    use crate::kv::{self, Error};
+    use crate::metrics::{Counter, Gauge, Histogram};
+    use crate::testing::{looked_at, metric, reset, set_clock_ms, set_relation};
+    use crate::{catalog, clock};
+
+    #[test]
+    fn versions_tell_who_was_faster() {
+        let first = kv::replace("a", b"1", kv::ABSENT, kv::FOREVER).expect("it is not there");
+        assert_eq!(
+            kv::replace("a", b"2", kv::ABSENT, 0),
+            Err(Error::Conflict(first))
+        );
+        let second = kv::replace("a", b"2", first, 0).expect("nobody changed it");
+        assert_eq!(
+            kv::replace("a", b"3", first, 0),
+            Err(Error::Conflict(second))
+        );
+        assert!(kv::delete("a") && !kv::delete("a"));
+        assert_eq!(
+            kv::replace("a", b"3", second, 0),
+            Err(Error::Conflict(kv::ABSENT))
+        );
+    }
+
+    #[test]
+    fn entries_are_gone_when_their_time_has_come() {
+        kv::set_for("a:1", b"x", 10).expect("there is room");
+        kv::set("a:2", b"x").expect("there is room");
+        kv::set("b", b"x").expect("there is room");
+        assert_eq!(kv::keys("a:"), ["a:1", "a:2"]);
+        set_clock_ms(9);
+        assert!(kv::get("a:1").is_some());
+        set_clock_ms(10);
+        assert_eq!(kv::keys("a:"), ["a:2"]);
+        reset();
+        assert_eq!(kv::get("b"), None);
+    }
+
+    #[test]
+    fn the_store_is_bounded() {
+        let (long, large) = ("k".repeat(KEY_BYTES_MAX + 1), vec![0; VALUE_BYTES_MAX + 1]);
+        assert_eq!(kv::set("", b""), Err(Error::TooLarge));
+        assert_eq!(kv::set(&long, b""), Err(Error::TooLarge));
+        assert_eq!(kv::set("k", &large), Err(Error::TooLarge));
+        for number in 0..ENTRIES_MAX {
+            kv::set(&number.to_string(), b"").expect("there is room");
+        }
+        assert_eq!(kv::set("one more", b""), Err(Error::Full));
+        kv::set("0", b"1").expect("it takes the place of the old one");
+        reset();
+        let value = vec![0; VALUE_BYTES_MAX - 3];
+        let full = (0..ENTRIES_MAX).find(|n| kv::set(&format!("{n:03}"), &value).is_err());
+        assert_eq!(full, Some(BYTES_MAX / VALUE_BYTES_MAX));
+    }
+
+    #[test]
+    fn series_add_up() {
+        let counter = Counter::define("c", "statements").expect("a series");
+        assert_eq!(Counter::define("c", "statements"), Ok(counter));
+        counter.add(1.0);
+        counter.add(2.0);
+        let gauge = Gauge::define("g", "nodes").expect("a series");
+        gauge.set(5.0);
+        gauge.set(4.0);
+        let histogram = Histogram::define("h", "ms").expect("a series");
+        histogram.note(7.0);
+        let values = ["c", "g", "h", "x"].map(metric);
+        assert_eq!(values, [Some(3.0), Some(4.0), Some(7.0), None]);
+        let mut more = (0..).map(|n| Counter::define(&n.to_string(), ""));
+        assert_eq!(more.position(|defined| defined.is_err()), Some(29));
+    }
+
+    #[test]
+    fn what_was_looked_at_is_known() {
+        set_relation("shop", "public", "t", 2, 1);
+        let facts = catalog::relation("shop", "public", "t").expect("it was put there");
+        assert_eq!(
+            (facts.kind, facts.persistence),
+            (catalog::Kind::View, catalog::Persistence::Permanent)
+        );
+        assert_eq!(catalog::relation("shop", "public", "u"), None);
+        set_clock_ms(5);
+        assert_eq!(clock::now_ms(), 5);
+        assert_eq!(looked_at(), ["catalog", "clock"]);
+        assert!(looked_at().is_empty());
+    }
+}

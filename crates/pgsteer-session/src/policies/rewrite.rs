@@ -90,15 +90,11 @@ impl Policies {
         self.rewritings.0.insert(key, (known.clone(), stores));
     }
 
-    /// How many plugins there are to go through.
-    pub(crate) fn chain_len(&self) -> usize {
-        self.seats.len()
-    }
-
-    /// Whether this plugin rewrites.
-    pub(crate) fn is_rewriter(&self, index: usize) -> bool {
-        let seat = self.seats.get(index);
-        seat.is_some_and(|seat| seat.plugin.hooks.has(Hooks::REWRITER))
+    /// The plugins that rewrite, by position in the chain.
+    pub(crate) fn rewriters(&self) -> Vec<usize> {
+        let seats = self.seats.iter().enumerate();
+        let rewriters = seats.filter(|(_, seat)| seat.plugin.hooks.has(Hooks::REWRITER));
+        rewriters.map(|(index, _)| index).collect()
     }
 
     /// What one rewriter says to a statement. What failed, or is refused, is an answer as well, by
@@ -248,16 +244,16 @@ enum Strength {
 }
 
 fn strength(analysis: &Analysis) -> Strength {
-    const IN_DOUBT: u64 = traits::WRITES
-        | traits::LOCKING
-        | traits::VOLATILE_FUNCTION
-        | traits::UNKNOWN_FUNCTION;
+    const IN_DOUBT: u64 =
+        traits::WRITES | traits::LOCKING | traits::VOLATILE_FUNCTION | traits::UNKNOWN_FUNCTION;
     // Only statements of their own are known well enough.
     if analysis.statement_count > 1 || analysis.effects.iter().any(leaves_something) {
         return Strength::Anything;
     }
     match analysis.class {
-        Class::Select if analysis.traits & traits::READS != 0 && analysis.traits & IN_DOUBT == 0 => {
+        Class::Select
+            if analysis.traits & traits::READS != 0 && analysis.traits & IN_DOUBT == 0 =>
+        {
             Strength::Reads
         }
         Class::Select | Class::Insert | Class::Update | Class::Delete | Class::Merge => {

@@ -1,5 +1,8 @@
 //! Tests of the judge: counts in, verdict out.
 
+use std::time::Duration;
+
+use super::super::rollout::Force;
 use super::super::world::World;
 use super::*;
 
@@ -144,19 +147,4 @@ fn a_plugin_that_is_left_alone_for_good_goes_back() {
         "90-router=built-in",
         "!10-a: refused at stage probation: it was left alone three times within an hour...",
     ]);
-}
-
-#[test]
-fn numbers_are_written_for_people() {
-    for (share, text) in [(0.05, "5%"), (0.0101, "1.01%"), (1.0, "100%"), (0.0, "0%")] {
-        assert_eq!(percent(share), text);
-    }
-    for (micros, text) in [
-        (1, "1 us"),
-        (1500, "1.5 ms"),
-        (2_000_000, "2 s"),
-        (600_000_000, "600 s"),
-    ] {
-        assert_eq!(in_words(Duration::from_micros(micros)), text);
-    }
 }
