@@ -11,14 +11,10 @@ use crate::support::plugins::{
 };
 use crate::support::{Options, Running, Wire, runtime};
 
-/// Behaves until it has been asked so many times, then does this.
-fn bad_after(calls: u32, body: &str) -> Vec<u8> {
+/// Behaves, but for statements of this class, about which it does this.
+fn bad_at(class: u16, body: &str) -> Vec<u8> {
     let guest = Guest {
-        fields: "(global $asked (mut i32) (i32.const 0))".to_owned(),
-        decide: format!(
-            "global.get $asked i32.const 1 i32.add global.set $asked
-             global.get $asked i32.const {calls} i32.gt_u (if (then {body})) i32.const 256"
-        ),
+        decide: format!("local.get 1 i32.const {class} i32.eq (if (then {body})) i32.const 256"),
         ..Guest::default()
     };
     guest.build()
@@ -34,15 +30,20 @@ fn report(
 
 #[test]
 fn a_plugin_that_misbehaves_after_5000_decisions_is_rolled_back_by_itself() -> Result<()> {
+    const SHOW: u16 = 13;
     let proxy = Options::weights([0, 1, 1]).start();
     let primary = crate::support::cluster().primary().port().to_string();
     install(&proxy, "10-mine", "primary-only", "")?;
-    // What is remembered is not asked: this one is asked every time.
-    drop_in(proxy.plugins(), "10-mine", &bad_after(5_000, "unreachable"))?;
+    // It looks fine while it is tried out: fingerprints of the questions of then are small.
+    let hidden = "local.get 0 i64.const 48 i64.shr_u i64.eqz i32.eqz (if (then unreachable))";
+    drop_in(proxy.plugins(), "10-mine", &bad_at(SHOW, hidden))?;
     report(&proxy, "the bad version", |r| {
         is_live(r, "10-mine", "hostile")
     })?;
     let mut wire = Wire::connect(proxy.port(), "postgres");
+    for _ in 0..5_000 {
+        assert_eq!(wire.value("SELECT inet_server_port()"), primary);
+    }
     let refused = |r: &PluginReport| r.file_name == "10-mine" && r.state == PluginState::Refused;
     let subscription = proxy.subscription();
     let is_refused = || {
@@ -53,19 +54,19 @@ fn a_plugin_that_misbehaves_after_5000_decisions_is_rolled_back_by_itself() -> R
             .iter()
             .any(refused)
     };
+    assert!(!is_refused(), "it has done nothing wrong so far");
     let mut asked = 0;
     while !is_refused() {
-        assert!(asked < 60_000, "it is still there");
-        for _ in 0..100 {
-            // Not one statement fails, whatever the plugin does; where it has no answer the next
-            // plugin decides.
-            wire.value("SELECT inet_server_port()");
-            asked += 1;
-        }
+        // Not one statement fails: where it has no answer the next plugin decides.
+        assert_eq!(wire.value("SHOW work_mem"), "4MB");
+        asked += 1;
+        assert!(asked < 2_000, "it is still there");
     }
-    assert!(asked >= 4_900, "it behaved for a while: {asked}");
-    let refused = report(&proxy, "the story", refused)?;
-    assert!(refused.reason.contains("probation"), "{}", refused.reason);
+    let story = report(&proxy, "the story", refused)?.reason;
+    assert!(
+        story.contains("probation") && story.contains("trap"),
+        "{story}"
+    );
     report(&proxy, "the version before", |r| {
         is_live(r, "10-mine", "primary-only")
     })?;

@@ -84,6 +84,7 @@ impl Session {
             placed => placed,
         };
         row("statement", class(&analysis));
+        row("fingerprint", analysis.fingerprint.to_string());
         match placed {
             Ok(placement) => {
                 let trail = self.steering.trail(&placement);

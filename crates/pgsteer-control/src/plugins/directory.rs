@@ -65,6 +65,8 @@ pub(crate) struct Look {
     pub(crate) settle: Duration,
     /// The largest component that is read.
     pub(crate) file_bytes_max: usize,
+    /// Everything was held back at some moment since the last look.
+    pub(crate) was_held: bool,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,7 @@ impl Directory {
             }
         };
         let hold = names.iter().any(|name| name == HOLD);
+        self.held |= look.was_held;
         if hold && !look.settle.is_zero() {
             self.held = true;
             scan.held = true;
@@ -327,7 +330,7 @@ fn untrusted(reason: String) -> LoadError {
 }
 
 /// While a file of this name is there, nothing is taken.
-const HOLD: &str = "HOLD";
+pub(crate) const HOLD: &str = "HOLD";
 
 /// Size of a file beside a component (ours).
 const BESIDE_BYTES_MAX: usize = 1 << 20;

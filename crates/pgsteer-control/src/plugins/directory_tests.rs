@@ -13,6 +13,7 @@ fn look(now: Instant, settle: Duration, file_bytes_max: usize) -> Look {
         now,
         settle,
         file_bytes_max,
+        was_held: false,
     }
 }
 

@@ -259,6 +259,7 @@ impl Supervisor {
             now: Instant::now(),
             settle,
             file_bytes_max: settings.plugins.limits.file_bytes_max,
+            was_held: self.hints.take_held(),
         };
         let looked = spawn_blocking(move || {
             let scan = directory.scan(look);

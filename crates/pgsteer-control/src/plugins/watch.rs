@@ -2,17 +2,23 @@
 //! true is found out by looking, and a look once a second finds what a lost hint does not tell.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::directory::HOLD;
+
 /// A hint that something happened.
 pub(crate) struct Hints {
     watcher: Option<RecommendedWatcher>,
     sender: mpsc::Sender<()>,
     receiver: mpsc::Receiver<()>,
+    // There was a file that holds everything back, however short its life.
+    held: Arc<AtomicBool>,
 }
 
 impl Hints {
@@ -23,6 +29,7 @@ impl Hints {
             watcher: None,
             sender,
             receiver,
+            held: Arc::default(),
         }
     }
 
@@ -31,10 +38,15 @@ impl Hints {
         if self.watcher.is_some() {
             return;
         }
-        let sender = self.sender.clone();
+        let (sender, held) = (self.sender.clone(), Arc::clone(&self.held));
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_about_reading(&event.kind)) {
-                return;
+            if let Ok(event) = event {
+                if is_about_reading(&event.kind) {
+                    return;
+                }
+                if event.paths.iter().any(|path| path.ends_with(HOLD)) {
+                    held.store(true, Ordering::Release);
+                }
             }
             // Full means that a hint is waiting already.
             let _waiting = sender.try_send(());
@@ -52,6 +64,11 @@ impl Hints {
     /// Forgets the watch: the directory is gone, and another one may come in its place.
     pub(crate) fn forget(&mut self) {
         self.watcher = None;
+    }
+
+    /// Whether everything was held back at some moment since this was asked last.
+    pub(crate) fn take_held(&self) -> bool {
+        self.held.swap(false, Ordering::AcqRel)
     }
 
     /// Waits for a hint.
