@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 clean, 1 failure while running, 2 bad usage or configuration.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -219,21 +220,15 @@ fn refuse(errors: &ConfigErrors) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// A line for the person at the terminal.
-#[expect(
-    clippy::print_stdout,
-    reason = "the command line talks on standard output"
-)]
+/// A line for the person at the terminal. A reader that has seen enough, such as `head`, is no
+/// failure.
 pub(crate) fn say(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the command line complains on standard error"
-)]
+/// The same on standard error.
 pub(crate) fn complain(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use pgsteer_testkit::guest::Guest;
 use serde_json::Value;
 
 const PGSTEER: &str = env!("CARGO_BIN_EXE_pgsteer");
@@ -220,5 +221,36 @@ fn what_is_no_plugin_is_refused_with_a_reason() {
     assert!(
         text.contains("refused at stage inspect: not a WebAssembly component"),
         "{text}"
+    );
+}
+
+#[test]
+fn a_plugin_that_loops_is_stopped_and_marked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let guest = Guest::bad_in_service("(loop br 0)").build();
+    std::fs::write(dir.join("10-loop.wasm"), guest).expect("written");
+    assert_eq!(json(dir, &["check", "10-loop.wasm"], 0)["accepted"], true);
+    let ran = json(dir, &["run", "10-loop.wasm", "SELECT 1"], 1);
+    assert_eq!(ran["router"]["failure"], "deadline");
+    let shown = pgsteer(dir, &["run", "10-loop.wasm", "SELECT 1"]);
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(
+        text.contains("FAILED: ") && text.contains("(OVER)"),
+        "{text}"
+    );
+    let measured = json(dir, &["bench", "10-loop.wasm"], 1);
+    let reason = measured["error"].as_str().unwrap_or_default();
+    assert!(
+        reason.contains("it failed while decide was measured"),
+        "{reason}"
+    );
+    let cases = "[[case]]\nsql = \"SELECT 1\"\nroute = \"primary\"\n";
+    std::fs::write(dir.join("cases.toml"), cases).expect("written");
+    let tested = json(dir, &["test", "10-loop.wasm"], 1);
+    let difference = tested["cases"][0]["differences"][0].to_string();
+    assert!(
+        difference.contains("got a failure: Deadline"),
+        "{difference}"
     );
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgsteer_core::policy::{Hooks, PolicyError};
+use pgsteer_core::policy::{FailureClass, Hooks, PolicyError};
 use pgsteer_core::settings::PluginLimits;
 use pgsteer_plugin_host::tool::{Asked, Specimen};
 use serde_json::{Value, json};
@@ -35,6 +35,8 @@ pub(crate) struct Cost {
     pub(crate) fuel: u64,
     pub(crate) time: Duration,
     pub(crate) memory_bytes: usize,
+    /// The limit it ran into, if it failed by one.
+    pub(crate) over: Option<FailureClass>,
 }
 
 impl Cost {
@@ -42,14 +44,16 @@ impl Cost {
     pub(crate) fn words(&self, limits: &PluginLimits) -> String {
         let (memory, memory_max) = (self.memory_bytes, limits.memory_bytes_max);
         let (time, time_max) = (self.time, limits.decision_timeout);
-        let mark = |over: bool, share: String| if over { "OVER".to_owned() } else { share };
-        let of_memory = mark(
-            memory > memory_max,
-            shown::share(memory as f64, memory_max as f64),
-        );
+        let mark = |limit: FailureClass, part: f64, whole: f64| {
+            let is_over = self.over == Some(limit);
+            let share = || shown::share(part, whole);
+            if is_over { "OVER".to_owned() } else { share() }
+        };
+        let of_memory = mark(FailureClass::Memory, memory as f64, memory_max as f64);
         let of_time = mark(
-            time > time_max,
-            shown::share(time.as_secs_f64(), time_max.as_secs_f64()),
+            FailureClass::Deadline,
+            time.as_secs_f64(),
+            time_max.as_secs_f64(),
         );
         format!(
             "fuel {}, memory {} of {} ({of_memory}), time {} of {} ({of_time})",
@@ -188,6 +192,7 @@ fn said<T>(hook: &'static str, asked: Asked<T>, tell: impl FnOnce(T) -> Told) ->
         fuel: asked.fuel,
         time: asked.time,
         memory_bytes: asked.memory_bytes,
+        over: asked.answer.as_ref().err().map(|error| error.class),
     };
     let failed = |PolicyError { class, reason }: PolicyError| {
         let json = json!({ "failure": format!("{class:?}").to_lowercase(), "reason": reason });
@@ -229,12 +234,13 @@ mod tests {
             fuel: 1_234,
             time: Duration::from_micros(500),
             memory_bytes: 4 << 20,
+            over: None,
         };
         assert_eq!(
             cost.words(&limits),
             "fuel 1,234, memory 4.0 MiB of 16.0 MiB (25%), time 500.0 µs of 50.0 ms (1.0%)"
         );
-        cost.time = Duration::from_millis(60);
+        cost.over = Some(FailureClass::Deadline);
         assert!(cost.words(&limits).ends_with("(OVER)"));
     }
 }

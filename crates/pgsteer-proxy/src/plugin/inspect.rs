@@ -63,6 +63,9 @@ pub(crate) fn run(args: &FileArgs) -> Result<Report> {
     match source::quietly(|| workbench.load(&source, &topology(&NODES))) {
         Ok(specimen) => {
             manifest(&mut sheet, specimen.summary());
+            if specimen.summary().needs & needs::VALUES != 0 {
+                sheet.line("values", "it is told them with the grant values only");
+            }
             json["manifest"] = manifest_json(specimen.summary());
         }
         Err(refused) => {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use pgsteer_control::config;
 use pgsteer_core::policy::Grants;
 use serde_json::json;
 use toml::{Table, Value};
@@ -146,7 +147,13 @@ fn template(hook: Hook) -> Template {
 
 /// The file beside the component, to begin with.
 fn beside(name: &str, template: &Template) -> String {
-    let (grants, config) = (template.grants, template.config);
+    let (grants, given) = (template.grants, template.config);
+    let usual = |key: &str| {
+        let mut settings = config::SETTINGS.iter();
+        let setting = settings.find(|s| s.key.strip_prefix("plugins.") == Some(key));
+        setting.and_then(|s| s.default).unwrap_or_default()
+    };
+    let (timeout, memory) = (usual("decision_timeout"), usual("memory_max"));
     format!(
         "# Goes beside the component, as 10-{name}.toml beside 10-{name}.wasm. All of it is optional.\n\
          \n\
@@ -156,11 +163,11 @@ fn beside(name: &str, template: &Template) -> String {
          \n\
          # Handed to `configure`.\n\
          [config]\n\
-         {config}\n\
+         {given}\n\
          \n\
          [limits]\n\
-         decision_timeout = \"50ms\"\n\
-         memory_max = \"16MiB\"\n\
+         decision_timeout = \"{timeout}\"\n\
+         memory_max = \"{memory}\"\n\
          # skip: as if it had no opinion; reject: the statement is refused; last-good: its last answer.\n\
          on_failure = \"skip\"\n"
     )
@@ -305,7 +312,10 @@ mod tests {
                     "{path}"
                 );
                 if path.ends_with(".toml") {
-                    text.parse::<Table>().expect(&path);
+                    let table = text.parse::<Table>().expect(&path);
+                    let empty = |(_, v): (_, &Value)| v.as_str() == Some("");
+                    let limits = table.get("limits").and_then(Value::as_table);
+                    assert!(!limits.into_iter().flatten().any(empty), "{text}");
                 }
             }
         }

@@ -67,6 +67,7 @@ fn report(sql: &str, question: &Question, source: &PluginSource, said: &[Said]) 
         ..question.clone()
     };
     sheet.line("statement", asked.words());
+    sheet.line("fingerprint", asked.sample("").fingerprint.to_string());
     for said in said {
         let mut lines = vec![match &said.words {
             Ok(words) => words.clone(),
