@@ -58,11 +58,16 @@ impl Options {
             plugins,
             router,
         } = self;
+        let settle = if plugins.contains("settle") {
+            ""
+        } else {
+            "settle = \"20ms\"\n"
+        };
         let mut text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ndrain_timeout = \"1s\"\n{listen}\n\
              [auth]\nmethod = \"{method}\"\n[probe]\ninterval = \"200ms\"\n\
              [pool]\n{pool}\n[console]\noperators = [\"postgres\"]\n\
-             [plugins]\ndir = \"plugins\"\nsettle = \"20ms\"\n{plugins}\n[router]\n{router}\n"
+             [plugins]\ndir = \"plugins\"\n{settle}{plugins}\n[router]\n{router}\n"
         );
         for (name, password) in USERS {
             let _ = writeln!(

@@ -6,6 +6,7 @@ use pgsteer_core::policy::{
     FailureClass, Plugin, PluginCounters, PluginReport, PluginState, SeriesKind,
 };
 use pgsteer_wire::{ErrorReply, SqlState};
+use tracing::info;
 
 use crate::session::Session;
 
@@ -121,6 +122,7 @@ impl Session {
         text: &str,
     ) -> Result<Vec<Vec<String>>, ErrorReply> {
         self.check_operator()?;
+        info!(plugin, text, user = &*self.steering.identity.user, "operator tells a plugin");
         let worker = &self.steering.worker;
         let mut policies = worker.policies.borrow_mut();
         policies.refresh(worker.subscription.borrow_mut().get());
