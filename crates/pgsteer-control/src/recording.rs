@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `user`, `database`, `application_name`, `client_address` | of the session |
 //! | `settings` | what the session has set for itself, an object |
-//! | `fingerprint` | 16 hexadecimal digits; equal for statements that differ only in literals |
+//! | `fingerprint` | a number as text; equal for statements that differ only in literals |
 //! | `class`, `traits` | numbers, as in `wit/v0.1/plugin.wit` |
 //! | `balance_node` | number of the node drawn for the session's balanced reads |
 //! | `sql` | the text; without its literals unless they were asked for |
@@ -148,7 +148,7 @@ impl From<&Sample> for Written {
             application_name: sample.application_name.clone(),
             client_address: sample.client_address.clone(),
             settings: sample.settings.iter().cloned().collect(),
-            fingerprint: format!("{:016x}", sample.fingerprint),
+            fingerprint: sample.fingerprint.to_string(),
             class: sample.class,
             traits: sample.traits,
             balance_node: sample.balance_node.map(|node| node.0),
@@ -167,9 +167,9 @@ impl From<&Sample> for Written {
 
 impl Written {
     fn into_sample(self) -> Result<Sample, String> {
-        let fingerprint = u64::from_str_radix(&self.fingerprint, 16).map_err(|_| {
+        let fingerprint = self.fingerprint.parse::<u64>().map_err(|_| {
             let text = &self.fingerprint;
-            format!("the fingerprint is \"{text}\"; it should be 16 hexadecimal digits")
+            format!("the fingerprint is \"{text}\"; it should be a number")
         })?;
         let relation = |relation: Relation| RelationRef {
             schema: relation.schema.map(String::into_boxed_str),
@@ -285,7 +285,7 @@ mod tests {
     fn the_format_stays() {
         let line = line(&sample());
         let expected = "{\"user\":\"app\",\"database\":\"shop\",\"settings\":{\"search_path\":\"a, b\"},\
-            \"fingerprint\":\"fedcba9876543210\",\"class\":3,\"traits\":2147483648,\
+            \"fingerprint\":\"18364758544493064720\",\"class\":3,\"traits\":2147483648,\
             \"balance_node\":2,\"sql\":\"SELECT \\\"é\\\"\\nFROM t WHERE x = $1\",\
             \"relations\":[{\"schema\":\"s\",\"name\":\"t\",\"written\":true}],\
             \"functions\":[{\"name\":\"f\",\"arguments\":2}],\

@@ -156,7 +156,7 @@ fn next_version(dir: &Path) {
         serde_json::json!({
             "user": "app",
             "database": "app",
-            "fingerprint": format!("{fingerprint:016x}"),
+            "fingerprint": fingerprint.to_string(),
             "class": 1,
             "traits": 1,
             "sql": format!("SELECT * FROM {table}"),

@@ -122,7 +122,12 @@ impl Session {
         text: &str,
     ) -> Result<Vec<Vec<String>>, ErrorReply> {
         self.check_operator()?;
-        info!(plugin, text, user = &*self.steering.identity.user, "operator tells a plugin");
+        info!(
+            plugin,
+            text,
+            user = &*self.steering.identity.user,
+            "operator tells a plugin"
+        );
         let worker = &self.steering.worker;
         let mut policies = worker.policies.borrow_mut();
         policies.refresh(worker.subscription.borrow_mut().get());

@@ -82,7 +82,9 @@ impl Policies {
         key: Key,
         hit: Hit,
     ) -> Verdict {
-        if let Some(seat) = self.seats.get(hit.verdict.plugin) {
+        // Those that had left it to others had their part in it.
+        let asked = self.seats.iter().take(hit.verdict.plugin.saturating_add(1));
+        for seat in asked.filter(|seat| seat.plugin.hooks.has(Hooks::ROUTER)) {
             seat.plugin.counters(self.worker).cached.add(1);
         }
         if hit.is_due {
