@@ -26,6 +26,8 @@ mod state;
 mod stubs;
 pub mod tool;
 mod v0_1;
+#[cfg(test)]
+mod version_tests;
 
 pub use error::HostError;
 pub use loader::WasmLoader;

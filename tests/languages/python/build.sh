@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the component: build.sh OUT.wasm [INTERFACE_DIRECTORY]
 # Needs python3 with venv, and PyPI. What it installs stays in a temporary directory, unless
-# PGSTEER_LANGUAGES_CACHE names one that is to be used again.
+# PGSTEER_LANGUAGES_CACHE names one that is to be used again. Ends with 69 if its tools cannot be had.
 set -eu
 
 version=0.25.1
@@ -18,8 +18,13 @@ tools=${PGSTEER_LANGUAGES_CACHE:-$temporary}/python-$version
 mkdir "$temporary/app"
 cp "$here/reporting.py" "$temporary/app"
 if [ ! -x "$tools/bin/componentize-py" ]; then
-    python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet --disable-pip-version-check "componentize-py==$version"
+    {
+        python3 -m venv "$tools" &&
+            "$tools/bin/pip" install --quiet --disable-pip-version-check "componentize-py==$version"
+    } || {
+        echo "no componentize-py $version: it takes python3 with venv, and PyPI" >&2
+        exit 69
+    }
 fi
 
 "$tools/bin/componentize-py" --quiet --wit-path "$wit" --world pgsteer:plugin/router-plugin \
