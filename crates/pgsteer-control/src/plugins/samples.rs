@@ -238,7 +238,7 @@ fn every(share: f64) -> u32 {
 const BATCH: usize = 256;
 
 /// The golden set: of every so many statements one, the latest so many (ours).
-const GOLDEN_EVERY: u32 = 256;
+const GOLDEN_EVERY: u32 = 1024;
 const GOLDEN_MAX: usize = 256;
 
 /// How long a recording may take (ours).
