@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use pgsteer_core::policy::{Grants, Hooks, LoadedPlugin, PluginLoader as _, PluginSource, Route};
+use pgsteer_core::policy::{
+    Grants, Hooks, LoadError, LoadedPlugin, PluginLoader as _, PluginSource, Policy, Route,
+};
 use pgsteer_plugin_host::Options;
 use pgsteer_plugin_host::tool::Workbench;
 
@@ -47,24 +49,30 @@ fn name_of(path: &Path) -> String {
 }
 
 /// Loads a component with the grants it needs and no others.
-fn load(path: &Path) -> LoadedPlugin {
-    let shown = path.display();
+///
+/// # Errors
+/// It does not load any more: which, and why.
+fn load(path: &Path) -> Result<LoadedPlugin, String> {
+    let at = |error: LoadError| format!("{}: {error}", path.display());
     let mut source = PluginSource {
         name: format!("10-{}", name_of(path)),
         grants: all_grants(),
         ..source(std::fs::read(path).expect("it can be read"))
     };
     let bench = Workbench::new(Options::default()).expect("the engine can be set up");
-    let inspection = bench
-        .inspect(&source)
-        .unwrap_or_else(|e| panic!("{shown}: {e}"));
+    let inspection = bench.inspect(&source).map_err(at)?;
     source.grants = inspection.grants;
     if inspection.logs {
         source.grants = source.grants.with(Grants::LOG);
     }
     // All stages: the canary asks every hook.
-    let loaded = loader().load(&source, &context(&topology(), 2));
-    loaded.unwrap_or_else(|e| panic!("{shown}: {e}"))
+    loader().load(&source, &context(&topology(), 2)).map_err(at)
+}
+
+/// An instance of a component of the first release.
+fn first(name: &str) -> Box<dyn Policy> {
+    let path = released().join("0.1.0").join(format!("{name}.wasm"));
+    load(&path).expect("it loads").instances.remove(0)
 }
 
 #[test]
@@ -74,7 +82,7 @@ fn every_released_component_loads_today() {
         let components = paths_in(&dir).into_iter();
         let is_component = |path: &PathBuf| path.extension().is_some_and(|e| e == "wasm");
         for path in components.filter(is_component) {
-            let loaded = load(&path);
+            let loaded = load(&path).expect("it loads");
             assert_eq!(loaded.name, name_of(&path), "{}", path.display());
             assert_eq!(loaded.instances.len(), 2, "{}", path.display());
             hooks = hooks.with(loaded.hooks);
@@ -95,12 +103,11 @@ fn every_released_component_loads_today() {
 
 #[test]
 fn released_components_answer_as_they_did() {
-    let first = released().join("0.1.0");
-    let mut plugin = load(&first.join("primary-only.wasm")).instances.remove(0);
+    let mut plugin = first("primary-only");
     assert!(plugin.open(&session()).is_ok());
     let answer = plugin.decide(&statement(1, "SELECT 1"));
     assert_eq!(answer.map(|d| d.route).ok(), Some(Route::Primary));
-    let mut plugin = load(&first.join("pgpool-router.wasm")).instances.remove(0);
+    let mut plugin = first("pgpool-router");
     assert!(plugin.topology_changed(&topology()).is_ok());
     let opening = plugin.open(&session()).expect("an opening");
     assert_eq!(opening.candidates.len(), 2);
@@ -120,7 +127,7 @@ fn every_hook_of_every_released_interface_is_still_asked() {
             ..Guest::default()
         };
         let loaded = support::load(everything.build());
-        let loaded = loaded.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let loaded = loaded.expect("a guest that behaves, for that interface");
         assert_eq!(loaded.hooks.names().count(), 6, "{}", path.display());
     }
 }

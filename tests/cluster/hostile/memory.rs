@@ -69,7 +69,6 @@ fn alone() -> Result<()> {
             }
             load.end();
             let grown = seen.last().copied().unwrap_or_default() - before;
-            println!("resident after each round, in KiB: {seen:?}");
             let max = ROUND_KIB_MAX * i64::try_from(ROUNDS)?;
             ensure!(
                 grown < max,
