@@ -258,6 +258,7 @@ impl Steering {
         let cells = named.clone().map(|r| r.oid);
         let cells = cells.chain(also.iter().map(|name| self.names.oid(name)));
         let keys = placement.verdict.keys.as_deref().unwrap_or_default();
+        let is_unsigned = keys.is_empty().then(|| self.writes.unsigned_cell());
         let keys = keys.iter().map(|key| self.writes.key_cell(*key));
         // What a block of code, a procedure or a prepared transaction writes is not known.
         let unknown = matches!(
@@ -266,7 +267,7 @@ impl Steering {
         )
         .then_some(0);
         let cells = cells.chain(unknown).map(|oid| self.writes.cell(oid));
-        let cells = cells.chain(keys);
+        let cells = cells.chain(keys).chain(is_unsigned);
         self.writes
             .begin(placement.node, cells, analysis.changes_schema);
         if let Some(open) = open {

@@ -198,6 +198,11 @@ impl Writes {
         self.relations.last_write(cells.chain([all]))
     }
 
+    /// The cell of what is written under no key: whoever reads by key must see it.
+    pub(crate) fn unsigned_cell(&self) -> CellId {
+        self.relations.key_cell(&self.database, None)
+    }
+
     /// The cell of a key, in this session's database.
     pub(crate) fn key_cell(&self, key: u64) -> CellId {
         self.relations.key_cell(&self.database, Some(key))

@@ -18,6 +18,8 @@ const REST_MIN: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(300);
 /// Of so many questions one is timed.
 const TIMED_EVERY: u32 = 16;
+/// Questions an instance answers before it makes room for a fresh one.
+const ANSWERED_MIN: u32 = 1000;
 /// Failures are logged no more often than this.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,6 +45,8 @@ pub(crate) struct Seat {
     recent: [Option<Instant>; FAILURES_MAX],
     asked: u32,
     failed_of_asked: u32,
+    // Questions to the instance in use.
+    answered: u32,
     logged: Option<Instant>,
 }
 
@@ -57,6 +61,7 @@ impl Seat {
             recent: [None; FAILURES_MAX],
             asked: 0,
             failed_of_asked: 0,
+            answered: 0,
             logged: None,
         }
     }
@@ -76,18 +81,21 @@ impl Seat {
         let counters = plugin.counters(worker);
         counters.calls.add(1);
         self.count_question();
-        let timed = self.asked.is_multiple_of(TIMED_EVERY);
+        // To make an instance is part of the question, and takes longer than most.
+        let is_timed = self.policy.is_none() || self.asked.is_multiple_of(TIMED_EVERY);
+        let start = is_timed.then(Instant::now);
         let answer = match self.policy(worker, topology) {
             Ok(policy) => {
-                let start = timed.then(Instant::now);
                 let answer = question(policy);
+                let (memory, is_worn) = (policy.memory_bytes() as u64, policy.is_worn());
                 if let Some(start) = start {
                     counters.times.note(start.elapsed());
-                    let grown =
-                        (policy.memory_bytes() as u64).saturating_sub(counters.memory_bytes.get());
-                    counters.memory_bytes.add(grown);
+                    let known = counters.memory_bytes.get();
+                    counters.memory_bytes.add(memory.saturating_sub(known));
                 }
-                if policy.is_worn() {
+                self.answered += 1;
+                // One that is worn at once would be so again.
+                if is_worn && self.answered >= ANSWERED_MIN {
                     self.policy = None;
                 }
                 answer
@@ -192,6 +200,7 @@ impl Seat {
             None => {
                 let mut fresh = self.plugin.instance(worker)?;
                 fresh.topology_changed(topology)?;
+                self.answered = 0;
                 fresh
             }
         };
