@@ -20,7 +20,8 @@ pub enum Token<'a> {
     /// A literal between single quotes, which are left out; `''` in it stands for one.
     Text(&'a str),
     /// A literal or a name that does not mean what it looks like: `E'..'`, `B'..'`, `X'..'`,
-    /// `N'..'`, `U&'..'`, `U&".."`. With everything around it.
+    /// `N'..'`, `U&'..'`, `U&".."`, and any literal that goes on in another line (`'a'`, a line
+    /// break, `'b'`). With everything around it.
     Escaped(&'a str),
     /// A literal between dollar quotes, which are left out.
     Dollar(&'a str),
@@ -74,10 +75,7 @@ impl<'a> Iterator for Tokens<'a> {
         Some(match first {
             '-' if self.rest.starts_with("--") => self.line_comment(),
             '/' if self.rest.starts_with("/*") => self.block_comment(),
-            '\'' => {
-                let inner = self.quoted(1, '\'', false);
-                Token::Text(inner)
-            }
+            '\'' => self.text(),
             '"' => Token::Quoted(self.quoted(1, '"', false)),
             '$' => self.dollar(),
             '0'..='9' => {
@@ -145,6 +143,33 @@ impl<'a> Tokens<'a> {
         self.take(text.len())
     }
 
+    /// A plain literal.
+    fn text(&mut self) -> Token<'a> {
+        let whole = self.rest;
+        let inner = self.quoted(1, '\'', false);
+        match self.continued(false) {
+            false => Token::Text(inner),
+            true => Token::Escaped(self.since(whole)),
+        }
+    }
+
+    /// Takes what goes on with a literal behind its closing quote, in the same mode, as the server
+    /// does; whether there was something.
+    fn continued(&mut self, escapes: bool) -> bool {
+        let mut is_continued = false;
+        while let Some(gap) = continuation(self.rest) {
+            self.take(gap);
+            self.quoted(1, '\'', escapes);
+            is_continued = true;
+        }
+        is_continued
+    }
+
+    /// What has been taken of a text.
+    fn since(&self, text: &'a str) -> &'a str {
+        text.get(..text.len() - self.rest.len()).unwrap_or_default()
+    }
+
     fn word(&mut self) -> Token<'a> {
         let text = self.rest;
         let (opening, quote, escapes) = match text.as_bytes() {
@@ -158,8 +183,10 @@ impl<'a> Tokens<'a> {
             }
         };
         self.quoted(opening, quote, escapes);
-        let length = text.len() - self.rest.len();
-        Token::Escaped(text.get(..length).unwrap_or_default())
+        if quote == '\'' {
+            self.continued(escapes);
+        }
+        Token::Escaped(self.since(text))
     }
 
     fn dollar(&mut self) -> Token<'a> {
@@ -180,6 +207,19 @@ impl<'a> Tokens<'a> {
         let digits = self.take_while(|c| c.is_ascii_digit());
         digits.parse().map_or(Token::Symbol('$'), Token::Parameter)
     }
+}
+
+/// Where a literal goes on, behind its closing quote: after white space and line comments with at
+/// least one line break, at the next quote.
+fn continuation(text: &str) -> Option<usize> {
+    const LINE_ENDS: [char; 2] = ['\n', '\r'];
+    let mut rest = text.trim_start_matches(WHITE_SPACE);
+    while let Some(comment) = rest.strip_prefix("--") {
+        let end = comment.find(LINE_ENDS)?;
+        rest = comment.get(end..)?.trim_start_matches(WHITE_SPACE);
+    }
+    let gap = text.get(..text.len() - rest.len())?;
+    (rest.starts_with('\'') && gap.contains(LINE_ENDS)).then_some(gap.len())
 }
 
 /// The server's: other blanks of Unicode are letters to it.
@@ -288,6 +328,33 @@ mod tests {
         let found: Vec<_> = tokens("\u{a0}E'\\' x").collect();
         let expected = [Token::Word("\u{a0}E"), Token::Text("\\"), Token::Word("x")];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_literal_that_goes_on_in_another_line_keeps_its_mode() {
+        for (text, whole) in [
+            ("E'a'\n'b\\' || '", true),
+            ("E'a'\n'b\\' || '; SET x = $$y$$; -- '", false),
+            ("e'a' -- it's\r\n -- '\n\t'b\\''\u{b}\n'\\'; c'", true),
+            ("U&'a'\n'b\\005f'", true),
+            ("N'a'\n'b'", true),
+            ("B'0'\n'1'", true),
+            ("X'0'\n'1'", true),
+            ("'a'\n'b'\n'c", true),
+            // In these the literal ends before.
+            ("E'a' 'b\\'", false),
+            ("E'a' /* \n */ 'b\\'", false),
+            ("E'a' /* */ \n 'b\\'", false),
+            ("E'a' -- 'b\\'", false),
+            ("E'a'\n\"b\\\"", false),
+            ("U&\"a\"\n\"b\"", false),
+            ("'a' 'b'", false),
+        ] {
+            let first = tokens(text).next();
+            assert_eq!(first == Some(Token::Escaped(text)), whole, "{text:?}");
+        }
+        let plain: Vec<_> = tokens("'a'\n'b\\' x").collect();
+        assert_eq!(plain, [Token::Escaped("'a'\n'b\\'"), Token::Word("x")]);
     }
 
     #[test]

@@ -105,6 +105,18 @@ fn only_writes_are_refused() {
 }
 
 #[test]
+fn a_view_that_calls_what_may_write_is_refused() {
+    let view = || read().with_traits(Traits::THROUGH_VIEW);
+    let mut strict = plugin(r#"{"default": "read-only"}"#);
+    assert_eq!(
+        route(&mut strict, "alice", view()).as_deref(),
+        Some("25006")
+    );
+    let json = r#"{"default": "read-only", "allow_volatile_functions": true}"#;
+    assert_eq!(route(&mut plugin(json), "alice", view()), None);
+}
+
+#[test]
 fn what_is_configured_holds_until_a_command() {
     let mut plugin = plugin(r#"{"default": "read-only", "because": "a restore"}"#);
     let status = plugin.command("status");

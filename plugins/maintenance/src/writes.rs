@@ -20,7 +20,9 @@ pub(crate) fn may_write(settings: &Settings, statement: &Statement) -> bool {
         // What it holds is asked about when it is executed.
         | Class::Prepare => false,
         Class::Select | Class::Copy | Class::Execute | Class::Explain | Class::Cursor => {
-            let functions = Traits::VOLATILE_FUNCTION | Traits::UNKNOWN_FUNCTION;
+            // A view may call them as well.
+            let functions =
+                Traits::VOLATILE_FUNCTION | Traits::UNKNOWN_FUNCTION | Traits::THROUGH_VIEW;
             let calls = traits.intersects(functions) && !settings.allow_volatile_functions;
             // FETCH and CLOSE are about a query that was asked about.
             let is_proven = traits.contains(Traits::READS) || statement.class == Class::Cursor;

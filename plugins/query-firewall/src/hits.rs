@@ -17,8 +17,9 @@ struct Count {
 }
 
 impl Hits {
-    /// Counts one; returns how many this worker has seen if it is time to say so.
-    pub(crate) fn note(&mut self, name: &str) -> Option<u64> {
+    /// Counts one; returns how many this worker has seen if it is time to say so. What is told is kept
+    /// for so many milliseconds (0: until it is forgotten).
+    pub(crate) fn note(&mut self, name: &str, ttl_ms: u64) -> Option<u64> {
         let count = self.0.entry(name.to_owned()).or_default();
         count.seen += 1;
         if !count.seen.is_power_of_two() {
@@ -26,7 +27,7 @@ impl Hits {
         }
         let new = count.seen - count.told;
         // A store that is full does not count.
-        let told = kv::update(&key(name), kv::FOREVER, |old| {
+        let told = kv::update(&key(name), ttl_ms, |old| {
             (read(old) + new).to_string().into_bytes()
         });
         if told.is_ok() {

@@ -9,7 +9,8 @@
 
 use pgsteer_plugin_sdk::{
     Candidate, Fallback, Fresh, Limits, Manifest, Needs, NodeRole, Opening, Operator, Plugin,
-    Rejection, Routed, Router, Session, Spread, Statement, Topology, Traits, export, log, manifest,
+    Rejection, Routed, Router, Session, Spread, Statement, Topology, Traits, export, kv, log,
+    manifest,
 };
 
 mod bucket;
@@ -70,7 +71,8 @@ impl Router for QueryFirewall {
         let fingerprint = statement.fingerprint;
         if let Some(order) = orders::about(fingerprint) {
             let name = orders::name(fingerprint);
-            return self.apply(&name, &order.action, &order.because, statement);
+            let seen = self.hits.note(&name, order.ttl_ms());
+            return self.apply(&name, seen, &order.action, &order.because, statement);
         }
         let position = self.settings.matching(statement);
         let rule = position.and_then(|position| self.settings.rules.get(position));
@@ -78,7 +80,8 @@ impl Router for QueryFirewall {
             return Routed::abstain().reusable();
         };
         let name = rule::name(position);
-        self.apply(&name, &rule.action, &rule.because, statement)
+        let seen = self.hits.note(&name, kv::FOREVER);
+        self.apply(&name, seen, &rule.action, &rule.because, statement)
     }
 
     fn explain(&self, reason: u32) -> String {
@@ -97,8 +100,14 @@ impl Operator for QueryFirewall {
 
 impl QueryFirewall {
     /// What becomes of a statement that a rule concerns. Not remembered, so that each is counted.
-    fn apply(&mut self, name: &str, action: &Action, because: &str, about: &Statement) -> Routed {
-        let seen = self.hits.note(name);
+    fn apply(
+        &mut self,
+        name: &str,
+        seen: Option<u64>,
+        action: &Action,
+        because: &str,
+        about: &Statement,
+    ) -> Routed {
         if self.settings.log_only {
             if let Some(count) = seen {
                 let id = about.fingerprint;

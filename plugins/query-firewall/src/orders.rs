@@ -1,5 +1,6 @@
 //! What operators have said about single fingerprints. Kept in the store that all workers share.
 
+use pgsteer_plugin_sdk::config::duration_ms;
 use pgsteer_plugin_sdk::kv;
 
 use crate::rule::Action;
@@ -11,6 +12,13 @@ pub(crate) struct Order {
     /// As it was said; empty for good.
     pub(crate) time: String,
     pub(crate) because: String,
+}
+
+impl Order {
+    /// For how many milliseconds it was said (0: for good).
+    pub(crate) fn ttl_ms(&self) -> u64 {
+        duration_ms(&self.time).unwrap_or(kv::FOREVER)
+    }
 }
 
 /// What holds for a fingerprint.

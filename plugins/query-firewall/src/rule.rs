@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pgsteer_plugin_sdk::{Class, NodeId, Statement};
+use pgsteer_plugin_sdk::{Class, NodeId, Statement, Traits};
 
 /// What happens to a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,9 @@ impl Conditions {
         let functions = || statement.functions.iter();
         self.fingerprint
             .is_none_or(|id| id == statement.fingerprint)
-            && self.class.is_none_or(|class| class == statement.class)
+            && self
+                .class
+                .is_none_or(|class| self.class_fits(class, statement))
             && self
                 .relation
                 .as_ref()
@@ -73,15 +75,38 @@ impl Conditions {
                 .function
                 .as_ref()
                 .is_none_or(|name| functions().any(|f| name.fits(f.schema.as_deref(), &f.name)))
-            && self.text_fits(&statement.sql)
+            && self.text_fits(statement)
     }
 
-    /// Whatever the case.
-    fn text_fits(&self, sql: &str) -> bool {
-        if self.begins.is_none() && self.contains.is_none() {
+    /// The class is that of the outermost statement, and of one of several; what else is in it counts
+    /// as of every class.
+    fn class_fits(&self, class: Class, statement: &Statement) -> bool {
+        if class == statement.class || statement.traits.contains(Traits::SEVERAL) {
             return true;
         }
-        let text = sql.trim_start().to_lowercase();
+        let Some(name) = self.relation.as_ref().filter(|_| changes_rows(class)) else {
+            return false;
+        };
+        let mut written = statement.relations.iter().filter(|r| r.written);
+        let is_written = written
+            .clone()
+            .any(|r| name.fits(r.schema.as_deref(), &r.name));
+        // A plain INSERT is no DELETE; with one in its WITH list it writes something else as well.
+        let is_plain = match statement.class {
+            Class::Insert | Class::Update | Class::Delete => written.nth(1).is_none(),
+            Class::Schema => true,
+            _ => false,
+        };
+        is_written && !is_plain
+    }
+
+    /// Whatever the case. Of a text that is too long nothing is known: it may be any.
+    fn text_fits(&self, statement: &Statement) -> bool {
+        let is_asked = self.begins.is_some() || self.contains.is_some();
+        if !is_asked || statement.traits.contains(Traits::TEXT_WITHHELD) {
+            return true;
+        }
+        let text = statement.sql.trim_start().to_lowercase();
         self.begins
             .as_ref()
             .is_none_or(|begin| text.starts_with(begin))
@@ -95,6 +120,13 @@ impl Conditions {
     pub(crate) fn has_session(&self) -> bool {
         self.user.is_some() || self.application_name.is_some()
     }
+}
+
+fn changes_rows(class: Class) -> bool {
+    matches!(
+        class,
+        Class::Insert | Class::Update | Class::Delete | Class::Merge
+    )
 }
 
 impl Name {

@@ -3,7 +3,7 @@
 use pgsteer_plugin_sdk::testing::{self, statement};
 use pgsteer_plugin_sdk::{
     Class, Needs, NodeId, NodeRole, Operator, Plugin, Reuse, Route, Router, Session, Spread,
-    Statement, Traits,
+    Statement, Traits, kv,
 };
 
 use super::QueryFirewall;
@@ -199,6 +199,64 @@ fn each_condition_counts() {
             "{condition}"
         );
     }
+}
+
+#[test]
+fn a_rule_by_class_is_not_evaded_by_what_stands_around_it() {
+    let rule = r#""class": "delete", "relation": "audit.log", "action": "block""#;
+    let mut plugin = plugin(&format!(r#"{{"rules": [{{{rule}}}]}}"#));
+    let of = |class| statement(class).with_fingerprint(7);
+    let audit = |class, written| of(class).with_relation(Some("audit"), "log", written);
+    for (asked, is_blocked) in [
+        (audit(Class::Delete, true), true),
+        (
+            audit(Class::Select, true).with_traits(Traits::SEVERAL),
+            true,
+        ),
+        (of(Class::Select).with_traits(Traits::SEVERAL), false),
+        (audit(Class::Select, true), true),
+        (audit(Class::Explain, true), true),
+        (audit(Class::Merge, true), true),
+        (
+            audit(Class::Insert, true).with_relation(None, "copies", true),
+            true,
+        ),
+        (audit(Class::Select, false), false),
+        (audit(Class::Insert, true), false),
+        (
+            audit(Class::Insert, true).with_relation(None, "sources", false),
+            false,
+        ),
+        (audit(Class::Schema, true), false),
+        (of(Class::Select).with_relation(None, "others", true), false),
+    ] {
+        let shown = format!("{asked:?}");
+        assert_eq!(route(&mut plugin, asked) == "42501", is_blocked, "{shown}");
+    }
+}
+
+#[test]
+fn a_rule_about_the_text_is_not_evaded_by_a_long_one() {
+    let json = r#"{"rules": [{"contains": "audit", "action": "block"},
+        {"begins": "vacuum", "class": "utility", "action": "block"}]}"#;
+    let mut plugin = plugin(json);
+    let long = statement(Class::Select).with_traits(Traits::TEXT_WITHHELD);
+    assert_eq!(route(&mut plugin, long), "42501");
+    assert_eq!(route(&mut plugin, read(7)), "");
+}
+
+#[test]
+fn the_counter_of_an_order_does_not_outlive_it() {
+    let mut plugin = plugin("{}");
+    for id in 0..10 {
+        tell(&mut plugin, &format!("block {id} for 10min"));
+        assert_eq!(route(&mut plugin, read(id)), "42501");
+    }
+    tell(&mut plugin, "block 77");
+    assert_eq!(route(&mut plugin, read(77)), "42501");
+    assert_eq!(kv::keys("hits:").len(), 11);
+    testing::set_clock_ms(600_000);
+    assert_eq!(kv::keys(""), ["hits:order 77", "order:77"]);
 }
 
 #[test]

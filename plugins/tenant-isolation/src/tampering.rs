@@ -1,7 +1,7 @@
 //! What would take a session out of its tenant, as far as a text shows it.
 //!
 //! A text is looked at whatever kind of statement it is: a query can stand in PREPARE, EXPLAIN,
-//! DECLARE, COPY or a view. What cannot be read (`U&"..."`, a name that is computed) is refused.
+//! DECLARE, COPY or a view. What cannot be read (`U&"..."`, a setting whose name is computed) is refused.
 
 use pgsteer_plugin_sdk::sql::{Token, tokens};
 use pgsteer_plugin_sdk::{Class, Statement, Traits};
@@ -29,6 +29,15 @@ pub(crate) fn found(settings: &Settings, statement: &Statement) -> Option<String
         .collect();
     if text.iter().any(is_ambiguous) {
         return Some("a backslash behind a character that is not ASCII".to_owned());
+    }
+    // It can be any name, and what is found out about one does not tell which of several it is.
+    if text.iter().any(is_encoded_name) {
+        return Some("a name that must be decoded first (U&\"...\")".to_owned());
+    }
+    let called = statement.functions.iter().map(|f| f.name.clone());
+    let mut names = text.iter().filter_map(Token::as_name).chain(called);
+    if let Some(name) = names.find(|name| runs_sql(name)) {
+        return Some(format!("{name}, which runs SQL given as text,"));
     }
     let is_called = statement.functions.iter().any(|f| f.name == "set_config");
     if let Some(wrong) = set_config(settings, &text, is_called) {
@@ -63,6 +72,39 @@ fn is_ambiguous(token: &Token<'_>) -> bool {
     };
     let mut pairs = text.as_bytes().windows(2);
     pairs.any(|pair| matches!(pair, [first, b'\\'] if !first.is_ascii()))
+}
+
+fn is_encoded_name(token: &Token<'_>) -> bool {
+    let Token::Escaped(text) = token else {
+        return false;
+    };
+    text.starts_with("U&\"") || text.starts_with("u&\"")
+}
+
+/// Functions that run a text that they are given: of the server, and of extensions that come with it.
+fn runs_sql(name: &str) -> bool {
+    const NAMES: [&str; 5] = [
+        "ts_stat",
+        "ts_rewrite",
+        "dblink",
+        "connectby",
+        "xpath_table",
+    ];
+    const BEGINNINGS: [&str; 4] = ["query_to_xml", "cursor_to_xml", "dblink_", "crosstab"];
+    NAMES.contains(&name) || BEGINNINGS.iter().any(|begin| name.starts_with(begin))
+}
+
+/// DDL that changes what row-level security does.
+fn changes_policies(rest: &[Token<'_>]) -> bool {
+    let words = ["row", "level", "security"];
+    let is_it = |three: &[Token<'_>]| three.iter().zip(words).all(|(t, word)| t.is_word(word));
+    rest.first().is_some_and(|first| first.is_word("policy")) || rest.windows(3).any(is_it)
+}
+
+/// Whether a catalog is named whose update is a SET.
+fn names_settings(text: &[Token<'_>]) -> bool {
+    let mut names = text.iter().filter_map(Token::as_name);
+    names.any(|name| matches!(name.as_str(), "pg_settings" | "pg_db_role_setting"))
 }
 
 /// Calls of `set_config`, wherever they stand: the name must be a plain literal, and another one.
@@ -102,7 +144,19 @@ fn one(settings: &Settings, text: &[Token<'_>]) -> Option<String> {
         Token::Word(word) => word.to_ascii_uppercase(),
         _ => return None,
     };
+    let is_update = || rest.iter().any(|token| token.is_word("update"));
     match word.as_str() {
+        "CREATE" | "ALTER" | "DROP" if changes_policies(rest) => {
+            Some(format!("{word} of row-level security"))
+        }
+        // An update of such a view would be one of the catalog.
+        "CREATE" | "ALTER" if names_settings(rest) => {
+            Some(format!("{word} with a catalog of settings"))
+        }
+        // Also in PREPARE, EXPLAIN and COPY.
+        _ if names_settings(rest) && is_update() => {
+            Some("changing settings through a catalog".to_owned())
+        }
         "DO" | "CALL" => code(settings, &word, rest),
         "CREATE" | "ALTER" if makes_code(rest) => code(settings, &format!("{word} of code"), rest),
         // Settings of a role or a database, among others.
@@ -211,10 +265,14 @@ fn mentions(settings: &Settings, text: &[Token<'_>]) -> bool {
 
 fn spelling(token: &Token<'_>) -> String {
     match token {
+        // Also the parts of a literal in several lines, without what is in between.
+        Token::Escaped(text) => {
+            let parts: String = text.split('\'').skip(1).step_by(2).collect();
+            format!("{text} {parts}")
+        }
         Token::Word(text)
         | Token::Quoted(text)
         | Token::Text(text)
-        | Token::Escaped(text)
         | Token::Dollar(text)
         | Token::Number(text)
         | Token::Comment(text) => (*text).to_owned(),

@@ -148,6 +148,98 @@ fn what_would_change_the_tenant_is_refused() {
 }
 
 #[test]
+fn a_literal_in_two_lines_does_not_hide_a_statement() {
+    for sql in [
+        "SELECT E'a'\n'b\\' || '; SET app.tenant = $$evil$$; -- '",
+        "SELECT E'a' -- '\n'\\', $$'; SET app.tenant = 'evil'; --$$",
+        "SELECT set_config(U&'app.'\n'ten\\0061nt', 'x', false)",
+    ] {
+        assert!(refusal("{}", text(sql)).is_some(), "{sql}");
+    }
+    let literals = "SELECT E'a'\n'b\\'', '; SET app.tenant = $$evil$$; -- '";
+    assert_eq!(
+        refusal("{}", text(literals)),
+        None,
+        "there are only two literals"
+    );
+    let sql = "CALL refresh('app.' -- here\n'tenant')";
+    assert!(refusal(r#"{"strict": false}"#, text(sql)).is_some());
+}
+
+#[test]
+fn a_name_that_must_be_decoded_is_refused_beside_a_harmless_call() {
+    for sql in [
+        "SELECT set_config('a.b','x',false), U&\"set\\005fconfig\"('app.tenant','evil',false)",
+        "SELECT 1 AS u&\"x\"",
+    ] {
+        let asked = text(sql).with_function(None, "set_config");
+        assert!(refusal("{}", asked).is_some(), "{sql}");
+    }
+    assert_eq!(refusal("{}", text("SELECT U&'d\\0061ta'")), None);
+}
+
+#[test]
+fn sql_given_as_text_to_a_function_is_refused() {
+    for call in [
+        "ts_stat('SELECT to_tsvector(set_config($$app.tenant$$, $$x$$, false))')",
+        "pg_catalog.TS_STAT('SELECT 1')",
+        "pg_catalog.\"query_to_xml\"($1, true, true, '')",
+        "query_to_xmlschema('SELECT 1', true, true, '')",
+        "query_to_xml_and_xmlschema('SELECT 1', true, true, '')",
+        "cursor_to_xml('c', 1, true, true, '')",
+        "cursor_to_xmlschema('c', true, true, '')",
+        "ts_rewrite /* . */ ('a', 'SELECT 1')",
+        "dblink('', 'SELECT 1')",
+        "dblink_exec('', 'SELECT 1')",
+        "crosstab('SELECT 1')",
+    ] {
+        for front in ["SELECT", "EXPLAIN ANALYZE SELECT", "PREPARE p AS SELECT"] {
+            let sql = format!("{front} {call}");
+            assert!(refusal("{}", text(&sql)).is_some(), "{sql}");
+        }
+    }
+    let operator = "CREATE OPERATOR ### (FUNCTION = ts_stat, RIGHTARG = text)";
+    assert!(refusal("{}", text(operator)).is_some());
+    let found = text("SELECT 1").with_function(Some("pg_catalog"), "ts_stat");
+    let said = refusal("{}", found).unwrap_or_default();
+    assert!(said.starts_with("ts_stat, which runs SQL"), "{said}");
+    for sql in [
+        "SELECT table_to_xml('t', true, true, '')",
+        "SELECT 'ts_stat(1)'",
+    ] {
+        assert_eq!(refusal("{}", text(sql)), None, "{sql}");
+    }
+}
+
+#[test]
+fn policies_and_views_of_settings_are_left_alone() {
+    for sql in [
+        "ALTER TABLE orders DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE orders NO FORCE row /* */ level security",
+        "CREATE POLICY all_of_it ON orders USING (true)",
+        "ALTER POLICY tenant ON orders USING (true)",
+        "DROP POLICY tenant ON orders",
+        "CREATE TEMP VIEW v AS SELECT * FROM pg_settings",
+        "CREATE VIEW v AS SELECT * FROM pg_catalog.\"pg_settings\"",
+        "EXPLAIN ANALYZE UPDATE pg_settings SET setting = 'x' WHERE name = 'app.tenant'",
+        "ALTER ROLE ALL SET app.tenant = 'x'",
+        "ALTER DATABASE shop SET \"app.tenant\" = 'x'",
+        "ALTER ROLE me IN DATABASE shop SET role = 'admin'",
+    ] {
+        assert!(refusal("{}", text(sql)).is_some(), "{sql}");
+    }
+    for sql in [
+        "CREATE TABLE policy (id int)",
+        "ALTER TABLE orders ADD COLUMN policy text",
+        "DROP TABLE orders",
+        "SELECT name FROM pg_settings",
+        "ALTER ROLE me SET work_mem = '1MB'",
+    ] {
+        assert_eq!(refusal("{}", text(sql)), None, "{sql}");
+    }
+}
+
+#[test]
 fn what_leaves_it_alone_is_not() {
     for sql in [
         "SELECT 1",
