@@ -244,17 +244,15 @@ fn what_is_disabled_goes_back_with_its_set() {
     world.after(10 * MINUTE);
     world.write_set(&[("10-a", "2", ""), ("20-b", "2", "")]);
     obey(&mut world, Order::Disable(name()));
+    world.check(&["20-b=2?", "90-router=built-in", "-10-a=2"]);
     obey(&mut world, Order::Rollback("b".to_owned()));
-    obey(&mut world, Order::Enable(name()));
-    assert_eq!(world.plugin("20-b").version, "1");
-    // Whatever its file holds is tried again beside it, as ENABLE says.
-    let entry = world.registry.entries.iter().find(|(id, _)| id.0 == "10-a");
-    let (_, entry) = entry.expect("there");
-    let before = match &entry.force {
-        crate::plugins::rollout::Force::Probation(_, probation) => probation.before.as_ref(),
-        force => force.deciding(),
-    };
-    assert_eq!(before.expect("version 1").plugin.version, "1");
+    world.check(&[
+        "20-b=1",
+        "90-router=built-in",
+        "-10-a=1",
+        "!10-a: refused at stage probation: 20-b of the same set went back: alice...",
+        "!20-b: refused at stage probation: alice rolled it back...",
+    ]);
 }
 
 const STRICT: &str = "grants = [\"kv\"]\n[limits]\nmemory_max = \"3MiB\"\non_failure = \"reject\"";
