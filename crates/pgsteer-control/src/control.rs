@@ -27,6 +27,15 @@ pub enum StartError {
         /// Stage and reason.
         reason: String,
     },
+    /// What operators said about plugins is there and cannot be read.
+    #[error(
+        "the state of plugins: {reason}; mend the file, or move it away and what operators said \
+         (disabled, pinned, rolled back) is forgotten"
+    )]
+    State {
+        /// Which file, and what is wrong with it.
+        reason: String,
+    },
 }
 
 /// The running control plane. Dropping it ends its tasks; readers keep the last snapshot.
@@ -46,7 +55,7 @@ impl Control {
     /// number of instances each plugin gets; `facts` is filled with what is found out.
     ///
     /// # Errors
-    /// The embedded plugin was refused.
+    /// The embedded plugin was refused, or the state of plugins cannot be read.
     ///
     /// # Cancel safety
     /// Cancel safe: nothing goes on.
@@ -89,7 +98,8 @@ impl Control {
             receiver,
             Arc::clone(&publisher),
             &facts,
-        );
+        )
+        .map_err(|reason| StartError::State { reason })?;
         let refused = |reason| StartError::Embedded { name, reason };
         supervisor.first_round().await.map_err(refused)?;
 

@@ -39,8 +39,8 @@ impl Registry {
             Order::Rollback(_) => self.roll_back_by(&id, user),
             Order::Pin(_) => self.pin(&id),
             Order::Unpin(_) => self.unpin(&id),
-            Order::Disable(_) => self.disable(&id),
-            Order::Enable(_) => self.enable(&id),
+            Order::Disable(_) => self.disable(&id, now),
+            Order::Enable(_) => self.enable(&id, now),
             Order::Shadow(_, share) => self.shadow(&id, *share, settings, now),
             Order::Promote(_) | Order::Record(..) => self.promote_by(&id),
         };
@@ -104,7 +104,7 @@ impl Registry {
                 build.clone()
             }
             Force::Live(build) => build.clone(),
-            Force::Disabled(_) | Force::Out => return Err(format!("{name} is out of force")),
+            Force::Disabled(..) | Force::Out => return Err(format!("{name} is out of force")),
         };
         if matches!(entry.force, Force::Probation(..)) {
             self.roll_back(id, &format!("{user} rolled it back"));
@@ -146,10 +146,8 @@ impl Registry {
             return Err(format!("{} is out of force: there is nothing to pin", id.0));
         };
         let name = build.name();
-        let kept = Kept {
-            sha256: build.version.sha256.clone(),
-            config: build.version.config.clone(),
-        };
+        let kept = Kept::of(&build.version);
+        entry.refused_kept = None;
         entry.words.kept = (id.1 == Origin::File).then_some(kept);
         entry.words.pinned = true;
         entry.candidate = None;
@@ -181,7 +179,7 @@ impl Registry {
         Ok(lines)
     }
 
-    fn disable(&mut self, id: &Id) -> Answer {
+    fn disable(&mut self, id: &Id, now: Instant) -> Answer {
         let replaced = self.is_replaced(id);
         let name = &id.0;
         let entry = self.entry(id)?;
@@ -196,12 +194,19 @@ impl Registry {
         entry.words.disabled = true;
         entry.candidate = None;
         let line = match std::mem::take(&mut entry.force) {
-            Force::Probation(build, _) | Force::Live(build) | Force::Disabled(build) => {
-                let line = format!("{name}: {} is out of force", build.name());
-                entry.force = Force::Disabled(build);
-                line
-            }
             Force::Out => format!("{name} stays out of force"),
+            force => {
+                let chosen = force.chosen().map_or_else(String::new, Build::name);
+                entry.force = match force {
+                    Force::Probation(build, mut probation) => {
+                        probation.pause(now);
+                        Force::Disabled(build, Some(probation))
+                    }
+                    Force::Live(build) => Force::Disabled(build, None),
+                    other => other,
+                };
+                format!("{name}: {chosen} is out of force")
+            }
         };
         self.news.words = true;
         self.news.set = true;
@@ -209,7 +214,7 @@ impl Registry {
         Ok(vec![line, back])
     }
 
-    fn enable(&mut self, id: &Id) -> Answer {
+    fn enable(&mut self, id: &Id, now: Instant) -> Answer {
         let name = &id.0;
         let entry = self.entry(id)?;
         if entry.is_switched_off() {
@@ -220,12 +225,19 @@ impl Registry {
         let was_disabled = std::mem::take(&mut entry.words.disabled);
         let forgotten = !std::mem::take(&mut entry.words.rolled_back).is_empty();
         let refused = entry.refused.take_if(|refusal| refusal.version.is_some());
+        let refused = refused.or(entry.refused_kept.take());
         let mut lines = Vec::new();
         match std::mem::take(&mut entry.force) {
-            Force::Disabled(build) => {
+            Force::Disabled(build, probation) => {
                 build.plugin.release();
                 lines.push(format!("{name}: {} is in force again", build.name()));
-                entry.force = Force::Live(build);
+                entry.force = match probation {
+                    Some(mut probation) => {
+                        probation.resume(now);
+                        Force::Probation(build, probation)
+                    }
+                    None => Force::Live(build),
+                };
                 self.news.set = true;
             }
             Force::Out => lines.push(format!("{name}: its file is tried now")),

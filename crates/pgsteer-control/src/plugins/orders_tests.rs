@@ -115,10 +115,12 @@ fn a_plugin_is_disabled_and_enabled() {
     world.write(&[("10-a", "3", "")]);
     let answer = obey(&mut world, Order::Enable(name()));
     assert_eq!(answer, "10-a: version 3 (4e07408562be) is in force again");
+    world.check(&["10-a=3?", "90-router=built-in"]);
+    world.after(10 * MINUTE);
     world.check(&["10-a=3", "90-router=built-in"]);
     assert!(std::sync::Arc::ptr_eq(&before, &world.plugin("10-a")));
-    for _ in 0..3 {
-        before.note_rest(world.now);
+    for second in 0..3 {
+        before.note_rest(world.now + Duration::from_secs(second));
     }
     world.after(MINUTE);
     assert!(
@@ -219,4 +221,114 @@ fn orders_outlive_a_restart() {
     assert_eq!(world.registry.shadows()[0].0.share, 0.25);
     let lost = World::with(testing::settings(), State::default(), &files);
     lost.check(&["10-a=9", "20-b=2", "30-c=1", "90-router=built-in"]);
+}
+
+#[test]
+fn what_is_enabled_again_is_watched_for_the_rest_of_its_probation() {
+    let mut world = world();
+    world.after(Duration::from_secs(1));
+    obey(&mut world, Order::Disable(name()));
+    world.after(60 * MINUTE);
+    obey(&mut world, Order::Enable(name()));
+    world.check(&["10-a=3?", "90-router=built-in"]);
+    world.after(Duration::from_secs(1));
+    world.check(&["10-a=3?", "90-router=built-in"]);
+    let answer = obey(&mut world, Order::Rollback(name()));
+    assert!(answer.starts_with("10-a: version 2 ("), "{answer}");
+}
+
+#[test]
+fn what_is_disabled_goes_back_with_its_set() {
+    let mut world = World::watched();
+    world.write(&[("10-a", "1", ""), ("20-b", "1", "")]);
+    world.after(10 * MINUTE);
+    world.write_set(&[("10-a", "2", ""), ("20-b", "2", "")]);
+    obey(&mut world, Order::Disable(name()));
+    world.check(&["20-b=2?", "90-router=built-in", "-10-a=2"]);
+    obey(&mut world, Order::Rollback("b".to_owned()));
+    world.check(&[
+        "20-b=1",
+        "90-router=built-in",
+        "-10-a=1",
+        "!10-a: refused at stage probation: 20-b of the same set went back: alice...",
+        "!20-b: refused at stage probation: alice rolled it back...",
+    ]);
+}
+
+const STRICT: &str = "grants = [\"kv\"]\n[limits]\nmemory_max = \"3MiB\"\non_failure = \"reject\"";
+
+/// Version 1 with its own grants and limits decides; 2, which has none, was rolled back. Through
+/// the state directory.
+fn rolled_back() -> State {
+    let mut world = World::watched();
+    world.write(&[("10-a", "1", STRICT)]);
+    world.after(10 * MINUTE);
+    world.write(&[("10-a", "2", "")]);
+    obey(&mut world, Order::Rollback(name()));
+    let state = world.registry.take_state().expect("something to keep");
+    let directory = tempfile::tempdir().expect("a directory");
+    state.save(directory.path()).expect("written");
+    State::load(directory.path()).expect("readable")
+}
+
+#[test]
+fn a_kept_version_comes_back_with_its_own_grants_and_limits() {
+    let world = World::with(testing::settings(), rolled_back(), &[("10-a", "2", "")]);
+    let plugin = world.plugin("10-a");
+    assert_eq!(plugin.version, "1");
+    assert_eq!(plugin.grants, pgsteer_core::policy::Grants::KV);
+    assert_eq!(plugin.on_failure, pgsteer_core::settings::OnFailure::Reject);
+    let entry = world.registry.entries.values().next().expect("there");
+    let build = entry.force.deciding().expect("in force");
+    assert_eq!(build.version.limits.memory_bytes_max, 3 << 20);
+}
+
+#[test]
+fn a_kept_version_comes_back_without_its_file() {
+    let world = World::with(testing::settings(), rolled_back(), &[]);
+    world.check(&["10-a=1", "90-router=built-in"]);
+    let mut world = World::with(testing::settings(), rolled_back(), &[("20-a", "2", "")]);
+    assert_eq!(world.plugin("20-a").version, "1", "renamed, and once");
+    assert_eq!(world.set.plugins.len(), 2);
+    world.advance();
+    assert_eq!(world.set.plugins.len(), 2);
+}
+
+#[test]
+fn a_kept_version_comes_back_when_its_file_is_broken() {
+    let mut world = World::with(testing::settings(), State::default(), &[]);
+    let trouble = std::sync::Arc::default();
+    let built_in = crate::plugins::world::component("built-in", "");
+    world.registry =
+        crate::plugins::registry::Registry::new("90-router", built_in, rolled_back(), trouble);
+    world.files.insert("10-a".to_owned(), String::new());
+    let error = pgsteer_core::policy::LoadError {
+        stage: "read",
+        reason: "10-a.toml: line 1".to_owned(),
+    };
+    world.round(vec![("10-a".to_owned(), Err(error))]);
+    world.check(&[
+        "10-a=1",
+        "90-router=built-in",
+        "!10-a: refused at stage read...",
+    ]);
+}
+
+#[test]
+fn a_kept_version_that_is_refused_is_loaded_once() {
+    let mut state = rolled_back();
+    let words = state.words.get_mut("10-a").expect("kept");
+    words.kept.as_mut().expect("kept").config = "{\"x\":\"wrong\"}".to_owned();
+    let mut world = World::with(testing::settings(), state, &[("10-a", "2", "")]);
+    for _ in 0..5 {
+        world.advance();
+    }
+    let loads = world.loader.loads();
+    let of_it = loads.iter().filter(|load| *load == "10-a=1");
+    assert_eq!(of_it.count(), 1, "{loads:?}");
+    world.check(&[
+        "90-router=built-in",
+        "!10-a: refused at stage probation: it went back before...",
+        "!10-a: refused at stage configure: 1",
+    ]);
 }

@@ -6,8 +6,9 @@ use pgsteer_core::Settings;
 use pgsteer_core::policy::{LoadError, Plugin, PluginSource};
 
 use super::directory::{Component, stem_without_number};
-use super::registry::{Entry, Id, Origin, Refusal, Registry};
+use super::registry::{Entry, Id, Origin, Refusal, Registry, is_sibling};
 use super::rollout::{Build, Version};
+use super::state::Kept;
 
 /// Something to load.
 #[derive(Clone, Debug)]
@@ -64,18 +65,16 @@ impl Registry {
     }
 
     fn is_refused(&self, id: &Id, version: &Version) -> bool {
-        let refused = self
-            .entries
-            .get(id)
-            .and_then(|entry| entry.refused.as_ref());
-        refused.is_some_and(|refusal| refusal.version.as_ref() == Some(version))
+        self.entries.get(id).is_some_and(|entry| {
+            let mut refused = entry.refused.iter().chain(&entry.refused_kept);
+            refused.any(|refusal| refusal.version.as_ref() == Some(version))
+        })
     }
 
     /// What is wanted and neither in force nor on its way.
     pub(super) fn outstanding(&self, settings: &Settings) -> Vec<Work> {
         let wanted = |(id, entry): (&Id, &Entry)| {
-            let component = self.wanted(id, entry, settings)?;
-            let source = source(id, &component, settings, &self.router);
+            let (source, is_kept) = self.wanted(id, entry, settings)?;
             let version = Version::of(&source);
             let is = |build: &Build| build.version == version;
             let known = entry.force.deciding().is_some_and(is)
@@ -84,42 +83,59 @@ impl Registry {
             (!known).then(|| Work {
                 id: id.clone(),
                 source,
-                set: entry.set,
-                is_kept: entry.component.as_ref() != Some(&component),
+                set: entry.set.filter(|_| !is_kept),
+                is_kept,
                 previous: self.previous(id).map(|build| Arc::clone(&build.plugin)),
             })
         };
         self.entries.iter().filter_map(wanted).collect()
     }
 
-    /// The component that should be in force: that of the file, or after a restart the one that was.
-    fn wanted(&self, id: &Id, entry: &Entry, settings: &Settings) -> Option<Component> {
-        let component = entry.component.as_ref().filter(|c| c.beside.enabled)?;
-        if entry.words.disabled || self.is_replaced(id) {
+    /// What should be in force: what the file holds, or after a restart (`true`) what was.
+    fn wanted(&self, id: &Id, entry: &Entry, settings: &Settings) -> Option<(PluginSource, bool)> {
+        if entry.is_switched_off() || entry.words.disabled || self.is_replaced(id) {
             return None;
         }
         let in_force = self.previous(id).is_some();
         if entry.words.pinned && in_force {
             return None;
         }
-        let key = Version::of(&source(id, component, settings, &self.router)).key();
-        let went_back = entry.words.rolled_back.contains(&key);
-        if !went_back && !entry.words.pinned {
-            return Some(component.clone());
+        let file = entry.component.as_ref();
+        let file = file.map(|component| source(id, component, settings, &self.router));
+        let went_back =
+            |source: &PluginSource| entry.words.rolled_back.contains(&Version::of(source).key());
+        let file = file.filter(|source| !went_back(source));
+        if file.is_some() && !entry.words.pinned {
+            return file.map(|source| (source, false));
         }
         let kept = entry.words.kept.as_ref().filter(|_| !in_force);
-        let kept = kept.and_then(|kept| {
-            let bytes = Arc::clone(self.kept.get(&kept.sha256)?);
-            let mut beside = component.beside.clone();
-            beside.config = Some(kept.config.clone());
-            let sha256 = kept.sha256.clone();
-            Some(Component {
-                bytes,
-                sha256,
-                beside,
-            })
-        });
-        kept.or_else(|| (!went_back).then(|| component.clone()))
+        // Its file may be gone or broken: what decided is in the state directory.
+        let kept = kept.filter(|_| entry.present || !self.is_renamed(id));
+        let kept = kept.and_then(|kept| self.kept_source(id, kept, settings));
+        let kept = kept.filter(|source| !self.is_refused(id, &Version::of(source)));
+        kept.map(|source| (source, true))
+            .or_else(|| file.map(|source| (source, false)))
+    }
+
+    /// A file that is there has the words of this one.
+    fn is_renamed(&self, id: &Id) -> bool {
+        let is_it = |(other, entry): (&Id, &Entry)| {
+            is_sibling(other, id) && other.1 == Origin::File && entry.present
+        };
+        self.entries.iter().any(is_it)
+    }
+
+    fn kept_source(&self, id: &Id, kept: &Kept, settings: &Settings) -> Option<PluginSource> {
+        let plugins = &settings.plugins;
+        let limits = kept.limits.as_ref();
+        Some(PluginSource {
+            name: id.0.clone(),
+            bytes: Arc::clone(self.kept.get(&kept.sha256)?),
+            sha256: kept.sha256.clone(),
+            config: kept.config.clone(),
+            limits: limits.map_or_else(|| plugins.limits.clone(), |limits| limits.0.clone()),
+            grants: kept.grants().unwrap_or(plugins.grants),
+        })
     }
 
     /// Notes for people that a file holds a version that went back before.
@@ -175,7 +191,8 @@ impl Registry {
             let by_list = |refusal: &mut Refusal| {
                 refusal.version.is_some() && matches!(refusal.stage, "verify" | "set")
             };
-            self.news.reports |= entry.refused.take_if(by_list).is_some();
+            let kept = entry.refused_kept.take_if(by_list).is_some();
+            self.news.reports |= entry.refused.take_if(by_list).is_some() || kept;
         }
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Probation {
     /// The version to go back to.
     pub(crate) before: Option<Build>,
     since: Instant,
+    // When an operator took it out of force.
+    paused: Option<Instant>,
     // What it had done before it was watched.
     base: Counts,
     // Calls and failures at some moments, the oldest first.
@@ -88,8 +90,21 @@ impl Probation {
         Self {
             before,
             since: now,
+            paused: None,
             base: Counts::of(&build.plugin),
             moments: VecDeque::from([(0, 0)]),
+        }
+    }
+
+    /// It is out of force: no time goes by for it.
+    pub(crate) fn pause(&mut self, now: Instant) {
+        self.paused = Some(now);
+    }
+
+    /// It is in force again.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        if let Some(at) = self.paused.take() {
+            self.since += now.saturating_duration_since(at);
         }
     }
 

@@ -138,8 +138,8 @@ fn a_plugin_that_is_left_alone_for_good_goes_back() {
     world.after(600 * SECOND);
     world.write(&[("10-a", "2", "")]);
     let plugin = world.plugin("10-a");
-    for _ in 0..3 {
-        plugin.note_rest(world.now);
+    for second in 0..3 {
+        plugin.note_rest(world.now + second * SECOND);
     }
     world.advance();
     world.check(&[

@@ -71,6 +71,8 @@ pub(super) struct Entry {
     pub(super) candidate: Option<Candidate>,
     /// The latest version that was refused.
     pub(super) refused: Option<Refusal>,
+    /// The version that decided before a restart, if it was refused after it.
+    pub(super) refused_kept: Option<Refusal>,
     /// Versions that decided, the latest last.
     pub(super) history: VecDeque<Build>,
     /// What is kept over restarts.
@@ -109,7 +111,7 @@ impl Entry {
     }
 
     fn is_kept(&self) -> bool {
-        let disabled = matches!(self.force, Force::Disabled(_));
+        let disabled = matches!(self.force, Force::Disabled(..));
         self.present
             || disabled
             || self.force.deciding().is_some()
@@ -332,7 +334,20 @@ impl Registry {
     /// Notes that what was to be loaded was refused.
     pub(super) fn refuse_work(&mut self, work: &Work, error: LoadError) {
         let version = Version::of(&work.source);
+        let refused = |registry: &mut Self| {
+            let entry = registry.entries.get_mut(&work.id);
+            entry.and_then(|entry| entry.refused.take())
+        };
+        let of_file = refused(self).filter(|_| work.is_kept);
         self.refuse(&work.id, Some(version), work.source.sha256.clone(), error);
+        if let Some(entry) = self.entries.get_mut(&work.id).filter(|_| work.is_kept) {
+            entry.refused_kept = std::mem::replace(&mut entry.refused, of_file);
+        }
+    }
+
+    /// What was kept could not be written: it is handed out again.
+    pub(crate) fn keep_again(&mut self) {
+        self.news.words = true;
     }
 
     pub(super) fn refuse(

@@ -87,7 +87,7 @@ impl Registry {
                 let progress = probation.progress(&build.plugin, &rollout, now);
                 lines.push(of(PluginState::Probation, progress, build));
             }
-            Force::Disabled(build) => {
+            Force::Disabled(build, _) => {
                 let reason = format!("an operator disabled it; PGSTEER PLUGIN {} ENABLE", id.0);
                 lines.push(of(PluginState::Disabled, reason, build));
             }
@@ -110,7 +110,7 @@ impl Registry {
             };
             lines.push(of(PluginState::Shadow, progress, &candidate.build));
         }
-        if let Some(refusal) = &entry.refused {
+        for refusal in entry.refused.iter().chain(&entry.refused_kept) {
             let reason = refusal.reason.clone();
             lines.push(line(PluginState::Refused, &refusal.sha256, reason, None));
         }

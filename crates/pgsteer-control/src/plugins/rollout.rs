@@ -63,8 +63,8 @@ pub(crate) enum Force {
     /// Nothing.
     #[default]
     Out,
-    /// Nothing, because an operator said so; this was.
-    Disabled(Build),
+    /// Nothing, because an operator said so; this was, and how far it had got if it was watched.
+    Disabled(Build, Option<Box<Probation>>),
     /// A new version, which is watched.
     Probation(Build, Box<Probation>),
     /// A version that has proven itself.
@@ -75,8 +75,16 @@ impl Force {
     /// The version that decides.
     pub(crate) fn deciding(&self) -> Option<&Build> {
         match self {
-            Self::Out | Self::Disabled(_) => None,
+            Self::Out | Self::Disabled(..) => None,
             Self::Probation(build, _) | Self::Live(build) => Some(build),
+        }
+    }
+
+    /// The version that decides, or would if it were enabled.
+    pub(crate) fn chosen(&self) -> Option<&Build> {
+        match self {
+            Self::Disabled(build, _) => Some(build),
+            other => other.deciding(),
         }
     }
 
@@ -84,7 +92,7 @@ impl Force {
     /// has, the one in force.
     pub(crate) fn into_proven(self) -> Option<Build> {
         match self {
-            Self::Out | Self::Disabled(_) => None,
+            Self::Out | Self::Disabled(..) => None,
             Self::Live(build) => Some(build),
             Self::Probation(build, probation) => Some(probation.before.unwrap_or(build)),
         }

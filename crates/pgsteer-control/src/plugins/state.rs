@@ -8,9 +8,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use pgsteer_core::policy::Grants;
+use pgsteer_core::settings::{OnFailure, PluginLimits};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
+use super::rollout::Version;
 use super::verify;
 
 /// What is remembered about one plugin.
@@ -35,13 +40,63 @@ pub(crate) struct Words {
 }
 
 /// A version whose component is kept in the state directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kept {
     /// SHA-256 of the component in hexadecimal.
     pub(crate) sha256: String,
     /// Its configuration, a JSON object.
     pub(crate) config: String,
+    /// What it might do, by name; those of today if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) grants: Option<Vec<String>>,
+    /// Its limits; those of today if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<Limits>,
+}
+
+impl Kept {
+    pub(crate) fn of(version: &Version) -> Self {
+        Self {
+            sha256: version.sha256.clone(),
+            config: version.config.clone(),
+            grants: Some(version.grants.names().map(str::to_owned).collect()),
+            limits: Some(Limits(version.limits.clone())),
+        }
+    }
+
+    /// What it might do.
+    pub(crate) fn grants(&self) -> Option<Grants> {
+        let names = self.grants.as_ref()?.iter();
+        let known = names.filter_map(|name| Grants::from_name(name));
+        Some(known.fold(Grants::default(), Grants::with))
+    }
+}
+
+/// The limits of a version as they are written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Limits(#[serde(with = "WrittenLimits")] pub(crate) PluginLimits);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "PluginLimits", deny_unknown_fields)]
+struct WrittenLimits {
+    results_bytes_max: usize,
+    log_lines_max: u32,
+    functions_max: u32,
+    decision_timeout: Duration,
+    configure_timeout: Duration,
+    memory_bytes_max: usize,
+    file_bytes_max: usize,
+    #[serde(with = "WrittenOnFailure")]
+    on_failure: OnFailure,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "OnFailure", rename_all = "kebab-case")]
+enum WrittenOnFailure {
+    Skip,
+    Reject,
+    LastGood,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -84,11 +139,10 @@ impl State {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+            Err(error) => return Err(unreadable(&path, &error)),
         };
-        if let Ok(metadata) = fs::metadata(&path) {
-            verify::file(&path.display().to_string(), &metadata)?;
-        }
+        let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        verify::file(&path.display().to_string(), &metadata)?;
         let written: Written = toml::from_str(&text).map_err(|error| {
             let problem = error.message();
             format!("{} is not as it was written: {problem}", path.display())
@@ -99,7 +153,13 @@ impl State {
         };
         let kept: BTreeSet<_> = state.hashes().collect();
         for hash in kept {
-            let bytes = fs::read(component(directory, &hash)).unwrap_or_default();
+            let path = component(directory, &hash);
+            let bytes = match fs::read(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(unreadable(&path, &error));
+                }
+                read => read.unwrap_or_default(),
+            };
             if super::sha256(&bytes) == hash {
                 state.components.insert(hash, bytes.into());
             }
@@ -130,7 +190,12 @@ impl State {
         };
         let text = toml::to_string(&written).map_err(io::Error::other)?;
         replace(&directory.join(FILE), format!("{HEAD}{text}").as_bytes())?;
-        self.tidy(directory)
+        // What was said is written all the same.
+        if let Err(error) = self.tidy(directory) {
+            let dir = directory.display().to_string();
+            warn!(dir, %error, "components that nobody needs could not be removed");
+        }
+        Ok(())
     }
 
     /// Removes components that nobody needs any more.
@@ -152,6 +217,10 @@ impl State {
         // It becomes part of a path.
         hashes.filter(|hash| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
     }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be read: {error}", path.display())
 }
 
 fn component(directory: &Path, hash: &str) -> std::path::PathBuf {
@@ -191,6 +260,8 @@ mod tests {
         let kept = Kept {
             sha256: crate::plugins::sha256(&bytes),
             config: "{\"x\":1}".to_owned(),
+            grants: Some(vec!["kv".to_owned()]),
+            limits: Some(Limits(crate::testing::settings().plugins.limits)),
         };
         let words = Words {
             pinned: true,

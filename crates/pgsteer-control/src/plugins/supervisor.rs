@@ -10,7 +10,7 @@ use pgsteer_core::admin::{Order, Request};
 use pgsteer_core::policy::{LoadContext, LoadError, LoadedPlugin, PluginLoader, Sample};
 use pgsteer_core::{Facts, Publisher, Settings, Topology};
 use tokio::sync::{Notify, mpsc, watch as channel};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant as Clock;
 use tracing::{error, info, warn};
 
@@ -18,6 +18,7 @@ use super::beside::Beside;
 use super::directory::{Component, Directory, Look, Scan};
 use super::plan::Work;
 use super::registry::Registry;
+use super::rollout::in_words;
 use super::said::Said;
 use super::samples::Samples;
 use super::state::State;
@@ -46,6 +47,8 @@ pub(crate) struct Supervisor {
     // One batch at a time; orders and rollbacks do not wait for it.
     loading: Option<Loading>,
     next_judge: Clock,
+    // Why the state could not be written, and when that is tried again.
+    unsaved: Option<(String, Clock)>,
 }
 
 type Loading = Pin<Box<dyn Future<Output = Vec<Loaded>> + Send>>;
@@ -73,6 +76,10 @@ enum Event {
 }
 
 impl Supervisor {
+    /// Reads what was kept.
+    ///
+    /// # Errors
+    /// It is there and cannot be read: what was disabled must not come back for that.
     pub(crate) fn new(
         embedded: Embedded,
         loader: Arc<dyn PluginLoader>,
@@ -80,7 +87,7 @@ impl Supervisor {
         settings: channel::Receiver<Arc<Settings>>,
         publisher: Arc<Publisher>,
         facts: &Arc<Facts>,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let component = Component {
             sha256: sha256(&embedded.bytes),
             bytes: embedded.bytes,
@@ -95,16 +102,10 @@ impl Supervisor {
                 plugins.allow.clone(),
             )
         };
-        let state = state_dir
-            .as_deref()
-            .map_or_else(State::default, |directory| {
-                State::load(directory).unwrap_or_else(|error| {
-                    warn!(error, "what operators said about plugins is lost");
-                    State::default()
-                })
-            });
+        let state = state_dir.as_deref().map(State::load).transpose()?;
+        let state = state.unwrap_or_default();
         let wake = Arc::new(Notify::new());
-        Self {
+        Ok(Self {
             registry: Registry::new(&embedded.name, component, state, Arc::clone(&wake)),
             directory: directory.map(Directory::new),
             loader,
@@ -120,7 +121,8 @@ impl Supervisor {
             wake,
             loading: None,
             next_judge: Clock::now(),
-        }
+            unsaved: None,
+        })
     }
 
     /// Loads everything that is there now.
@@ -232,7 +234,13 @@ impl Supervisor {
         let shadows = self.registry.shadows();
         self.samples
             .follow(&shadows, &self.publisher.current(), &self.wake);
-        self.save().await;
+        let rests = self
+            .unsaved
+            .as_ref()
+            .is_some_and(|(_, at)| *at > Clock::now());
+        if !rests {
+            self.save().await;
+        }
         self.next_judge = Clock::now() + JUDGE;
     }
 
@@ -301,13 +309,8 @@ impl Supervisor {
                     Arc::clone(&golden),
                 );
                 let job = work.clone();
-                let loaded = spawn_blocking(move || load_one(&job, workers, own)).await;
-                let loaded = loaded.unwrap_or_else(|failure| {
-                    let reason = format!("the loader itself failed: {failure}");
-                    let stage = "compile";
-                    Err(LoadError { stage, reason })
-                });
-                results.push((work, loaded));
+                let job = spawn_blocking(move || load_one(&job, workers, own));
+                results.push((work, within(LOAD_MAX, job).await));
             }
             results
         }
@@ -321,13 +324,16 @@ impl Supervisor {
             return;
         }
         let now = Instant::now();
-        let answer = self
+        let mut answer = self
             .registry
             .obey(&request.order, &request.user, settings, now);
         // Whoever was told that it is done sees that it is, and finds it done after a restart.
         self.registry.step(settings, now);
         self.publish(settings);
         self.save().await;
+        if let (Ok(lines), Some((error, _))) = (&mut answer, &self.unsaved) {
+            lines.push(format!("done, but not kept over a restart: {error}"));
+        }
         // Nobody waits any more: the order was carried out all the same.
         let _gone = request.reply.send(answer);
     }
@@ -340,12 +346,41 @@ impl Supervisor {
             return;
         };
         let dir = directory.display().to_string();
-        let saved = spawn_blocking(move || state.save(&directory)).await;
-        if let Ok(Err(error)) = saved {
-            let consequence = "a restart forgets what operators said about plugins";
-            warn!(dir, %error, consequence, "the state of plugins could not be written");
+        let error = match spawn_blocking(move || state.save(&directory)).await {
+            Ok(Ok(())) => {
+                self.unsaved = None;
+                return;
+            }
+            Ok(Err(error)) => format!("{dir} cannot be written: {error}"),
+            Err(failure) => format!("{dir} cannot be written: {failure}"),
+        };
+        if self.unsaved.as_ref().is_none_or(|(old, _)| *old != error) {
+            let consequence = "until it can, a restart forgets what operators said about plugins";
+            warn!(
+                error,
+                consequence, "the state of plugins could not be written"
+            );
         }
+        self.unsaved = Some((error, Clock::now() + POLL));
+        self.registry.keep_again();
     }
+}
+
+/// What became of a load that may never end; its thread cannot be stopped.
+async fn within(
+    limit: Duration,
+    job: JoinHandle<Result<LoadedPlugin, LoadError>>,
+) -> Result<LoadedPlugin, LoadError> {
+    let reason = match tokio::time::timeout(limit, job).await {
+        Ok(Ok(loaded)) => return loaded,
+        Ok(Err(failure)) => format!("the loader itself failed: {failure}"),
+        Err(_) => {
+            let limit = in_words(limit);
+            format!("it was not loaded within {limit}; its code may be too much to compile")
+        }
+    };
+    let stage = "compile";
+    Err(LoadError { stage, reason })
 }
 
 fn load_one(
@@ -385,3 +420,26 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// How often what is watched is judged without anything having happened (ours).
 const JUDGE: Duration = Duration::from_millis(100);
+
+/// For one load (ours; the largest components take seconds).
+const LOAD_MAX: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_load_that_never_returns_is_refused() {
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let job = spawn_blocking(move || {
+            let _gone = ends.recv();
+            let (stage, reason) = ("configure", String::new());
+            Err(LoadError { stage, reason })
+        });
+        let loaded = within(Duration::from_millis(1), job).await;
+        let error = loaded.err().expect("refused");
+        drop(end);
+        assert_eq!(error.stage, "compile");
+        assert!(error.reason.contains("not loaded within 1 ms"), "{error}");
+    }
+}

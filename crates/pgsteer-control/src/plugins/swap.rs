@@ -223,6 +223,7 @@ impl Registry {
 
     fn judge_probations(&mut self, settings: &Settings, now: Instant) {
         let mut settled = Vec::new();
+        let mut staying = Vec::new();
         let mut watched = BTreeSet::new();
         let mut failed = Vec::new();
         for (id, entry) in &mut self.entries {
@@ -241,12 +242,16 @@ impl Registry {
                         "plugin failed its probation and stays: nothing was before it, and \
                          on_failure is reject"
                     );
-                    settled.push((id.clone(), set));
+                    staying.push(id.clone());
                 }
                 Verdict::Watched => watched.extend(set),
                 Verdict::Settled => settled.push((id.clone(), set)),
                 Verdict::Failed(reason) => failed.push((id.clone(), reason)),
             }
+        }
+        // It would not go back with its set either.
+        for id in staying {
+            self.settle(&id);
         }
         for (id, reason) in failed {
             self.roll_back(&id, &reason);
@@ -301,8 +306,11 @@ impl Registry {
         let Some(entry) = self.entries.get_mut(id) else {
             return;
         };
+        let disabled = matches!(entry.force, Force::Disabled(..));
         let (build, before) = match std::mem::take(&mut entry.force) {
-            Force::Probation(build, probation) => (build, probation.before),
+            Force::Probation(build, probation) | Force::Disabled(build, Some(probation)) => {
+                (build, probation.before)
+            }
             other => {
                 entry.force = other;
                 return;
@@ -310,7 +318,14 @@ impl Registry {
         };
         let stays = before.as_ref().map_or_else(
             || "nothing was before it, so it is out of force".to_owned(),
-            |before| format!("{} decides again", before.name()),
+            |before| {
+                let again = if disabled {
+                    "is what ENABLE brings back"
+                } else {
+                    "decides again"
+                };
+                format!("{} {again}", before.name())
+            },
         );
         let error = LoadError {
             stage: "probation",
@@ -333,7 +348,10 @@ impl Registry {
         });
         entry.history.retain(|old| old.version != build.version);
         if let Some(before) = before {
-            entry.bring_back(before);
+            entry.bring_back(before.clone());
+            if disabled {
+                entry.force = Force::Disabled(before, None);
+            }
         }
         self.note_went_back(id, &build);
         self.news.set = true;
@@ -345,15 +363,13 @@ impl Registry {
             return;
         };
         let key = build.version.key();
-        let decides = entry.force.deciding();
+        let decides = entry.force.chosen();
         // The embedded plugin is always there; and what differs in limits alone has the same key.
         if id.1 == Origin::Embedded || decides.is_some_and(|build| build.version.key() == key) {
             return;
         }
-        let kept = decides.map(|build| Kept {
-            sha256: build.version.sha256.clone(),
-            config: build.version.config.clone(),
-        });
+        let kept = decides.map(|build| Kept::of(&build.version));
+        entry.refused_kept = None;
         entry.words.note_rolled_back(key);
         entry.words.kept = kept;
         self.news.words = true;

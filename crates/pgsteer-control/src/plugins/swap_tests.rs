@@ -280,3 +280,18 @@ fn what_went_back_stays_away_after_a_restart() {
         ["{\"x\":1}", "{}"]
     );
 }
+
+#[test]
+fn what_stays_though_it_failed_is_told_once() {
+    let mut world = World::watched();
+    let strict = "[limits]\non_failure = \"reject\"";
+    world.write_set(&[("10-a", "1", strict), ("20-b", "1", "")]);
+    world.check(&["10-a=1?", "20-b=1?", "90-router=built-in"]);
+    let plugin = world.plugin("10-a");
+    let counters = plugin.counters(0);
+    counters.calls.add(10);
+    counters.failures[0].add(10);
+    world.advance();
+    // Not judged, so not told, again while the other is watched.
+    world.check(&["10-a=1", "20-b=1?", "90-router=built-in"]);
+}

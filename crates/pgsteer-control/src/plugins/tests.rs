@@ -169,7 +169,7 @@ async fn a_shadow_compares_what_comes_through_the_tap() {
     drop_file(directory.path(), "10-a.wasm", "1");
     let facts = testing::facts();
     let (control, _) = start_with(settings, Arc::clone(&facts)).await;
-    assert_eq!(facts.tap.every(), 256, "for the golden set");
+    assert_eq!(facts.tap.every(), 1024, "for the golden set");
     let feed = |different_every: u64| {
         let sample = |fingerprint| Sample {
             fingerprint,
@@ -206,7 +206,7 @@ async fn a_shadow_compares_what_comes_through_the_tap() {
         "{story}"
     );
     assert_eq!(in_force(&control)[0], "10-a=other 1000");
-    until("the tap is narrow again", || facts.tap.every() == 256).await;
+    until("the tap is narrow again", || facts.tap.every() == 1024).await;
     control.shutdown().await;
 }
 
@@ -269,7 +269,7 @@ async fn decisions_are_recorded() {
         samples.iter().map(|s| s.fingerprint).collect::<Vec<_>>(),
         [0, 1, 2]
     );
-    assert!(!facts.tap.takes_values() && facts.tap.every() == 256);
+    assert!(!facts.tap.takes_values() && facts.tap.every() == 1024);
     control.shutdown().await;
 }
 
@@ -337,5 +337,47 @@ async fn what_was_held_back_goes_live_together() {
             .count(),
         2
     );
+    control.shutdown().await;
+}
+
+#[tokio::test]
+async fn state_that_cannot_be_read_stops_the_start_and_stays() {
+    let state = tempfile::tempdir().expect("a directory");
+    let mut settings = testing::settings();
+    settings.plugins.state_dir = Some(state.path().to_owned());
+    let file = state.path().join("plugins.toml");
+    let text = "[plugins.10-a]\ndisabled = true\nodd = 1\n";
+    std::fs::write(&file, text).expect("written");
+    let embedded = Embedded {
+        name: "90-router".to_owned(),
+        bytes: (*b"built-in").into(),
+    };
+    let loader = Arc::new(FakeLoader::default());
+    let started = Control::start(settings, embedded, loader, 2, testing::facts()).await;
+    let error = started.expect_err("refused").to_string();
+    for part in ["plugins.toml", "odd", "mend the file, or move it away"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), text);
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_kept_says_so_and_is_kept_later() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let state = parent.path().join("state");
+    let mut settings = testing::settings();
+    settings.plugins.state_dir = Some(state.clone());
+    let facts = testing::facts();
+    let (control, _) = start_with(settings, Arc::clone(&facts)).await;
+    std::fs::write(&state, "in the way").expect("written");
+    let order = Order::Disable("router".to_owned());
+    let lines = facts.desk.ask(order, "alice").await.expect("done");
+    let last = lines.last().expect("lines");
+    assert!(
+        last.starts_with("done, but not kept over a restart: "),
+        "{lines:?}"
+    );
+    std::fs::remove_file(&state).expect("removed");
+    until("kept", || state.join("plugins.toml").exists()).await;
     control.shutdown().await;
 }
