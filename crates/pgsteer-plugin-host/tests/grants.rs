@@ -341,7 +341,7 @@ fn what_a_refused_candidate_wrote_while_it_was_set_up_is_not_kept() {
     let write = put("i32.const 0 i64.const 0", 0);
     let candidate = Guest {
         configure: format!("{write} {KEY} call $delete drop {write} i32.const 128"),
-        changed: write.clone(),
+        changed: write,
         ..guest(KV, "")
     };
     let loaded = load_as("10-candidate", &candidate);
