@@ -5,6 +5,7 @@ use wasmparser::{ComponentExternalKind, Parser, Payload, Validator};
 
 use crate::engine::FEATURES;
 use crate::error::printable;
+use crate::expand::Expansion;
 
 /// What a file says about itself without being run.
 #[derive(Clone, Debug, Default)]
@@ -127,8 +128,11 @@ fn read_outside(bytes: &[u8]) -> Result<Inspection, String> {
         ..Inspection::default()
     };
     let mut depth = 0_u32;
+    let mut expansion = Expansion::new();
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(invalid)? {
+        let payload = payload.map_err(invalid)?;
+        expansion.note(&payload).map_err(invalid)?;
+        match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CodeSectionStart { count, .. } => {
@@ -150,6 +154,7 @@ fn read_outside(bytes: &[u8]) -> Result<Inspection, String> {
             _ => {}
         }
     }
+    expansion.check()?;
     Ok(inspection)
 }
 

@@ -108,8 +108,9 @@ impl<G> Instance<G> {
         self.store.data_mut().is_configuring = is_configuring;
     }
 
-    /// It begins its work: this much memory it has from the start.
+    /// It begins its work: this much memory it has from the start, and what it writes counts.
     pub(crate) fn begin(&mut self) {
+        self.store.data_mut().begin();
         self.calls = 0;
         self.memory_bytes_min = self.memory_bytes();
     }

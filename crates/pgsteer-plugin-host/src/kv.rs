@@ -75,10 +75,13 @@ impl Store {
         &self.version
     }
 
-    /// A copy for a plugin that is tried out: what it writes is thrown away.
+    /// A copy for a plugin that is tried out or set up: what it writes is thrown away. The versions
+    /// it gives are none that the store gives, so that who remembers one meets a conflict.
     pub(crate) fn copy(&self) -> Self {
+        let mut entries = self.lock().clone();
+        entries.last_version |= COPY_VERSION_BIT;
         Self {
-            entries: Mutex::new(self.lock().clone()),
+            entries: Mutex::new(entries),
             version: Arc::default(),
         }
     }
@@ -201,6 +204,9 @@ impl Entries {
         }
     }
 }
+
+/// Nobody changes a store that often.
+const COPY_VERSION_BIT: u64 = 1 << 62;
 
 /// These four are promised in `wit/v0.1/plugin.wit`.
 const KEY_BYTES_MAX: usize = 128;

@@ -12,6 +12,7 @@ mod canary;
 mod component;
 mod engine;
 mod error;
+mod expand;
 mod golden;
 mod inspect;
 mod instance;

@@ -78,10 +78,20 @@ pub(crate) struct HostState {
     pub(crate) taint: Taint,
     /// It is being set up, and may say what it is going to count.
     pub(crate) is_configuring: bool,
+    kv_writes: KvWrites,
     log: LogBudget,
     last_error: Option<String>,
     // By the number the guest was given.
     series: Vec<Option<Arc<Series>>>,
+}
+
+/// Where changes of the key-value store go.
+#[derive(Debug)]
+enum KvWrites {
+    /// Until it begins its work: a version that is loaded may still be refused. The copy is made
+    /// by the first change, and thrown away.
+    Aside(Option<Store>),
+    Live,
 }
 
 /// How important a line of the log is.
@@ -102,11 +112,34 @@ impl HostState {
             taint: Taint::default(),
             patience: Patience::default(),
             is_configuring: false,
+            kv_writes: KvWrites::Aside(None),
             log: LogBudget::new(limits.log_lines_max),
             last_error: None,
             series: Vec::new(),
             environment,
         }
+    }
+
+    /// The key-value store to read from.
+    pub(crate) fn kv(&self) -> &Store {
+        match &self.kv_writes {
+            KvWrites::Aside(Some(copy)) => copy,
+            KvWrites::Aside(None) | KvWrites::Live => &self.environment.kv,
+        }
+    }
+
+    /// The key-value store to change.
+    pub(crate) fn kv_to_change(&mut self) -> &Store {
+        let live = &self.environment.kv;
+        match &mut self.kv_writes {
+            KvWrites::Aside(copy) => copy.get_or_insert_with(|| live.copy()),
+            KvWrites::Live => live,
+        }
+    }
+
+    /// From now on what it writes counts; what it wrote before is thrown away.
+    pub(crate) fn begin(&mut self) {
+        self.kv_writes = KvWrites::Live;
     }
 
     /// The last line of level `error` it wrote: where a guest says what a panic was about.

@@ -76,12 +76,16 @@ fn answer(
         wasmtime::bail!("the guest ended itself");
     }
     drop_handles(&mut store, arguments)?;
+    let mut defaults = Defaults {
+        store: &mut store,
+        name,
+        values_left: DEFAULT_VALUES_MAX,
+        name_bytes_left: DEFAULT_NAME_BYTES_MAX,
+    };
     for (result, ty) in results.iter_mut().zip(ty.results()) {
-        let special = special(name, arguments);
-        *result = match special {
+        *result = match special(name, arguments) {
             Some(value) => value,
-            None => default(&mut store, &ty)
-                .ok_or_else(|| wasmtime::format_err!("there is no WASI: {name} was called"))??,
+            None => defaults.value(&ty)?,
         };
     }
     Ok(())
@@ -144,69 +148,91 @@ const WRITE_BYTES: u64 = 64 * 1024;
 
 const RANDOM_BYTES_MAX: u64 = 4 * 1024;
 
-/// The default value of a type; `None` if it has none.
-fn default(store: &mut StoreContextMut<'_, HostState>, ty: &Type) -> Option<Result<Val>> {
-    let boxed = |value: Option<Val>| value.map(Box::new);
-    Some(Ok(match ty {
-        Type::Bool => Val::Bool(false),
-        Type::S8 => Val::S8(0),
-        Type::U8 => Val::U8(0),
-        Type::S16 => Val::S16(0),
-        Type::U16 => Val::U16(0),
-        Type::S32 => Val::S32(0),
-        Type::U32 => Val::U32(0),
-        Type::S64 => Val::S64(0),
-        Type::U64 => Val::U64(0),
-        Type::Float32 => Val::Float32(0.0),
-        Type::Float64 => Val::Float64(0.0),
-        Type::Char => Val::Char(' '),
-        Type::String => Val::String(String::new()),
-        Type::List(_) => Val::List(Vec::new()),
-        Type::Map(_) => Val::Map(Vec::new()),
-        Type::Option(_) => Val::Option(None),
-        Type::Flags(_) => Val::Flags(Vec::new()),
-        Type::Enum(ty) => Val::Enum(ty.names().next()?.to_owned()),
-        Type::Record(ty) => {
-            let mut fields = Vec::new();
-            for field in ty.fields() {
-                fields.push((field.name.to_owned(), some(default(store, &field.ty))?));
-            }
-            Val::Record(fields)
-        }
-        Type::Tuple(ty) => {
-            let mut values = Vec::new();
-            for ty in ty.types() {
-                values.push(some(default(store, &ty))?);
-            }
-            Val::Tuple(values)
-        }
-        Type::Variant(ty) => {
-            let case = ty.cases().next()?;
-            let value = match &case.ty {
-                Some(ty) => Some(some(default(store, ty))?),
-                None => None,
-            };
-            Val::Variant(case.name.to_owned(), boxed(value))
-        }
-        Type::Result(ty) => match ty.ok() {
-            Some(ok) => Val::Result(Ok(boxed(Some(some(default(store, &ok))?)))),
-            None => Val::Result(Ok(None)),
-        },
-        Type::Own(_) => return Some(handle(store)),
-        Type::Borrow(_)
-        | Type::Future(_)
-        | Type::Stream(_)
-        | Type::ErrorContext
-        | Type::FixedLengthList(_) => return None,
-    }))
+/// Makes default values. Types are the guest's, so a budget bounds what is made of them.
+struct Defaults<'a, 'b> {
+    store: &'a mut StoreContextMut<'b, HostState>,
+    /// The function that is answered.
+    name: &'a str,
+    values_left: usize,
+    name_bytes_left: usize,
 }
 
-/// A part that cannot be made leaves the whole without a default.
-fn some(value: Option<Result<Val>>) -> Option<Val> {
-    value?.ok()
+impl Defaults<'_, '_> {
+    fn value(&mut self, ty: &Type) -> Result<Val> {
+        self.values_left = self.take(self.values_left, 1)?;
+        Ok(match ty {
+            Type::Bool => Val::Bool(false),
+            Type::S8 => Val::S8(0),
+            Type::U8 => Val::U8(0),
+            Type::S16 => Val::S16(0),
+            Type::U16 => Val::U16(0),
+            Type::S32 => Val::S32(0),
+            Type::U32 => Val::U32(0),
+            Type::S64 => Val::S64(0),
+            Type::U64 => Val::U64(0),
+            Type::Float32 => Val::Float32(0.0),
+            Type::Float64 => Val::Float64(0.0),
+            Type::Char => Val::Char(' '),
+            Type::String => Val::String(String::new()),
+            Type::List(_) => Val::List(Vec::new()),
+            Type::Map(_) => Val::Map(Vec::new()),
+            Type::Option(_) => Val::Option(None),
+            Type::Flags(_) => Val::Flags(Vec::new()),
+            Type::Enum(ty) => match ty.names().next() {
+                Some(name) => Val::Enum(self.copy(name)?),
+                None => return Err(self.none()),
+            },
+            Type::Record(ty) => {
+                let fields = ty.fields();
+                let fields =
+                    fields.map(|field| Ok((self.copy(field.name)?, self.value(&field.ty)?)));
+                Val::Record(fields.collect::<Result<_>>()?)
+            }
+            Type::Tuple(ty) => {
+                let values = ty.types().map(|ty| self.value(&ty));
+                Val::Tuple(values.collect::<Result<_>>()?)
+            }
+            Type::Variant(ty) => match ty.cases().next() {
+                Some(case) => Val::Variant(self.copy(case.name)?, self.boxed(case.ty.as_ref())?),
+                None => return Err(self.none()),
+            },
+            Type::Result(ty) => Val::Result(Ok(self.boxed(ty.ok().as_ref())?)),
+            Type::Own(_) => {
+                let resource = Resource::<Nothing>::new_own(0);
+                Val::Resource(ResourceAny::try_from_resource(resource, &mut *self.store)?)
+            }
+            Type::Borrow(_)
+            | Type::Future(_)
+            | Type::Stream(_)
+            | Type::ErrorContext
+            | Type::FixedLengthList(_) => return Err(self.none()),
+        })
+    }
+
+    fn boxed(&mut self, ty: Option<&Type>) -> Result<Option<Box<Val>>> {
+        ty.map(|ty| self.value(ty).map(Box::new)).transpose()
+    }
+
+    fn copy(&mut self, name: &str) -> Result<String> {
+        self.name_bytes_left = self.take(self.name_bytes_left, name.len())?;
+        Ok(name.to_owned())
+    }
+
+    fn take(&self, left: usize, needed: usize) -> Result<usize> {
+        left.checked_sub(needed).ok_or_else(|| {
+            let name = self.name;
+            wasmtime::format_err!("there is no WASI: {name} was called, whose type is too large")
+        })
+    }
+
+    /// A part that cannot be made leaves the whole without a default.
+    fn none(&self) -> wasmtime::Error {
+        let name = self.name;
+        wasmtime::format_err!("there is no WASI: {name} was called")
+    }
 }
 
-fn handle(store: &mut StoreContextMut<'_, HostState>) -> Result<Val> {
-    let resource = Resource::<Nothing>::new_own(0);
-    ResourceAny::try_from_resource(resource, store).map(Val::Resource)
-}
+/// Ours: answers of WASI have a few dozen.
+const DEFAULT_VALUES_MAX: usize = 1_000;
+
+const DEFAULT_NAME_BYTES_MAX: usize = 64 * 1024;

@@ -336,6 +336,62 @@ fn what_is_written_on_trial_is_thrown_away() {
 }
 
 #[test]
+fn what_a_refused_candidate_wrote_while_it_was_set_up_is_not_kept() {
+    // Nobody ever asks it anything.
+    let write = put("i32.const 0 i64.const 0", 0);
+    let candidate = Guest {
+        configure: format!("{write} {KEY} call $delete drop {write} i32.const 128"),
+        changed: write,
+        ..guest(KV, "")
+    };
+    let loaded = load_as("10-candidate", &candidate);
+    assert_eq!(
+        loaded.instances.len(),
+        1,
+        "it was built with the real store"
+    );
+    assert_eq!(loaded.kv_version.load(Ordering::Acquire), 0);
+    let read = format!("{KEY} i32.const 2048 call $get {}", reason(2048));
+    let mut next = load_as("10-candidate", &guest(KV, &read));
+    let found = next.instances[0].decide(&statement(BAD, "")).expect("good");
+    assert_eq!(found.reason & 0xff, 0, "nothing is there");
+}
+
+#[test]
+fn an_instance_writes_for_real_once_it_is_at_work() {
+    let write = put("i32.const 0 i64.const 0", 0);
+    // It sees what it wrote while it is configured, and then no more.
+    let configure = format!(
+        "{write} {KEY} i32.const 2048 call $get i32.const 2048 i32.load8_u i32.eqz
+         (if (then unreachable)) i32.const 128"
+    );
+    let look = format!(
+        "{KEY} i32.const 2048 call $get i32.const 2048 i32.load8_u (if (then unreachable)) {write}"
+    );
+    let guest = Guest {
+        configure,
+        ..guest(KV, &look)
+    };
+    let mut loaded = load_as("10-at-work", &guest);
+    assert_eq!(loaded.kv_version.load(Ordering::Acquire), 0);
+    let decided = loaded.instances[0].decide(&statement(BAD, ""));
+    assert_eq!(decided.err().map(|error| error.reason), None);
+    assert_eq!(loaded.kv_version.load(Ordering::Acquire), 1);
+}
+
+#[test]
+fn what_is_told_of_topology_later_may_be_written_down() {
+    let guest = Guest {
+        changed: put("i32.const 0 i64.const 0", 0),
+        ..guest(KV, "")
+    };
+    let mut loaded = load_as("10-told", &guest);
+    assert_eq!(loaded.kv_version.load(Ordering::Acquire), 0);
+    assert!(loaded.instances[0].topology_changed(&topology()).is_ok());
+    assert_eq!(loaded.kv_version.load(Ordering::Acquire), 1);
+}
+
+#[test]
 fn questions_nobody_acts_upon_leave_no_trace() {
     let write = guest(KV, &put("i32.const 0 i64.const 0", 0));
     let loaded = load_as("10-aside", &write);
@@ -475,6 +531,54 @@ fn stubs_of_wasi_do_nothing() {
     source.limits.decision_timeout = Duration::from_secs(10);
     let mut loaded = load_source(&source).expect("it behaves during loading");
     assert!(loaded.instances[0].decide(&statement(BAD, "")).is_ok());
+}
+
+/// A guest that calls a function of WASI whose answer has this type, and the types before it.
+fn wasi_answering(types: &str, answer: &str) -> Guest {
+    let wasi = format!(
+        "world with-wasi {{ include everything; import wasi:odd/odd@0.2.0; }}
+         package wasi:odd@0.2.0 {{ interface odd {{ {types} everything: func() -> {answer}; }} }}"
+    );
+    Guest {
+        wit: format!("{WIT}\n{wasi}"),
+        world: "with-wasi".to_owned(),
+        ..guest(
+            r#"(import "wasi:odd/odd@0.2.0" "everything" (func $odd (param i32)))"#,
+            "i32.const 65536 call $odd",
+        )
+    }
+}
+
+#[test]
+fn a_stub_does_not_build_a_million_values_for_a_type_of_the_guest() {
+    let stubs = Grants::LOG.with(Grants::WASI_STUBS);
+    let ask = |types: &str, answer: &str| {
+        let answer = granted(&wasi_answering(types, answer), stubs).decide(&statement(BAD, ""));
+        answer.err().map(|error| error.reason)
+    };
+    let tens = |levels: u32| {
+        (0..levels).fold("type t0 = u8;".to_owned(), |types, level| {
+            let parts = vec![format!("t{level}"); 10].join(", ");
+            format!("{types} type t{} = tuple<{parts}>;", level + 1)
+        })
+    };
+    assert_eq!(ask(&tens(2), "t2"), None, "111 values");
+    let reason = ask(&tens(4), "t4").expect("11,111 values");
+    assert!(reason.contains("whose type is too large"), "{reason}");
+}
+
+#[test]
+fn a_stub_does_not_copy_long_names_of_the_guest() {
+    let stubs = Grants::LOG.with(Grants::WASI_STUBS);
+    let ask = |length: usize| {
+        let types = format!("record r {{ {}: u8, b: u8 }}", "a".repeat(length));
+        let guest = wasi_answering(&types, "tuple<r, r, r, r>");
+        let answer = granted(&guest, stubs).decide(&statement(BAD, ""));
+        answer.err().map(|error| error.reason)
+    };
+    assert_eq!(ask(10_000), None, "40,000 bytes");
+    let reason = ask(20_000).expect("80,000 bytes");
+    assert!(reason.contains("whose type is too large"), "{reason}");
 }
 
 #[test]

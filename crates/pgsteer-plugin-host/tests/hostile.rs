@@ -1,7 +1,7 @@
 //! Guests that do what they must not. Each is refused, or answered with an error of the right
 //! class within its limit.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::{
@@ -92,6 +92,87 @@ fn large_copies_are_stopped_in_time() {
 fn asynchronous_functions_are_refused() {
     let wit = WIT.replace("explain: func(", "explain: async func(");
     check_refused_bytes(dummy(&wit, "router-plugin"), "inspect", "async");
+}
+
+/// A component that is instantiated so often in the one around it, and that again, and so on.
+fn nested(levels: u32, times: usize) -> String {
+    (0..levels).fold("(component)".to_owned(), |inner, level| {
+        let inner = inner.replacen("(component", &format!("(component $inner{level}"), 1);
+        let instances = format!("(instance (instantiate $inner{level}))").repeat(times);
+        format!("(component {inner} {instances})")
+    })
+}
+
+#[track_caller]
+fn check_refused_wat(wat: &str, word: &str) {
+    let bytes = wat::parse_str(wat).expect("a component");
+    check_refused_bytes(bytes, "inspect", word);
+}
+
+#[test]
+fn a_small_file_of_nested_components_does_not_take_all_memory() {
+    let word = "expand to more than 1000 instances";
+    check_refused_wat(&nested(4, 1_000), word);
+    check_refused_wat(&nested(80, 2), word);
+    // Side by side, each made of the one before.
+    let mut side_by_side = "(component $c0)".to_owned();
+    for level in 1..40 {
+        let last = level - 1;
+        side_by_side += &format!(
+            "(component $c{level} (alias outer 1 $c{last} (component $c))
+                (instance (instantiate $c)) (instance (instantiate $c)))"
+        );
+    }
+    let wat = format!("(component {side_by_side} (instance (instantiate $c39)))");
+    check_refused_wat(&wat, word);
+    // Under another index, which exporting gives.
+    let exported = format!(
+        "(component {side_by_side} (export $e \"e\" (component $c39)) (instance (instantiate $e)))"
+    );
+    check_refused_wat(&exported, word);
+}
+
+#[test]
+fn a_large_component_is_not_taken_many_times() {
+    let word = "expand to more than 200000 items";
+    let alias = "(alias outer 1 $t (type))".repeat(1_000);
+    let instances = "(instance (instantiate $c))".repeat(500);
+    check_refused_wat(
+        &format!("(component (type $t u8) (component $c {alias}) {instances})"),
+        word,
+    );
+    let imports = r#"(import "a" "b" (func))"#.repeat(1_000);
+    let instances = r#"(core instance (instantiate $m (with "a" (instance $a))))"#.repeat(500);
+    check_refused_wat(
+        &format!(
+            r#"(component (core module $f (func (export "b"))) (core instance $a (instantiate $f))
+                (core module $m {imports}) {instances})"#
+        ),
+        word,
+    );
+}
+
+#[test]
+fn components_that_are_handed_over_are_not_instantiated() {
+    let wat = "(component
+        (component $twice (import \"c\" (component $c))
+            (instance (instantiate $c)) (instance (instantiate $c)))
+        (component $c)
+        (instance (instantiate $twice (with \"c\" (component $c)))))";
+    check_refused_wat(wat, "instantiates a component or module that it is handed");
+}
+
+#[test]
+fn components_of_interpreters_are_not_too_large() {
+    // As many core instances as Python has, a few components beside each other, two levels deep.
+    let core = "(core instance (instantiate $m))".repeat(38);
+    let part = format!("(component $part (core module $m) {core} {})", {
+        let shims = "(instance (instantiate $shim))".repeat(8);
+        format!("(component $shim) {shims}")
+    });
+    let parts = "(instance (instantiate $part))".repeat(10);
+    // It comes as far as to what is wrong with it.
+    check_refused_wat(&format!("(component {part} {parts})"), "does not export");
 }
 
 #[test]

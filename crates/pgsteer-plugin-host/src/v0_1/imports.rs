@@ -89,7 +89,7 @@ impl catalog::Host for HostState {
 impl kv::Host for HostState {
     fn get(&mut self, key: String) -> Option<kv::Entry> {
         self.taint.kv = true;
-        let found = self.environment.kv.get(&key, Instant::now())?;
+        let found = self.kv().get(&key, Instant::now())?;
         self.taint.volatile |= found.is_temporary;
         Some(kv::Entry {
             value: found.value.to_vec(),
@@ -107,10 +107,8 @@ impl kv::Host for HostState {
         // An answer that came with a change cannot be replaced by a copy of it.
         self.taint.volatile = true;
         let ttl = (ttl_ms > 0).then(|| Duration::from_millis(ttl_ms));
-        let written = self
-            .environment
-            .kv
-            .put(&key, &value, expect, ttl, Instant::now());
+        let store = self.kv_to_change();
+        let written = store.put(&key, &value, expect, ttl, Instant::now());
         written.map_err(|error| match error {
             KvError::TooLarge => kv::Error::TooLarge,
             KvError::Full => kv::Error::Full,
@@ -120,12 +118,12 @@ impl kv::Host for HostState {
 
     fn delete(&mut self, key: String) -> bool {
         self.taint.volatile = true;
-        self.environment.kv.delete(&key, Instant::now())
+        self.kv_to_change().delete(&key, Instant::now())
     }
 
     fn keys(&mut self, prefix: String) -> Vec<String> {
         self.taint.kv = true;
-        let (keys, is_temporary) = self.environment.kv.keys(&prefix, Instant::now());
+        let (keys, is_temporary) = self.kv().keys(&prefix, Instant::now());
         self.taint.volatile |= is_temporary;
         keys
     }
