@@ -75,7 +75,15 @@ pub(crate) fn read(json: &str) -> Result<Vec<Rule>, String> {
 
 /// Keys of a rule.
 const KEYS: [&str; 9] = [
-    "text", "prefix", "contains", "user", "replace", "with", "parameters", "refuse", "hint",
+    "text",
+    "prefix",
+    "contains",
+    "user",
+    "replace",
+    "with",
+    "parameters",
+    "refuse",
+    "hint",
 ];
 
 fn read_rule(rule: Json) -> Result<Rule, String> {

@@ -51,13 +51,22 @@ fn mistakes_name_the_rule_and_the_key() {
     for (config, expected) in [
         (r#"{"rule": []}"#, "unknown key \"rule\""),
         (r#"{"rules": 1}"#, "must be a list"),
-        (r#"{"rules": [{"with": "x"}]}"#, "rule 1: needs exactly one of text"),
-        (r#"{"rules": [{"text": "x"}]}"#, "rule 1: needs exactly one of with"),
+        (
+            r#"{"rules": [{"with": "x"}]}"#,
+            "rule 1: needs exactly one of text",
+        ),
+        (
+            r#"{"rules": [{"text": "x"}]}"#,
+            "rule 1: needs exactly one of with",
+        ),
         (
             r#"{"rules": [{"text": "x", "with": "y", "parameters": [0]}]}"#,
             "rule 1: parameters = [0]",
         ),
-        (r#"{"rules": [{"texts": "x"}]}"#, "rule 1: unknown key \"texts\""),
+        (
+            r#"{"rules": [{"texts": "x"}]}"#,
+            "rule 1: unknown key \"texts\"",
+        ),
     ] {
         let error = QueryRewrite::configure(config).err().expect(config);
         assert!(error.contains(expected), "{config}: {error}");
