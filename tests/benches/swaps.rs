@@ -4,7 +4,11 @@
 //! `cargo bench -p pgsteer-tests --bench swaps -- 10000` swaps so many times (200 by default). "compiled"
 //! is a component whose code was never seen before, "cached" one whose machine code is kept.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a benchmark prints, and clippy takes the helpers of tests for production code"
+)]
 
 #[path = "../cluster/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests use more of it")]
