@@ -24,6 +24,9 @@ test:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace
+	cd plugins && cargo fmt --all --check
+	cd plugins && cargo clippy --all-targets -- -D warnings
+	cd plugins && cargo test
 
 bench:
 	@scripts/prerequisites.sh --bench
