@@ -1,6 +1,8 @@
 # The two commands of this project, and a third to compare it with others. `make` alone explains them.
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# Plugins natively, for their own tests: not in the way of those that become components.
+NATIVE_DIR := $(abspath $(TARGET_DIR))/plugins-native
 
 .PHONY: help run test bench prerequisites
 
@@ -25,8 +27,8 @@ test:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace
 	cd plugins && cargo fmt --all --check
-	cd plugins && cargo clippy --all-targets -- -D warnings
-	cd plugins && cargo test
+	cd plugins && CARGO_TARGET_DIR=$(NATIVE_DIR) cargo clippy --all-targets -- -D warnings
+	cd plugins && CARGO_TARGET_DIR=$(NATIVE_DIR) cargo test
 
 bench:
 	@scripts/prerequisites.sh --bench
