@@ -1,7 +1,7 @@
 //! Nanoseconds from the text of a statement to its node: analysis, names, plugins, rules.
 //!
 //! `cargo bench -p pgsteer-proxy`. "cached" is a statement whose shape was seen before, with other
-//! literals; "new shape" is one that is parsed and taken to the component.
+//! literals; "the question alone" leaves out analysis and names; "new shape" is one that is parsed and taken to the component.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -43,6 +43,11 @@ fn main() {
         });
     }
     let mut world = decider::world("");
+    world
+        .decider
+        .question(b"SELECT balance FROM accounts WHERE id = 1", |ask| {
+            measure("the question to the plugins alone, remembered", ask);
+        });
     let mut number = 0_u32;
     measure("new shape", || {
         number += 1;
