@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pgsteer_core::policy::{Fallback, Limits, Route, Spread, fresh, traits};
+use pgsteer_core::policy::{Fallback, Limits, Route, fresh, traits};
 use pgsteer_core::{Moment, Node, NodeId, Role};
 use pgsteer_sql::Analysis;
 
@@ -338,12 +338,10 @@ fn facts(bits: u64) -> String {
 
 fn route(verdict: &Verdict) -> String {
     match &verdict.route {
-        Route::Abstain | Route::Primary => "primary".to_owned(),
-        Route::Balanced(Spread::Session) => "balanced".to_owned(),
-        Route::Balanced(Spread::Statement) => "balanced for each statement".to_owned(),
-        Route::Node(node) => format!("node {node}"),
-        Route::Everywhere => "everywhere".to_owned(),
+        // What becomes of it if nobody has an opinion.
+        Route::Abstain => Route::Primary.to_string(),
         Route::Reject(_) => "refused".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -193,26 +193,21 @@ impl Session {
         let analyses = &self.steering.worker.analyses;
         let analysis = analyses.borrow_mut().analyze(parse.text);
         let name: Box<[u8]> = parse.name.into();
-        let map = None;
-        if !self.wants_rewrites() {
+        let replaced = if self.wants_rewrites() {
+            match self.rewrite(&analysis, parse.text, true) {
+                Ok(replaced) => replaced,
+                Err(reply) => return Ok(Err(reply)),
+            }
+        } else {
+            None
+        };
+        let Some(replaced) = replaced else {
             return Ok(Ok(Parsed {
                 name,
                 frame,
                 analysis,
-                map,
+                map: None,
             }));
-        }
-        let replaced = match self.rewrite(&analysis, parse.text, true) {
-            Ok(Some(replaced)) => replaced,
-            Ok(None) => {
-                return Ok(Ok(Parsed {
-                    name,
-                    frame,
-                    analysis,
-                    map,
-                }));
-            }
-            Err(reply) => return Ok(Err(reply)),
         };
         let map = replaced.map.clone();
         let mut new = bytes::BytesMut::new();

@@ -152,14 +152,6 @@ pub fn put_bind(out: &mut BytesMut, body: &[u8], map: &[u16]) -> Result<(), Fram
     Ok(())
 }
 
-/// Number of values in a Bind.
-///
-/// # Errors
-/// The body is not whole.
-pub fn bound_count(body: &[u8]) -> Result<usize, FrameError> {
-    bound(body).map(|(values, _)| values.len())
-}
-
 /// Puts a ParameterDescription as the client is to see it in the place of the server's: the type of
 /// each of the client's parameters is that of the first new one that takes it.
 ///

@@ -126,59 +126,47 @@ mod tests {
 
     use super::*;
 
+    const FACTS: StatementFacts<'_> = StatementFacts {
+        fingerprint: 7,
+        class: 1,
+        traits: 1,
+        session_class: 0,
+        balance_node: None,
+        transaction_marks: 0,
+        session_marks: 0,
+        sql: "",
+        relations: &[],
+        functions: &[],
+        values: &[],
+    };
+
     #[test]
     fn an_answer_is_found_under_its_own_key_only() {
-        let facts = StatementFacts {
-            fingerprint: 7,
-            class: 1,
-            traits: 1,
-            session_class: 0,
-            balance_node: None,
-            transaction_marks: 0,
-            session_marks: 0,
-            sql: "",
-            relations: &[],
-            functions: &[],
-            values: &[],
-        };
         let mut cache = DecisionCache::new();
         let verdict = Verdict::new(Route::Node(NodeId(2)), 0);
-        cache.insert(Key::new(&facts, 0), &verdict, Stores::default());
+        cache.insert(Key::new(&FACTS, 0), &verdict, Stores::default());
         let mut get = |facts: &StatementFacts<'_>, session| {
             let hit = cache.get(Key::new(facts, session));
             hit.map(|hit| hit.verdict.route)
         };
-        assert_eq!(get(&facts, 0), Some(Route::Node(NodeId(2))));
-        assert_eq!(get(&facts, 1), None);
+        assert_eq!(get(&FACTS, 0), Some(Route::Node(NodeId(2))));
+        assert_eq!(get(&FACTS, 1), None);
         let in_transaction = StatementFacts {
             traits: 1 | 1 << 6,
-            ..facts
+            ..FACTS
         };
         assert_eq!(get(&in_transaction, 0), None);
         let with_node = StatementFacts {
             balance_node: Some(NodeId(1)),
-            ..facts
+            ..FACTS
         };
         assert_eq!(get(&with_node, 0), None);
     }
 
     #[test]
     fn an_answer_is_due_for_a_check_within_its_first_hundred_uses() {
-        let facts = StatementFacts {
-            fingerprint: 7,
-            class: 1,
-            traits: 1,
-            session_class: 0,
-            balance_node: None,
-            transaction_marks: 0,
-            session_marks: 0,
-            sql: "",
-            relations: &[],
-            functions: &[],
-            values: &[],
-        };
         let mut cache = DecisionCache::new();
-        let key = Key::new(&facts, 0);
+        let key = Key::new(&FACTS, 0);
         cache.insert(key, &Verdict::new(Route::Primary, 0), Stores::default());
         let due = (1..=2048).filter(|_| cache.get(key).is_some_and(|hit| hit.is_due));
         assert_eq!(due.collect::<Vec<_>>(), [64, 128, 256, 512, 1024, 2048]);
