@@ -18,11 +18,7 @@ use crate::{Control, Embedded};
 
 /// A node with weight 1.
 pub(crate) fn node(host: &str, port: u16) -> NodeSettings {
-    NodeSettings {
-        host: host.into(),
-        port,
-        weight: 1.0,
-    }
+    NodeSettings::new(host, port)
 }
 
 /// Defaults with two nodes nobody listens on.

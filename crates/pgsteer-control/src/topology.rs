@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use pgsteer_core::settings::NodeSettings;
-use pgsteer_core::topology::Health;
+use pgsteer_core::topology::{Activity, Health, Standing};
 use pgsteer_core::{Node, NodeId, Publisher, Role, Settings, Topology};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -189,6 +189,7 @@ impl Nodes {
             .map(|(index, node)| self.node(NodeId(index), node, primary));
         Topology {
             epoch,
+            activity: Activity::None,
             nodes: nodes.collect(),
         }
     }
@@ -218,6 +219,10 @@ impl Nodes {
             health: known.health.health,
             last_probe_ok: known.health.last_probe_ok,
             follows: known.follows,
+            standing: Standing::InService,
+            severances: 0,
+            timeline: None,
+            lsn: known.answer.as_ref().and_then(|answer| answer.lsn),
             // Positions are of different moments: a replica asked later may be ahead.
             lag_bytes: primary_lsn
                 .zip(replica_lsn)

@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::NodeId;
+
 /// Something an operator wants done about plugins. Plugins are named by file, with or without the
 /// number in front.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,28 +83,52 @@ fn parse_share(text: &str) -> Result<f64, String> {
 pub const USAGE: &str = "use PGSTEER PLUGIN name ROLLBACK | PIN | UNPIN | DISABLE | ENABLE | \
     SHADOW 1% | SHADOW OFF | PROMOTE | TELL 'text', or PGSTEER RECORD 1000 [WITH VALUES]";
 
+/// Something an operator wants done about nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeOrder {
+    /// It may serve again.
+    Attach(NodeId),
+    /// It is taken out; sessions leave it when they are at rest.
+    Detach(NodeId),
+    /// It becomes the primary although there is none: promoted, or followed if it is one already.
+    Promote(NodeId),
+    /// It takes over from the primary, which is demoted first.
+    Switchover(NodeId),
+}
+
+/// Something an operator wants done about the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessOrder {
+    /// The configuration is read again.
+    Reload,
+    /// Sessions end after their transaction, then the program does.
+    Stop,
+    /// The program ends at once.
+    StopNow,
+}
+
 /// An order on its way.
 #[derive(Debug)]
-pub struct Request {
+pub struct Request<O> {
     /// What is wanted.
-    pub order: Order,
+    pub order: O,
     /// Who wants it.
     pub user: String,
     /// Lines for the operator, or why it was not done.
     pub reply: oneshot::Sender<Result<Vec<String>, String>>,
 }
 
-/// Where orders are handed in.
+/// Where orders of one kind are handed in.
 #[derive(Debug)]
-pub struct Desk {
-    sender: mpsc::Sender<Request>,
-    receiver: Mutex<Option<mpsc::Receiver<Request>>>,
+pub struct Desk<O> {
+    sender: mpsc::Sender<Request<O>>,
+    receiver: Mutex<Option<mpsc::Receiver<Request<O>>>>,
 }
 
-/// Orders that may wait; ours.
+/// Orders of a kind that may wait; ours.
 const ORDERS_WAITING_MAX: usize = 16;
 
-impl Default for Desk {
+impl<O> Default for Desk<O> {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(ORDERS_WAITING_MAX);
         Self {
@@ -112,9 +138,9 @@ impl Default for Desk {
     }
 }
 
-impl Desk {
+impl<O> Desk<O> {
     /// The end at which orders are taken, once.
-    pub fn take(&self) -> Option<mpsc::Receiver<Request>> {
+    pub fn take(&self) -> Option<mpsc::Receiver<Request<O>>> {
         let receiver = self.receiver.lock();
         receiver.unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -126,7 +152,7 @@ impl Desk {
     ///
     /// # Cancel safety
     /// An order that was handed in is carried out all the same.
-    pub async fn ask(&self, order: Order, user: &str) -> Result<Vec<String>, String> {
+    pub async fn ask(&self, order: O, user: &str) -> Result<Vec<String>, String> {
         let (reply, answer) = oneshot::channel();
         let user = user.to_owned();
         let request = Request { order, user, reply };

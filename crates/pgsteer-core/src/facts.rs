@@ -4,9 +4,9 @@
 
 use std::time::Instant;
 
-use crate::admin::Desk;
+use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
 use crate::policy::Tap;
-use crate::probes::Probes;
+use crate::probes::{Probes, Suspicions};
 use crate::{Catalogs, Freshness};
 
 /// Facts about nodes and databases, and the ways to the control plane.
@@ -20,8 +20,14 @@ pub struct Facts {
     pub probes: Probes,
     /// Questions to plugins, for whoever wants to ask them again.
     pub tap: Tap,
-    /// Orders of operators.
-    pub desk: Desk,
+    /// Nodes that sessions could not reach.
+    pub suspicions: Suspicions,
+    /// Orders of operators about plugins.
+    pub desk: Desk<Order>,
+    /// Orders of operators about nodes.
+    pub node_desk: Desk<NodeOrder>,
+    /// Orders of operators about the program.
+    pub process_desk: Desk<ProcessOrder>,
 }
 
 impl Facts {
@@ -33,7 +39,10 @@ impl Facts {
             catalogs: Catalogs::default(),
             probes: Probes::new(nodes),
             tap: Tap::default(),
+            suspicions: Suspicions::new(nodes),
             desk: Desk::default(),
+            node_desk: Desk::default(),
+            process_desk: Desk::default(),
         }
     }
 }

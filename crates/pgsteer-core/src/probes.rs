@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
+
 use crate::NodeId;
 use crate::counters::Counter;
 
@@ -22,6 +24,37 @@ impl Probes {
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&NodeProbes> {
         self.0.get(id.index())
+    }
+}
+
+/// Which nodes sessions had trouble with, told to those that probe them.
+#[derive(Debug)]
+pub struct Suspicions(Box<[Notify]>);
+
+impl Suspicions {
+    /// None, of so many nodes.
+    #[must_use]
+    pub fn new(nodes: usize) -> Self {
+        Self((0..nodes).map(|_| Notify::new()).collect())
+    }
+
+    /// A session could not reach the node, or was told that it shuts down: it is probed at once. A
+    /// node that is suspected many times meanwhile is probed once.
+    pub fn raise(&self, id: NodeId) {
+        if let Some(node) = self.0.get(id.index()) {
+            node.notify_one();
+        }
+    }
+
+    /// Waits until somebody suspects the node. One task per node may wait.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a suspicion that was not taken is taken by the next call.
+    pub async fn raised(&self, id: NodeId) {
+        match self.0.get(id.index()) {
+            Some(node) => node.notified().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -34,6 +34,18 @@ impl std::fmt::Debug for User {
     }
 }
 
+/// What a failover may do to a node (Pgpool-II's `backend_flag`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeFlag {
+    /// It may be replaced as primary, promoted and taken out.
+    #[default]
+    AllowToFailover,
+    /// Nobody replaces it, promotes it or takes it out but an operator.
+    DisallowToFailover,
+    /// It is the primary whatever it says; nothing is promoted and nothing followed.
+    AlwaysPrimary,
+}
+
 /// A node as configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeSettings {
@@ -43,6 +55,27 @@ pub struct NodeSettings {
     pub port: u16,
     /// Share of balanced reads; `0 <= weight`.
     pub weight: f64,
+    /// What a failover may do to it.
+    pub flag: NodeFlag,
+    /// Its data directory, for commands; may be empty.
+    pub data_dir: Arc<str>,
+    /// How it is watched.
+    pub probe: ProbeSettings,
+}
+
+impl NodeSettings {
+    /// A node with nothing special about it.
+    #[must_use]
+    pub fn new(host: &str, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            weight: 1.0,
+            flag: NodeFlag::AllowToFailover,
+            data_dir: "".into(),
+            probe: ProbeSettings::default(),
+        }
+    }
 }
 
 /// Limits and waits of the server connections.
@@ -63,7 +96,7 @@ pub struct PoolSettings {
 }
 
 /// How nodes are watched.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct ProbeSettings {
     /// Role that asks the nodes; needs `pg_monitor` to see replication details.
     pub user: String,
@@ -77,6 +110,82 @@ pub struct ProbeSettings {
     pub timeout: Duration,
     /// Failed probes in a row after which a node is down; `1 <= failures_max`.
     pub failures_max: u32,
+    /// Time between a failed probe and the next one while a node is being judged; zero for
+    /// `interval / failures_max`.
+    pub retry_delay: Duration,
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        Self {
+            user: "postgres".to_owned(),
+            password: "".into(),
+            database: "postgres".to_owned(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+            failures_max: 3,
+            retry_delay: Duration::ZERO,
+        }
+    }
+}
+
+impl std::fmt::Debug for ProbeSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            user,
+            interval,
+            timeout,
+            ..
+        } = self;
+        write!(
+            f,
+            "ProbeSettings {{ user: {user:?}, interval: {interval:?}, timeout: {timeout:?}, .. }}"
+        )
+    }
+}
+
+/// What happens when the primary fails or is to be replaced. Which node takes over is decided by a
+/// plugin; these are the rules it cannot break, and how what it decided is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailoverSettings {
+    /// Whether a replica may be promoted without an operator's order. Off where something else
+    /// does that: it is followed all the same.
+    pub promote: bool,
+    /// A replica that lacks more bytes than this of what the primary is known to have written is
+    /// not promoted.
+    pub lag_bytes_max: u64,
+    /// As many other nodes must answer and say that they have lost the primary too.
+    pub witnesses_min: u32,
+    /// How long a promotion may take before it counts as failed.
+    pub promote_timeout: Duration,
+    /// Whether replicas are made to follow a new primary by SQL.
+    pub repoint: bool,
+    /// A session that cannot reach a node has it probed at once.
+    pub on_backend_error: bool,
+    /// A server that says it is shutting down is probed at once.
+    pub on_backend_shutdown: bool,
+    /// How long a statement waits for a primary.
+    pub hold_timeout: Duration,
+    /// Statements of the whole proxy that may wait for a primary at one time.
+    pub hold_max: usize,
+    /// In a switchover, how long transactions may go on before they are ended.
+    pub drain_timeout: Duration,
+    /// Shell command that is run when a node was taken out, or empty.
+    pub failover_command: String,
+    /// Shell command that is run when a node came back, or empty.
+    pub failback_command: String,
+    /// Shell command that is run for every other node when there is a new primary, or empty.
+    pub follow_primary_command: String,
+    /// Shell command that stops or demotes the old primary in a switchover, or empty.
+    pub demote_command: String,
+    /// How long a command may run before it is killed.
+    pub command_timeout: Duration,
+    /// Directory for what must outlive a restart, if any.
+    pub state_dir: Option<PathBuf>,
+    /// File to which each decision is appended, if any.
+    pub audit_log: Option<PathBuf>,
+    /// Configuration of the embedded failover policy as a JSON object.
+    pub rules: String,
 }
 
 /// How catalogs are read.
@@ -184,8 +293,10 @@ pub struct Settings {
     pub users: HashMap<String, User>,
     /// Server connections.
     pub pool: PoolSettings,
-    /// Watching the nodes.
+    /// Watching the nodes, and asking them other things.
     pub probe: ProbeSettings,
+    /// When the primary fails.
+    pub failover: FailoverSettings,
     /// Reading catalogs.
     pub catalog: CatalogSettings,
     /// Nodes, at least one.

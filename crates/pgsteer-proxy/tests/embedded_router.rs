@@ -1,13 +1,13 @@
 //! The embedded default router, loaded as the proxy loads it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use pgsteer_core::policy::{
     Grants, LoadContext, LoadError, LoadedPlugin, PluginLoader as _, PluginSource, Reuse, Route,
     SessionFacts, Spread, StatementFacts, traits,
 };
 use pgsteer_core::settings::{OnFailure, PluginLimits};
-use pgsteer_core::topology::Health;
+use pgsteer_core::topology::{Activity, Health};
 use pgsteer_core::{Node, NodeId, Role, Topology};
 use pgsteer_plugin_host::{Options, WasmLoader};
 use pgsteer_proxy::embedded::DEFAULT_ROUTER;
@@ -46,21 +46,15 @@ fn load(config: &str) -> Result<LoadedPlugin, LoadError> {
 
 fn topology() -> Topology {
     let node = |id, role| Node {
-        id: NodeId(id),
-        host: "127.0.0.1".into(),
-        port: 5432,
         weight: f64::from(id),
         role,
         health: Health::Up,
         last_probe_ok: true,
-        follows: true,
-        lag_bytes: None,
-        replication_state: String::new(),
-        replication_sync_state: String::new(),
-        changed_at: SystemTime::UNIX_EPOCH,
+        ..Node::unknown(NodeId(id), "127.0.0.1", 5432)
     };
     Topology {
         epoch: 1,
+        activity: Activity::None,
         nodes: vec![node(0, Role::Primary), node(1, Role::Replica)],
     }
 }

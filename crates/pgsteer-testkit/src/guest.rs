@@ -172,8 +172,8 @@ impl Guest {
                 {changed})
             (func (export "pgsteer:plugin/operator@0.1.0#command") (param i32 i32) (result i32)
                 {command})
-            (func (export "pgsteer:plugin/failover@0.1.0#decide") (param i32 i32 i64) (result i32)
-                i32.const 704)"#
+            (func (export "pgsteer:plugin/failover@0.1.0#decide") (param i32 i32 i32 i32 i32
+                i64 i32 i32 i32 i32 i32 i32) (result i32) i32.const 704)"#
         )
     }
 

@@ -103,6 +103,19 @@ impl<'a> Checker<'a> {
         found
     }
 
+    /// Yes or no.
+    pub(crate) fn switch(&mut self, key: &str, given: Given) -> bool {
+        let default = known(key).default == Some("true");
+        match given {
+            None => default,
+            Some(Value::Boolean(value)) => value,
+            Some(other) => {
+                self.error(key, describe(&other), "write true or false without quotes");
+                default
+            }
+        }
+    }
+
     /// Text or a list of texts.
     pub(crate) fn texts(&mut self, key: &str, given: Given) -> Vec<String> {
         let Some(Value::Array(list)) = given else {

@@ -13,6 +13,7 @@ fn value(kind: Kind) -> String {
         Kind::Text | Kind::Secret => "text".to_owned(),
         Kind::Path => "path".to_owned(),
         Kind::Choice(words) => words.join(", "),
+        Kind::Switch => "true or false".to_owned(),
         Kind::Texts => "text or list of texts".to_owned(),
         Kind::List => "list of texts".to_owned(),
         Kind::Words(words) => format!("list of {}", words.join(", ")),
@@ -137,7 +138,7 @@ fn sample() -> String {
         if section != current {
             let list = setting.key.contains("[]");
             let _ = match section {
-                "router" => writeln!(file),
+                "router" | "failover_rules" => writeln!(file),
                 _ if list => write!(file, "\n[[{section}]]\n"),
                 _ => write!(file, "\n[{section}]\n"),
             };
@@ -186,11 +187,12 @@ fn assign(file: &mut String, setting: &Setting) {
     let default = setting.default.unwrap_or_default();
     let _ = match (setting.key, setting.kind) {
         ("router", _) => write!(file, "{SAMPLE_ROUTER}"),
+        ("failover_rules", _) => write!(file, "{SAMPLE_RULES}"),
         ("users[].name", _) => writeln!(file, "name = \"postgres\""),
         ("users[].password", _) => writeln!(file, "password = \"password\""),
         ("nodes[].host", _) => writeln!(file, "host = \"127.0.0.1\""),
         (_, _) if setting.default.is_none() => writeln!(file, "# {key} = \"\""),
-        (_, Kind::Count(..) | Kind::Share | Kind::List | Kind::Words(_)) => {
+        (_, Kind::Count(..) | Kind::Share | Kind::Switch | Kind::List | Kind::Words(_)) => {
             writeln!(file, "{key} = {default}")
         }
         _ => writeln!(file, "{key} = \"{default}\""),
@@ -289,6 +291,14 @@ const SAMPLE_ROUTER: &str = "\
 # check_temp_table = \"catalog\"
 # check_unlogged_table = true
 # compatibility = \"safe\"
+";
+
+const SAMPLE_RULES: &str = "\
+[failover_rules]
+# promotion = \"most-advanced\"
+# auto_failback = true
+# auto_failback_interval = 60
+# detach_false_primary = false
 ";
 
 /// Compares a file of the repository with what it should be, or writes it.

@@ -9,6 +9,7 @@ mod environment;
 #[cfg(test)]
 mod environment_tests;
 mod error;
+mod failover;
 mod keys;
 pub(crate) mod plugins;
 pub(crate) mod raw;

@@ -17,6 +17,8 @@ pub(crate) struct Raw {
     pub(crate) nodes: Vec<Node>,
     pub(crate) pool: Pool,
     pub(crate) probe: Probe,
+    pub(crate) failover: Failover,
+    pub(crate) failover_rules: Table,
     pub(crate) catalog: Catalog,
     pub(crate) plugins: Plugins,
     pub(crate) console: Console,
@@ -57,6 +59,15 @@ pub(crate) struct Node {
     pub(crate) host: Given,
     pub(crate) port: Given,
     pub(crate) weight: Given,
+    pub(crate) flag: Given,
+    pub(crate) data_dir: Given,
+    pub(crate) probe_user: Given,
+    pub(crate) probe_password: Given,
+    pub(crate) probe_database: Given,
+    pub(crate) probe_interval: Given,
+    pub(crate) probe_timeout: Given,
+    pub(crate) probe_failures_max: Given,
+    pub(crate) probe_retry_delay: Given,
 }
 
 /// `[pool]`
@@ -82,6 +93,30 @@ pub(crate) struct Probe {
     pub(crate) interval: Given,
     pub(crate) timeout: Given,
     pub(crate) failures_max: Given,
+    pub(crate) retry_delay: Given,
+}
+
+/// `[failover]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Failover {
+    pub(crate) promote: Given,
+    pub(crate) lag_max: Given,
+    pub(crate) witnesses_min: Given,
+    pub(crate) promote_timeout: Given,
+    pub(crate) repoint: Given,
+    pub(crate) on_backend_error: Given,
+    pub(crate) on_backend_shutdown: Given,
+    pub(crate) hold_timeout: Given,
+    pub(crate) hold_max: Given,
+    pub(crate) drain_timeout: Given,
+    pub(crate) failover_command: Given,
+    pub(crate) failback_command: Given,
+    pub(crate) follow_primary_command: Given,
+    pub(crate) demote_command: Given,
+    pub(crate) command_timeout: Given,
+    pub(crate) state_dir: Given,
+    pub(crate) audit_log: Given,
 }
 
 /// `[catalog]`

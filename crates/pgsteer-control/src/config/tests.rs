@@ -402,10 +402,11 @@ fn the_table_is_what_the_file_accepts() {
         accepted::<raw::Node>("nodes[]."),
         accepted::<raw::Pool>("pool."),
         accepted::<raw::Probe>("probe."),
+        accepted::<raw::Failover>("failover."),
         accepted::<raw::Catalog>("catalog."),
         accepted::<raw::Plugins>("plugins."),
         accepted::<raw::Console>("console."),
-        vec!["router".to_owned()],
+        vec!["router".to_owned(), "failover_rules".to_owned()],
     ];
     let accepted_keys: BTreeSet<String> = sections.into_iter().flatten().collect();
     let table: BTreeSet<String> = SETTINGS

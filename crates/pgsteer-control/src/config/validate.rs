@@ -11,29 +11,39 @@ use pgsteer_core::settings::{
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{plugins, raw};
+use super::{failover, plugins, raw};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
     let users = users(raw.users, checker);
     let listen_key = "listen.address";
+    let listen = addresses(listen_key, raw.listen.address, checker);
+    let workers = match number(checker.count("listen.workers", raw.listen.workers)) {
+        0 => cores.max(1),
+        workers => workers,
+    };
+    let clients_max = number(checker.count("listen.clients_max", raw.listen.clients_max));
+    let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
+    let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
+    let auth_method = auth_method(raw.auth, checker);
+    let pool = pool(raw.pool, checker);
+    let probe = probe(raw.probe, &users, checker);
+    let rules = free("failover_rules", raw.failover_rules, checker);
     Settings {
-        listen: addresses(listen_key, raw.listen.address, checker),
-        workers: match number(checker.count("listen.workers", raw.listen.workers)) {
-            0 => cores.max(1),
-            workers => workers,
-        },
-        clients_max: number(checker.count("listen.clients_max", raw.listen.clients_max)),
-        login_timeout: checker.duration("listen.login_timeout", raw.listen.login_timeout),
-        drain_timeout: checker.duration("listen.drain_timeout", raw.listen.drain_timeout),
-        auth_method: auth_method(raw.auth, checker),
-        pool: pool(raw.pool, checker),
-        probe: probe(raw.probe, &users, checker),
+        listen,
+        workers,
+        clients_max,
+        login_timeout,
+        drain_timeout,
+        auth_method,
+        pool,
+        nodes: nodes(raw.nodes, &probe, &users, checker),
+        probe,
+        failover: failover::settings(raw.failover, rules, checker),
         catalog: catalog(raw.catalog, checker),
-        nodes: nodes(raw.nodes, checker),
         plugins: plugins::settings(raw.plugins, checker),
         operators: checker.list("console.operators", raw.console.operators),
-        router_config: router(raw.router, checker),
+        router_config: free("router", raw.router, checker),
         users,
     }
 }
@@ -91,7 +101,12 @@ fn users(raw: Vec<raw::User>, checker: &mut Checker<'_>) -> HashMap<String, User
     users
 }
 
-fn nodes(raw: Vec<raw::Node>, checker: &mut Checker<'_>) -> Vec<NodeSettings> {
+fn nodes(
+    raw: Vec<raw::Node>,
+    probe: &ProbeSettings,
+    users: &HashMap<String, User>,
+    checker: &mut Checker<'_>,
+) -> Vec<NodeSettings> {
     if raw.is_empty() {
         let advice =
             "name at least one: [[nodes]] with a `host`, or PGPOOL_BACKEND_NODES=0:host:5432";
@@ -102,8 +117,13 @@ fn nodes(raw: Vec<raw::Node>, checker: &mut Checker<'_>) -> Vec<NodeSettings> {
         checker.error("nodes", problem, format!("use at most {NODES_MAX}"));
     }
     let mut nodes: Vec<NodeSettings> = Vec::with_capacity(raw.len());
-    for (index, raw) in raw.into_iter().enumerate() {
+    for (index, mut raw) in raw.into_iter().enumerate() {
         let key = |name: &str| format!("nodes[{index}].{name}");
+        let probe = failover::node_probe(index, &mut raw, probe, users, checker);
+        let flag = failover::flag(&key("flag"), raw.flag, checker);
+        let data_dir = raw
+            .data_dir
+            .and_then(|given| checker.text(&key("data_dir"), Some(given)));
         let host = checker.required(&key("host"), raw.host).unwrap_or_default();
         let port = checker.count(&key("port"), raw.port);
         let weight = checker.share(&key("weight"), raw.weight);
@@ -125,8 +145,12 @@ fn nodes(raw: Vec<raw::Node>, checker: &mut Checker<'_>) -> Vec<NodeSettings> {
             host: Arc::from(host),
             port,
             weight,
+            flag,
+            data_dir: data_dir.unwrap_or_default().into(),
+            probe,
         });
     }
+    failover::check_flags(&nodes, checker);
     if !nodes.is_empty() && nodes.iter().all(|node| node.weight == 0.0) {
         checker.warning(
             "nodes",
@@ -182,6 +206,7 @@ fn probe(
         interval: checker.duration("probe.interval", raw.interval),
         timeout: checker.duration("probe.timeout", raw.timeout),
         failures_max: u32::try_from(failures_max).unwrap_or(u32::MAX),
+        retry_delay: checker.duration("probe.retry_delay", raw.retry_delay),
     }
 }
 
@@ -194,10 +219,11 @@ fn catalog(raw: raw::Catalog, checker: &mut Checker<'_>) -> CatalogSettings {
     }
 }
 
-fn router(table: Table, checker: &mut Checker<'_>) -> String {
+/// A section that a plugin reads.
+fn free(key: &str, table: Table, checker: &mut Checker<'_>) -> String {
     json(Value::Table(table)).map_or_else(
         |problem| {
-            checker.error("router", problem, "write a finite number");
+            checker.error(key, problem, "write a finite number");
             "{}".to_owned()
         },
         |json| json.to_string(),
@@ -228,7 +254,7 @@ pub(crate) fn json(value: Value) -> Result<serde_json::Value, String> {
 }
 
 /// The limits in the table of settings fit any `usize` this runs on.
-fn number(value: u64) -> usize {
+pub(super) fn number(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgsteer_core::admin::Request;
+use pgsteer_core::admin::{Order, Request};
 use pgsteer_core::policy::{Hooks, Plugin, Sample};
 use pgsteer_core::{Facts, Snapshot};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -167,7 +167,7 @@ impl Samples {
     }
 
     /// Begins to record; the answer comes when it has ended.
-    pub(crate) fn record(&mut self, count: u32, values: bool, request: Request) {
+    pub(crate) fn record(&mut self, count: u32, values: bool, request: Request<Order>) {
         if let Some(recording) = &self.recording {
             let reason = format!("{} records already: try again in a moment", recording.user);
             let _gone = request.reply.send(Err(reason));

@@ -40,7 +40,7 @@ pub(crate) struct Supervisor {
     // Components that may be loaded, as of the latest look.
     allow: Vec<String>,
     state_dir: Option<PathBuf>,
-    orders: Option<mpsc::Receiver<Request>>,
+    orders: Option<mpsc::Receiver<Request<Order>>>,
     samples: Samples,
     // Wakes it: a plugin failed, or a shadow has news.
     wake: Arc<Notify>,
@@ -66,7 +66,7 @@ enum Event {
     /// Loads have ended.
     Loaded(Vec<Loaded>),
     /// Somebody orders something.
-    Order(Request),
+    Order(Request<Order>),
     /// Samples came.
     Samples,
     /// A recording has lasted long enough.
@@ -316,7 +316,7 @@ impl Supervisor {
         }
     }
 
-    async fn obey(&mut self, request: Request, settings: &Settings) {
+    async fn obey(&mut self, request: Request<Order>, settings: &Settings) {
         if let Order::Record(count, values) = request.order {
             let user = &request.user;
             info!(count, values, user, "recording of decisions ordered");

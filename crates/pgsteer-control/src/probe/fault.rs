@@ -141,18 +141,12 @@ mod tests {
     use super::*;
 
     fn advice(fault: &Fault, port: u16, answered: bool) -> String {
-        let node = NodeSettings {
-            host: "pg-1".into(),
-            port,
-            weight: 1.0,
-        };
+        let node = NodeSettings::new("pg-1", port);
         let settings = ProbeSettings {
             user: "watcher".to_owned(),
             password: "secret".into(),
             database: "nowhere".to_owned(),
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            failures_max: 1,
+            ..ProbeSettings::default()
         };
         let advice = fault.advice(&node, &settings, answered);
         assert!(!advice.contains("secret"));

@@ -6,6 +6,7 @@
 mod answer;
 mod compare;
 mod facts;
+mod failover;
 mod hooks;
 mod loader;
 mod plugin;
@@ -20,6 +21,7 @@ pub use answer::{
 };
 pub use compare::Answers;
 pub use facts::{Event, SessionFacts, StatementFacts, Value, needs, traits};
+pub use failover::{Crisis, Occasion, PastEvent, Receiver, Remedy, Witness};
 pub use hooks::{Grants, Hooks};
 pub use loader::{
     FailureClass, LoadContext, LoadError, LoadReport, LoadedPlugin, PluginLoader, PluginSource,
@@ -90,6 +92,18 @@ pub trait Policy: Send {
     /// # Errors
     /// The plugin failed.
     fn command(&mut self, text: &str) -> Result<Result<String, String>, PolicyError>;
+
+    /// What is to be done about the primary, or about a node that is lost or back.
+    ///
+    /// # Errors
+    /// The plugin failed, or has no such hook.
+    fn remedy(&mut self, crisis: &Crisis) -> Result<Remedy, PolicyError> {
+        let _crisis = crisis;
+        Err(PolicyError {
+            class: FailureClass::Invalid,
+            reason: "it does not decide about failovers".to_owned(),
+        })
+    }
 
     /// The most linear memory it has had, in bytes.
     fn memory_bytes(&self) -> usize;

@@ -15,7 +15,7 @@ use pgsteer_core::policy::{
     SessionFacts, StatementFacts,
 };
 use pgsteer_core::settings::{OnFailure, PluginLimits};
-use pgsteer_core::topology::Health;
+use pgsteer_core::topology::{Activity, Health};
 use pgsteer_core::{Node, NodeId, Role, Topology};
 use pgsteer_plugin_host::{Options, WasmLoader};
 
@@ -55,21 +55,14 @@ pub(crate) fn all_grants() -> Grants {
 /// A primary and a replica.
 pub(crate) fn topology() -> Topology {
     let node = |id, role| Node {
-        id: NodeId(id),
-        host: "127.0.0.1".into(),
-        port: 5432,
-        weight: 1.0,
         role,
         health: Health::Up,
         last_probe_ok: true,
-        follows: true,
-        lag_bytes: None,
-        replication_state: String::new(),
-        replication_sync_state: String::new(),
-        changed_at: SystemTime::UNIX_EPOCH,
+        ..Node::unknown(NodeId(id), "127.0.0.1", 5432)
     };
     Topology {
         epoch: 1,
+        activity: Activity::None,
         nodes: vec![node(0, Role::Primary), node(1, Role::Replica)],
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pgsteer_core::policy::{OwnedValue, Sample, traits};
-use pgsteer_core::topology::Health;
+use pgsteer_core::topology::{Activity, Health};
 use pgsteer_core::{Node, NodeId, Role, Topology};
 use pgsteer_sql::{TEXT_LEN_MAX, Volatility, analyze, known_volatility};
 
@@ -142,21 +142,16 @@ const NAMED: [(u64, &str); 18] = [
 /// Nodes with these roles and weights, all of them usable.
 pub(crate) fn topology(nodes: &[(Role, f64)]) -> Topology {
     let node = |(index, (role, weight)): (u16, &(Role, f64))| Node {
-        id: NodeId(index),
-        host: format!("node{index}").into(),
-        port: 5432,
         weight: *weight,
         role: *role,
         health: Health::Up,
         last_probe_ok: true,
-        follows: true,
         lag_bytes: (*role == Role::Replica).then_some(0),
-        replication_state: String::new(),
-        replication_sync_state: String::new(),
-        changed_at: std::time::SystemTime::UNIX_EPOCH,
+        ..Node::unknown(NodeId(index), &format!("node{index}"), 5432)
     };
     Topology {
         epoch: 1,
+        activity: Activity::None,
         nodes: (0..).zip(nodes).map(node).collect(),
     }
 }

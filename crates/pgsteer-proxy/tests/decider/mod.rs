@@ -2,7 +2,7 @@
 //! replayed everything.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pgsteer_control::config::{self, Source};
 use pgsteer_core::catalog::{
@@ -12,7 +12,7 @@ use pgsteer_core::counters::Counters;
 use pgsteer_core::policy::{
     Grants, LoadContext, Plugin, PluginLoader as _, PluginSource, PolicySet,
 };
-use pgsteer_core::topology::Health;
+use pgsteer_core::topology::{Activity, Health};
 use pgsteer_core::{
     Catalog, Facts, Generation, Moment, Node, NodeId, Publisher, Role, Settings, Snapshot, Topology,
 };
@@ -95,25 +95,23 @@ fn settings(router: &str) -> Settings {
 
 fn topology() -> Topology {
     let node = |id, role, weight| Node {
-        id: NodeId(id),
-        host: "192.0.2.1".into(),
-        port: 5432,
         weight,
         role,
         health: Health::Up,
-        follows: true,
         last_probe_ok: true,
         lag_bytes: Some(0),
-        replication_state: String::new(),
-        replication_sync_state: String::new(),
-        changed_at: SystemTime::UNIX_EPOCH,
+        ..Node::unknown(NodeId(id), "192.0.2.1", 5432)
     };
     let nodes = vec![
         node(0, Role::Primary, 0.0),
         node(1, Role::Replica, 1.0),
         node(2, Role::Replica, 1.0),
     ];
-    Topology { epoch: 1, nodes }
+    Topology {
+        epoch: 1,
+        activity: Activity::None,
+        nodes,
+    }
 }
 
 fn catalog(epoch: u64) -> Catalog {

@@ -154,18 +154,11 @@ mod tests {
     #[test]
     fn probes_as_pgpool_shows_them() {
         let node = Node {
-            id: NodeId(1),
-            host: "127.0.0.1".into(),
-            port: 25433,
-            weight: 1.0,
             role: Role::Replica,
             health: Health::Up,
-            follows: true,
             last_probe_ok: true,
-            lag_bytes: None,
-            replication_state: String::new(),
-            replication_sync_state: String::new(),
             changed_at: at(1_795_403_139),
+            ..Node::unknown(NodeId(1), "127.0.0.1", 25433)
         };
         let probes = NodeProbes::default();
         for (answered, millis, retries) in [(true, 16, 0), (false, 2, 0), (true, 3, 1)] {
