@@ -146,7 +146,7 @@ fn sample() -> String {
         }
         explain(&mut file, setting);
         assign(&mut file, setting);
-        if setting.key == "nodes[].weight" {
+        if setting.key == "nodes[].probe_retry_delay" {
             file.push_str(SAMPLE_NODES);
         }
     }
