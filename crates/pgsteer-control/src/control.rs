@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
@@ -25,6 +26,15 @@ pub enum StartError {
         /// Its name.
         name: String,
         /// Stage and reason.
+        reason: String,
+    },
+    /// What is kept about nodes is there and cannot be read.
+    #[error(
+        "the state of nodes: {reason}; mend the file, or move it away and which nodes were taken \
+         out is forgotten"
+    )]
+    Nodes {
+        /// Which file, and what is wrong with it.
         reason: String,
     },
     /// What operators said about plugins is there and cannot be read.
@@ -84,7 +94,7 @@ impl Control {
         let publisher = Arc::new(Publisher::new(Snapshot {
             generation: Generation::default(),
             settings: Arc::clone(&settings),
-            topology: Arc::new(nodes.topology(0)),
+            topology: Arc::new(nodes.topology(0, &topology::View::default())),
             policies: Arc::new(PolicySet::default()),
             plugin_reports: Arc::default(),
             draining: false,
@@ -113,7 +123,9 @@ impl Control {
         };
         control.tasks.spawn(supervisor.run());
         let follows = watch::Sender::new(vec![true; control.settings.borrow().nodes.len()]);
-        control.spawn_probes(nodes, follows.subscribe(), ready_sender);
+        control
+            .spawn_probes(nodes, follows.subscribe(), ready_sender)
+            .map_err(|reason| StartError::Nodes { reason })?;
         control.tasks.spawn(freshness::run(Watch {
             facts: Arc::clone(&control.facts),
             subscription: control.publisher.subscribe(),
@@ -132,26 +144,37 @@ impl Control {
         nodes: Nodes,
         follows: watch::Receiver<Vec<bool>>,
         ready: watch::Sender<bool>,
-    ) {
+    ) -> Result<(), String> {
         let settings = Arc::clone(&self.settings.borrow());
         // Two probes of each node may wait; a probe waits for room.
         let (sender, receiver) = mpsc::channel(settings.nodes.len().max(1) * 2);
-        let publisher = Arc::clone(&self.publisher);
-        let own = self.settings.subscribe();
-        self.tasks.spawn(topology::run(
-            nodes, receiver, own, follows, publisher, ready,
-        ));
+        let hurry = Arc::new(probe::Hurry::new(settings.nodes.len()));
+        let conductor = Conductor::new(
+            Arc::clone(&settings),
+            Arc::clone(&self.publisher),
+            &self.facts,
+            Arc::clone(&hurry),
+        )?;
+        let ends = topology::Ends {
+            observations: receiver,
+            settings: self.settings.subscribe(),
+            follows,
+            publisher: Arc::clone(&self.publisher),
+            facts: Arc::clone(&self.facts),
+            ready,
+        };
+        self.tasks.spawn(topology::run(nodes, conductor, ends));
         for (index, node) in (0..).zip(&settings.nodes) {
-            let (own, facts) = (self.settings.subscribe(), Arc::clone(&self.facts));
-            let observations = sender.clone();
             self.tasks.spawn(probe::run(
                 NodeId(index),
                 node.clone(),
-                own,
-                observations,
-                facts,
+                self.settings.subscribe(),
+                sender.clone(),
+                Arc::clone(&self.facts),
+                Arc::clone(&hurry),
             ));
         }
+        Ok(())
     }
 
     /// A new reading end for a worker.

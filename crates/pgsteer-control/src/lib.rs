@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 mod connection;
 mod control;
+mod failover;
 mod freshness;
 pub mod health;
 pub mod import;

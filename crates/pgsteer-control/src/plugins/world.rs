@@ -59,7 +59,7 @@ impl World {
                 Arc::default(),
             ),
             topology: crate::topology::Nodes::new(&settings.nodes, std::time::UNIX_EPOCH)
-                .topology(0),
+                .topology(0, &crate::topology::View::default()),
             settings,
             loader: FakeLoader::default(),
             files: BTreeMap::new(),
