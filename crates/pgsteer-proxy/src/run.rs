@@ -67,7 +67,6 @@ impl Proxy {
         let shared = Arc::new(Shared::new(
             Arc::new(Counters::new(workers, nodes)),
             facts,
-            nodes,
         ));
         let data_plane = DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
         Ok(Self {
