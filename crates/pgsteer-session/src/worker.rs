@@ -45,6 +45,12 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Statements that wait for a node now.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Nothing is going on yet.
     #[must_use]
     pub fn new(counters: Arc<Counters>, facts: Arc<Facts>) -> Self {
