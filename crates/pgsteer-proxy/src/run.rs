@@ -64,11 +64,7 @@ impl Proxy {
         if !control.wait_ready(FIRST_PROBES).await {
             warn!("some nodes were not asked yet, starting without waiting for them");
         }
-        let shared = Arc::new(Shared::new(
-            Arc::new(Counters::new(workers, nodes)),
-            facts,
-            nodes,
-        ));
+        let shared = Arc::new(Shared::new(Arc::new(Counters::new(workers, nodes)), facts));
         let data_plane = DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
         Ok(Self {
             control,
