@@ -48,10 +48,11 @@ impl Proxy {
         let addresses = listeners.iter().map(std::net::TcpListener::local_addr);
         let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
         let (workers, nodes) = (settings.workers, settings.nodes.len());
-        let embedded = Embedded {
+        let embedded = vec![Embedded {
             name: ROUTER_NAME.to_owned(),
             bytes: DEFAULT_ROUTER.into(),
-        };
+            config: |settings| &settings.router_config,
+        }];
         let facts = Arc::new(Facts::new(Instant::now(), nodes));
         let loader = WasmLoader::new(Options {
             stack_bytes_max: settings.plugins.stack_bytes_max,
