@@ -20,7 +20,7 @@ use crate::{catalog, probe, topology};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The plugin that is part of the program does not load; often its configuration is wrong.
+    /// A plugin that is part of the program does not load; often its configuration is wrong.
     #[error("the built-in plugin {name} was {reason}")]
     Embedded {
         /// Its name.
@@ -65,13 +65,13 @@ impl Control {
     /// number of instances each plugin gets; `facts` is filled with what is found out.
     ///
     /// # Errors
-    /// The embedded plugin was refused, or the state of plugins cannot be read.
+    /// An embedded plugin was refused, or the state of plugins cannot be read.
     ///
     /// # Cancel safety
     /// Cancel safe: nothing goes on.
     pub async fn start(
         settings: Settings,
-        embedded: Embedded,
+        embedded: Vec<Embedded>,
         loader: Arc<dyn PluginLoader>,
         workers: usize,
         facts: Arc<Facts>,
@@ -83,7 +83,7 @@ impl Control {
     /// [`Control::start`] with another patience with replicas that do not follow.
     pub(crate) async fn start_with(
         settings: Settings,
-        embedded: Embedded,
+        embedded: Vec<Embedded>,
         loader: Arc<dyn PluginLoader>,
         workers: usize,
         facts: Arc<Facts>,
@@ -100,7 +100,6 @@ impl Control {
             draining: false,
         }));
         let (sender, receiver) = watch::channel(settings);
-        let name = embedded.name.clone();
         let mut supervisor = Supervisor::new(
             embedded,
             loader,
@@ -110,7 +109,7 @@ impl Control {
             &facts,
         )
         .map_err(|reason| StartError::State { reason })?;
-        let refused = |reason| StartError::Embedded { name, reason };
+        let refused = |(name, reason)| StartError::Embedded { name, reason };
         supervisor.first_round().await.map_err(refused)?;
 
         let (ready_sender, ready) = watch::channel(false);

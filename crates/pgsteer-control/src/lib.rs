@@ -23,4 +23,4 @@ mod testing;
 mod topology;
 
 pub use control::{Control, StartError};
-pub use plugins::{Embedded, read_plugin};
+pub use plugins::{Embedded, Section, read_plugin};
