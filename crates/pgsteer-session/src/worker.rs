@@ -53,7 +53,9 @@ impl Shared {
                 .to_be_bytes();
             chunk.copy_from_slice(&random);
         }
-        let (limits, cancels) = (NodeLimits::new(nodes), Arc::default());
+        let (limits, cancels) = (NodeLimits::new(nodes), Arc::<CancelRegistry>::default());
+        // Of several data planes in one process only tests have more than one, and they ask none.
+        let _ = facts.session_list.set(Arc::clone(&cancels) as _);
         Self {
             counters,
             facts,

@@ -1,6 +1,6 @@
-//! The tables about plugins, and what operators say about them.
+//! The tables about plugins, and what operators say about them and about nodes.
 
-use pgsteer_core::admin::{Order, USAGE};
+use pgsteer_core::admin::{NODE_USAGE, NodeOrder, Order, USAGE};
 use pgsteer_core::counters::Counter;
 use pgsteer_core::policy::{
     FailureClass, Plugin, PluginCounters, PluginReport, PluginState, SeriesKind,
@@ -138,23 +138,19 @@ impl Session {
     /// An order for the control plane.
     pub(super) async fn order(&mut self, text: &str) -> Result<Vec<Vec<String>>, ErrorReply> {
         self.check_operator()?;
-        let order = Order::parse(text).map_err(|why| {
-            let reply = ErrorReply::error(SqlState::SYNTAX_ERROR, why.clone());
-            if why == USAGE {
-                ErrorReply {
-                    message: "no such command".to_owned(),
-                    ..reply
-                }
-                .with_hint(USAGE)
-            } else {
-                reply
-            }
-        })?;
         let (facts, user) = (
             &self.steering.worker.shared.facts,
             &self.steering.identity.user,
         );
-        let lines = facts.desk.ask(order, user).await.map_err(refused)?;
+        let answer = if let Some(rest) = about_nodes(text) {
+            let order = NodeOrder::parse(rest).map_err(|why| misread(why, NODE_USAGE))?;
+            info!(?order, user = &**user, "an operator orders");
+            facts.node_desk.ask(order, user).await
+        } else {
+            let order = Order::parse(text).map_err(|why| misread(why, USAGE))?;
+            facts.desk.ask(order, user).await
+        };
+        let lines = answer.map_err(refused)?;
         Ok(lines.into_iter().map(|line| vec![line]).collect())
     }
 
@@ -168,6 +164,24 @@ impl Session {
         let reply = ErrorReply::error(SqlState::INSUFFICIENT_PRIVILEGE, text);
         Err(reply.with_hint("Add the user to console.operators in the configuration."))
     }
+}
+
+/// What follows `NODE`, if that comes first.
+fn about_nodes(text: &str) -> Option<&str> {
+    let (word, rest) = text
+        .split_once(|c: char| c.is_ascii_whitespace())
+        .unwrap_or((text, ""));
+    word.eq_ignore_ascii_case("node").then_some(rest)
+}
+
+/// An order that is not understood.
+fn misread(why: String, usage: &'static str) -> ErrorReply {
+    if why == usage {
+        let hint = format!("{USAGE}; {NODE_USAGE}");
+        return ErrorReply::error(SqlState::SYNTAX_ERROR, "no such command".to_owned())
+            .with_hint(hint);
+    }
+    ErrorReply::error(SqlState::SYNTAX_ERROR, why)
 }
 
 fn refused(why: String) -> ErrorReply {
