@@ -113,7 +113,7 @@ async fn what_is_no_request_is_refused_and_harms_nobody() {
         b"{\"command\":\"detach\"}\n",
         b"{\"command\":\"detach\",\"node\":-1}\n",
         b"{\"command\":\"detach\",\"node\":7}\n",
-        b"{\"command\":\"list\",\"more\":1}\n",
+        b"{\"command\":\"detach\",\"node\":0,\"more\":1}\n",
         b"\xff\xff\n",
         &long,
     ] {

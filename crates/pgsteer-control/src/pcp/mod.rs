@@ -12,6 +12,8 @@ mod request;
 mod rows;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tool_tests;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -187,3 +187,19 @@ fn misread(why: String, usage: &'static str) -> ErrorReply {
 fn refused(why: String) -> ErrorReply {
     ErrorReply::error(SqlState::NOT_IN_PREREQUISITE_STATE, why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_about_nodes_are_told_from_those_about_plugins() {
+        assert_eq!(about_nodes("NODE 1 DETACH"), Some("1 DETACH"));
+        assert_eq!(about_nodes("node"), Some(""));
+        assert_eq!(about_nodes("nodes 1 detach"), None);
+        assert_eq!(about_nodes("plugin node rollback"), None);
+        let hint = misread(NODE_USAGE.to_owned(), NODE_USAGE).hint;
+        assert!(hint.is_some_and(|hint| hint.contains("SWITCHOVER")));
+        assert_eq!(misread("why".to_owned(), USAGE).message, "why");
+    }
+}
