@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::doors::{Doors, House};
 use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{catalog, probe, topology};
+use crate::{admin, catalog, pcp, probe, topology};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -56,6 +57,10 @@ pub struct Control {
     facts: Arc<Facts>,
     ready: watch::Receiver<bool>,
     tasks: JoinSet<()>,
+    /// Tasks that serve operators.
+    doors: JoinSet<()>,
+    /// True when the proxy ends.
+    closing: watch::Sender<bool>,
 }
 
 impl Control {
@@ -119,6 +124,8 @@ impl Control {
             facts,
             ready,
             tasks: JoinSet::new(),
+            doors: JoinSet::new(),
+            closing: watch::Sender::new(false),
         };
         control.tasks.spawn(supervisor.run());
         let follows = watch::Sender::new(vec![true; control.settings.borrow().nodes.len()]);
@@ -176,6 +183,23 @@ impl Control {
         Ok(())
     }
 
+    /// Serves operators at these doors, on the runtime this is called on.
+    pub fn serve(&mut self, doors: Doors) {
+        let house = House {
+            facts: Arc::clone(&self.facts),
+            subscription: self.publisher.subscribe(),
+            closing: self.closing.subscribe(),
+        };
+        if let Some(socket) = doors.admin {
+            self.doors.spawn(admin::run(socket, house.clone()));
+        }
+        let common = pcp::Common::new();
+        for listener in doors.pcp {
+            let (house, common) = (house.clone(), common.clone());
+            self.doors.spawn(pcp::run(listener, house, common));
+        }
+    }
+
     /// A new reading end for a worker.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
@@ -231,11 +255,16 @@ impl Control {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn failed(&mut self) {
-        let _ended = self.tasks.join_next().await;
+        tokio::select! {
+            _ended = self.tasks.join_next() => {}
+            Some(_ended) = self.doors.join_next() => {}
+        }
     }
 
     /// Ends all tasks and closes the connections of the probes. Readers keep the last snapshot.
     pub async fn shutdown(mut self) {
+        self.closing.send_replace(true);
+        while self.doors.join_next().await.is_some() {}
         self.tasks.shutdown().await;
     }
 }
@@ -257,6 +286,12 @@ fn merge(current: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>)
     }
     if keep("listen.clients_max", new.clients_max == current.clients_max) {
         new.clients_max = current.clients_max;
+    }
+    if keep("admin.socket", new.admin == current.admin) {
+        new.admin.clone_from(&current.admin);
+    }
+    if keep("pcp.listen", new.pcp.listen == current.pcp.listen) {
+        new.pcp.listen.clone_from(&current.pcp.listen);
     }
     let (plugins, own) = (&mut new.plugins, &current.plugins);
     if keep("plugins.dir", plugins.dir == own.dir) {

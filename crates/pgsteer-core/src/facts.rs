@@ -2,7 +2,8 @@
 //! out and the data plane looks at per statement, read without waiting; and what sessions hand over
 //! to the control plane.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
@@ -31,6 +32,14 @@ pub struct Facts {
     pub node_desk: Desk<NodeOrder>,
     /// Orders of operators about the program.
     pub process_desk: Desk<ProcessOrder>,
+    /// Whoever knows the sessions, once there is one.
+    pub session_list: OnceLock<Arc<dyn SessionList>>,
+}
+
+/// Knows which sessions there are.
+pub trait SessionList: fmt::Debug + Send + Sync {
+    /// One row for each server connection that a session holds, as `SHOW pool_pools` has them.
+    fn rows(&self) -> Vec<Vec<String>>;
 }
 
 impl Facts {
@@ -47,6 +56,15 @@ impl Facts {
             desk: Desk::default(),
             node_desk: Desk::default(),
             process_desk: Desk::default(),
+            session_list: OnceLock::new(),
         }
+    }
+
+    /// The sessions, as `SHOW pool_pools` has them; none while nobody serves any.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Vec<String>> {
+        self.session_list
+            .get()
+            .map_or_else(Vec::new, |list| list.rows())
     }
 }

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod policy;
 pub mod probes;
 pub mod settings;
+pub mod shown;
 pub mod snapshot;
 pub mod topology;
 

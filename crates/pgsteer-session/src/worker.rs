@@ -62,10 +62,10 @@ impl Shared {
                 .to_be_bytes();
             chunk.copy_from_slice(&random);
         }
-        let (limits, cancels) = (
-            NodeLimits::new(Arc::clone(&facts.connections)),
-            Arc::default(),
-        );
+        let limits = NodeLimits::new(Arc::clone(&facts.connections));
+        let cancels = Arc::<CancelRegistry>::default();
+        // Of several data planes in one process only tests have more than one, and they ask none.
+        let _ = facts.session_list.set(Arc::clone(&cancels) as _);
         Self {
             counters,
             facts,
