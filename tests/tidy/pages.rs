@@ -92,6 +92,16 @@ const PAGES: [(&str, &str, Names); 6] = [
         "crates/pgsteer-proxy/src/plugin/args.rs",
         subcommands,
     ),
+    (
+        "docs/cli.md",
+        "crates/pgsteer-proxy/src/node/mod.rs",
+        options,
+    ),
+    (
+        "docs/cli.md",
+        "crates/pgsteer-proxy/src/node/mod.rs",
+        subcommands,
+    ),
 ];
 
 /// The source without its tests.
