@@ -65,7 +65,7 @@ const KNOWS_ROUTER_KEYS: [(&str, &str); 2] = [
 type Names = fn(&str) -> Vec<String>;
 
 /// A page, the source it describes, and what that source offers.
-const PAGES: [(&str, &str, Names); 6] = [
+const PAGES: [(&str, &str, Names); 8] = [
     (
         "docs/console.md",
         "crates/pgsteer-session/src/console/columns.rs",

@@ -95,9 +95,8 @@ fn configuration(args: &LabArgs, cluster: &Cluster) -> Result<String> {
     );
     // Pgpool-II, or another lab, may be running here.
     if std::net::TcpListener::bind(("127.0.0.1", PCP_PORT)).is_ok() {
-        text += &format!(
-            "\n[[pcp_users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n"
-        );
+        text +=
+            &format!("\n[[pcp_users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n");
     }
     for (node, weight) in cluster.nodes().iter().zip(weights) {
         let (host, port) = (node.host(), node.port());

@@ -404,6 +404,7 @@ fn sample(name: &str) -> &str {
         Some(Rule::Word(words)) => words[0],
         Some(Rule::Text) => "x",
         _ if name.contains("hostname") => name,
+        _ if name.contains("backend_flag") => "ALLOW_TO_FAILOVER",
         _ => "1",
     }
 }
