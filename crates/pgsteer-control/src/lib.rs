@@ -13,6 +13,7 @@ pub mod config;
 mod connection;
 mod control;
 mod doors;
+mod failover;
 mod freshness;
 pub mod health;
 pub mod import;
@@ -26,4 +27,4 @@ mod topology;
 
 pub use control::{Control, StartError};
 pub use doors::{DoorError, Doors};
-pub use plugins::{Embedded, read_plugin};
+pub use plugins::{Embedded, Section, read_plugin};

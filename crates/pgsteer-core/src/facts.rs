@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
 use crate::policy::Tap;
 use crate::probes::{Probes, Suspicions};
-use crate::{Catalogs, Freshness};
+use crate::{Catalogs, Connections, Freshness};
 
 /// Facts about nodes and databases, and the ways to the control plane.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Facts {
     pub tap: Tap,
     /// Nodes that sessions could not reach.
     pub suspicions: Suspicions,
+    /// Connections of the data plane to each node.
+    pub connections: Arc<Connections>,
     /// Orders of operators about plugins.
     pub desk: Desk<Order>,
     /// Orders of operators about nodes.
@@ -50,6 +52,7 @@ impl Facts {
             probes: Probes::new(nodes),
             tap: Tap::default(),
             suspicions: Suspicions::new(nodes),
+            connections: Arc::new(Connections::new(nodes)),
             desk: Desk::default(),
             node_desk: Desk::default(),
             process_desk: Desk::default(),

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod catalog;
+pub mod connections;
 pub mod counters;
 pub mod facts;
 pub mod freshness;
@@ -18,6 +19,7 @@ pub mod snapshot;
 pub mod topology;
 
 pub use catalog::{Catalog, Catalogs, Database};
+pub use connections::Connections;
 pub use facts::Facts;
 pub use freshness::{Freshness, Moment};
 pub use ids::{Generation, NodeId, SessionId};

@@ -149,6 +149,8 @@ mod tests {
     use crate::NodeId;
     use crate::probes::ProbeEnd;
 
+    use std::time::Duration;
+
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {

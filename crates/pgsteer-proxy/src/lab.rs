@@ -51,10 +51,11 @@ async fn lab(args: &LabArgs) -> Result<()> {
     let served = match configure(args, &cluster) {
         Ok((file, loaded)) => {
             let again = || config::load(&Source::File(file.clone()));
-            serve(loaded.settings, again, |proxy| {
-                welcome(args, &cluster, proxy)
-            })
-            .await
+            let ready = |proxy: &Proxy| welcome(args, &cluster, proxy);
+            tokio::select! {
+                served = serve(loaded.settings, again, ready) => served,
+                failed = cluster.serve_commands() => failed,
+            }
         }
         Err(error) => Err(error),
     };
@@ -98,11 +99,22 @@ fn configuration(args: &LabArgs, cluster: &Cluster) -> Result<String> {
         text +=
             &format!("\n[[pcp_users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n");
     }
+    text += &failover(cluster);
     for (node, weight) in cluster.nodes().iter().zip(weights) {
         let (host, port) = (node.host(), node.port());
         text += &format!("\n[[nodes]]\nhost = \"{host}\"\nport = {port}\nweight = {weight}\n");
     }
     Ok(text)
+}
+
+/// So that a dead primary comes back as a replica, and `pgsteer node switchover` works.
+fn failover(cluster: &Cluster) -> String {
+    let demote = toml::Value::from(cluster.demote_command());
+    let follow = toml::Value::from(cluster.follow_primary_command());
+    format!(
+        "\n[failover]\nstate_dir = \"state\"\naudit_log = \"failover.log\"\n\
+         demote_command = {demote}\nfollow_primary_command = {follow}\n"
+    )
 }
 
 fn welcome(args: &LabArgs, cluster: &Cluster, proxy: &Proxy) -> Result<()> {
@@ -124,6 +136,10 @@ fn welcome(args: &LabArgs, cluster: &Cluster, proxy: &Proxy) -> Result<()> {
     say(&format!(
         "configuration: {}",
         shown(&args.dir.join("pgsteer.toml"))
+    ));
+    say(&format!(
+        "what happens to the primary: {}",
+        shown(&args.dir.join("failover.log"))
     ));
     say(&format!(
         "nodes: pgsteer node list --socket {}",

@@ -15,11 +15,12 @@ use pgsteer_session::{DataPlane, Shared, bind};
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
 
-use crate::embedded::DEFAULT_ROUTER;
+use crate::embedded::{DEFAULT_FAILOVER, DEFAULT_ROUTER};
 use crate::signals::{Request, Signals};
 
-/// Name under which the embedded router stands in the chain of plugins.
+/// Names under which the embedded plugins stand in the chain.
 const ROUTER_NAME: &str = "90-pgpool-router";
+const FAILOVER_NAME: &str = "90-pgpool-failover";
 
 /// How long start-up waits until every node was asked once. After that it goes on without those
 /// that do not answer.
@@ -42,7 +43,7 @@ impl Proxy {
     /// on, the data plane on threads of its own.
     ///
     /// # Errors
-    /// An address cannot be listened on, or the embedded router does not load.
+    /// An address cannot be listened on, or an embedded plugin does not load.
     pub async fn start(settings: Settings) -> Result<Self> {
         let mut listeners = Vec::new();
         for address in &settings.listen {
@@ -54,10 +55,6 @@ impl Proxy {
         let doors = Doors::open(&settings)?;
         let pcp_addresses = doors.pcp_addresses();
         let (workers, nodes) = (settings.workers, settings.nodes.len());
-        let embedded = Embedded {
-            name: ROUTER_NAME.to_owned(),
-            bytes: DEFAULT_ROUTER.into(),
-        };
         let facts = Arc::new(Facts::new(Instant::now(), nodes));
         let loader = WasmLoader::new(Options {
             stack_bytes_max: settings.plugins.stack_bytes_max,
@@ -66,16 +63,13 @@ impl Proxy {
         });
         let loader = Arc::new(loader.context("cannot start the plugin engine")?);
         let known = Arc::clone(&facts);
-        let mut control = Control::start(settings, embedded, loader, workers, known).await?;
+        let mut control = Control::start(settings, embedded(), loader, workers, known).await?;
         control.serve(doors);
         if !control.wait_ready(FIRST_PROBES).await {
             warn!("some nodes were not asked yet, starting without waiting for them");
         }
-        let shared = Arc::new(Shared::new(
-            Arc::new(Counters::new(workers, nodes)),
-            Arc::clone(&facts),
-            nodes,
-        ));
+        let counters = Arc::new(Counters::new(workers, nodes));
+        let shared = Arc::new(Shared::new(counters, Arc::clone(&facts)));
         let data_plane = DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
         Ok(Self {
             control,
@@ -127,6 +121,21 @@ impl Proxy {
         }
         self.control.shutdown().await;
     }
+}
+
+fn embedded() -> Vec<Embedded> {
+    vec![
+        Embedded {
+            name: ROUTER_NAME.to_owned(),
+            bytes: DEFAULT_ROUTER.into(),
+            config: |settings| &settings.router_config,
+        },
+        Embedded {
+            name: FAILOVER_NAME.to_owned(),
+            bytes: DEFAULT_FAILOVER.into(),
+            config: |settings| &settings.failover.rules,
+        },
+    ]
 }
 
 /// Runs a proxy until a signal stops it. `reload` is asked for new settings on SIGHUP, `ready` is

@@ -21,7 +21,8 @@ struct Served {
 fn serve(path: &Path) -> Served {
     let settings = settings();
     let topology = crate::topology::Nodes::new(&settings.nodes, std::time::SystemTime::UNIX_EPOCH);
-    let publisher = Arc::new(Publisher::new(snapshot(&settings, topology.topology(0))));
+    let topology = topology.topology(0, &crate::topology::View::default());
+    let publisher = Arc::new(Publisher::new(snapshot(&settings, topology)));
     let (facts, closing) = (facts(), watch::Sender::new(false));
     let house = House {
         facts: Arc::clone(&facts),
