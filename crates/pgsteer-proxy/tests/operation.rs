@@ -320,9 +320,9 @@ async fn orders_are_carried_out_whichever_way_they_come() -> Result<()> {
     let console = |sql: &'static str| {
         let target = conninfo(served.port, "postgres");
         let target = format!("{target} password={DEFAULT_PASSWORD}");
-        async move { psql(&target, sql).await }
+        async move { psql(&target, sql).await?.success() }
     };
-    let shown = console("SHOW pool_nodes").await?.stdout;
+    let shown = console("SHOW pool_nodes").await?;
     let second = shown.lines().nth(1).context("a second node")?;
     assert_eq!(second.split('|').nth(3), Some("down"), "{second}");
     console("PGSTEER NODE 1 ATTACH").await?;
