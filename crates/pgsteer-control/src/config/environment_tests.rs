@@ -264,7 +264,7 @@ fn failover_is_as_the_variables_say() {
     assert_eq!(failover.rules, "{\"auto_failback\":false}");
     assert_eq!(settings.nodes[2].probe.retry_delay, Duration::from_secs(5));
     let socket = settings.admin.socket.expect("one");
-    assert_eq!(socket, std::path::Path::new("/run/pgsteer/admin.sock"));
+    assert_eq!(socket, Path::new("/run/pgsteer/admin.sock"));
     let settings = compose_and(&[("PGPOOL_ADMIN_PASSWORD", "")]).expect("valid");
     assert!(settings.settings.pcp.users.is_empty());
     assert_eq!(settings.settings.operators, ["postgres"]);
