@@ -1,4 +1,4 @@
-//! Builds the plugins in `plugins/` as WebAssembly components and embeds the default router.
+//! Builds the plugins in `plugins/` as WebAssembly components and embeds the default policies.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -41,20 +41,15 @@ fn run() -> Result<(), String> {
             &target.join("plugins").join(format!("{name}.wasm")),
             &component,
         )?;
-        if [DEFAULT_ROUTER, FLOOR_PLUGIN].contains(&name.as_str()) {
+        if EMBEDDED.contains(&name.as_str()) {
             guest::write(&out_dir.join(format!("{name}.wasm")), &component)?;
         }
     }
-    for name in [DEFAULT_ROUTER, FLOOR_PLUGIN] {
+    for name in EMBEDDED {
         if !out_dir.join(format!("{name}.wasm")).exists() {
             return Err(format!("plugins/{name} is missing"));
         }
     }
-    let embedded = out_dir.join(format!("{DEFAULT_ROUTER}.wasm"));
-    println!(
-        "cargo::rustc-env=PGSTEER_DEFAULT_ROUTER={}",
-        embedded.display()
-    );
     Ok(())
 }
 
@@ -94,8 +89,6 @@ fn path_from(variable: &str) -> Result<PathBuf, String> {
     fs::canonicalize(&path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The plugin that decides where no other does.
-const DEFAULT_ROUTER: &str = "pgpool-router";
-
-/// The plugin that does the least, for `pgsteer plugin bench`.
-const FLOOR_PLUGIN: &str = "primary-only";
+/// Plugins that are part of the program: those that decide where no other does, and the one that
+/// does the least, for `pgsteer plugin bench`.
+const EMBEDDED: [&str; 3] = ["pgpool-router", "pgpool-failover", "primary-only"];

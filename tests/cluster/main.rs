@@ -28,3 +28,4 @@ mod rollout;
 mod routing;
 mod show;
 mod swap;
+mod through_failover;

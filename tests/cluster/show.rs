@@ -103,7 +103,7 @@ fn select_counts_move() {
 }
 
 #[test]
-fn pool_plugins_names_the_built_in_router() {
+fn pool_plugins_names_what_is_built_in() {
     let proxy = Options::default().start();
     let mut wire = Wire::connect(proxy.port(), "postgres");
     wire.query("SELECT 1");
@@ -112,8 +112,15 @@ fn pool_plugins_names_the_built_in_router() {
         wire.extended("SHOW pool_plugins"),
     ] {
         let rows: Vec<_> = frames.iter().filter(|frame| frame.tag == b'D').collect();
-        assert_eq!(rows.len(), 1);
-        let values: Vec<String> = rows[0].values().into_iter().map(Option::unwrap).collect();
+        let rows = rows
+            .iter()
+            .map(|row| -> Vec<String> { row.values().into_iter().map(Option::unwrap).collect() });
+        let [failover, values] = rows.collect::<Vec<_>>().try_into().expect("two plugins");
+        assert_eq!(
+            (&*failover[0], &*failover[5]),
+            ("90-pgpool-failover", "failover")
+        );
+        assert_eq!((&*failover[8], &*failover[9]), ("0", "live"));
         assert_eq!(values.len(), 12);
         assert_eq!(
             (&*values[0], &*values[1]),

@@ -6,10 +6,7 @@ use super::*;
 use crate::testing::{self, FakeLoader, until};
 
 async fn start(bytes: &[u8], settings: Settings) -> Result<Control, StartError> {
-    let embedded = Embedded {
-        name: "90-router".to_owned(),
-        bytes: bytes.into(),
-    };
+    let embedded = vec![testing::embedded(bytes)];
     Control::start(
         settings,
         embedded,

@@ -51,10 +51,7 @@ pub(crate) async fn start_on(
     patience: Patience,
 ) -> (Control, Arc<Facts>) {
     let facts = Arc::new(Facts::new(Instant::now(), nodes.len()));
-    let embedded = Embedded {
-        name: "90-router".to_owned(),
-        bytes: b"1".as_slice().into(),
-    };
+    let embedded = vec![embedded(b"1")];
     let loader = Arc::new(FakeLoader::default());
     let own = Arc::clone(&facts);
     let control = Control::start_with(settings, embedded, loader, 1, own, patience)
@@ -66,6 +63,15 @@ pub(crate) async fn start_on(
     })
     .await;
     (control, facts)
+}
+
+/// An embedded plugin called `90-router`.
+pub(crate) fn embedded(bytes: &[u8]) -> Embedded {
+    Embedded {
+        name: "90-router".to_owned(),
+        bytes: bytes.into(),
+        config: |settings| &settings.router_config,
+    }
 }
 
 /// Facts about two nodes, none known yet.

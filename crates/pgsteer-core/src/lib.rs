@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod catalog;
+pub mod connections;
 pub mod counters;
 pub mod facts;
 pub mod freshness;
@@ -13,10 +14,12 @@ pub mod ids;
 pub mod policy;
 pub mod probes;
 pub mod settings;
+pub mod shown;
 pub mod snapshot;
 pub mod topology;
 
 pub use catalog::{Catalog, Catalogs, Database};
+pub use connections::Connections;
 pub use facts::Facts;
 pub use freshness::{Freshness, Moment};
 pub use ids::{Generation, NodeId, SessionId};

@@ -9,6 +9,8 @@ use pgsteer_core::policy::{
 };
 use pgsteer_sql::{FunctionRef, RelationRef};
 
+use crate::crises;
+
 /// Asks the golden set about every hook; the error says which question it was.
 pub(crate) fn ask_golden_set(policy: &mut dyn Policy, hooks: Hooks) -> Result<(), PolicyError> {
     if hooks.has(Hooks::SESSION) {
@@ -38,6 +40,12 @@ pub(crate) fn ask_golden_set(policy: &mut dyn Policy, hooks: Hooks) -> Result<()
             let answer = policy.command(text);
             // The inner error is an answer like any other.
             let _ = answer.map_err(|error| at(error, "a command"))?;
+        }
+    }
+    if hooks.has(Hooks::FAILOVER) {
+        for (question, crisis) in crises::all() {
+            let answer = policy.remedy(&crisis);
+            answer.map_err(|error| at(error, question))?;
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ mod aot;
 mod cache;
 mod canary;
 mod component;
+mod crises;
 mod engine;
 mod error;
 mod expand;

@@ -7,7 +7,7 @@ use pgsteer_core::policy::{
 };
 
 use support::{
-    BAD, Guest, WIT, check_refused, check_refused_source, everything, granted, limits, load,
+    BAD, Guest, check_refused, check_refused_source, everything, granted, limits, load,
     load_source, only, policy, session, source, statement,
 };
 
@@ -100,19 +100,6 @@ fn every_hook_can_be_the_only_one() {
     }
     let loaded = load(everything().build()).expect("a good guest");
     assert_eq!(loaded.hooks.names().count(), 6);
-}
-
-#[test]
-fn failover_is_found_and_not_asked() {
-    let failover = include_str!("../../../wit/v0.1/failover.wit");
-    let failover = failover.replace("package pgsteer:plugin@0.1.0;", "");
-    let guest = Guest {
-        wit: format!("{WIT}\n{failover}"),
-        world: "failover-plugin".to_owned(),
-        ..Guest::default()
-    };
-    let loaded = load(guest.build()).expect("a good guest");
-    assert_eq!(loaded.hooks, Hooks::FAILOVER);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Generated from `wit/v0.1/plugin.wit`. Plugins use the types of the crate root instead.
+//! Generated from `wit/v0.1`. Plugins use the types of the crate root instead.
 //!
 //! One world for all a plugin may call, and one for each interface it may offer: a component is
 //! described by the worlds of those hooks that it exports, and by no others.
@@ -23,10 +23,16 @@ pub mod host {
 /// The bindings of one interface; `types` for one that uses those of the host.
 macro_rules! interface {
     ($module:ident, $world:literal, $export:literal, $text:literal $(, $types:literal)?) => {
+        interface!("../../wit/v0.1/plugin.wit", $module, $world, $export, $text $(, $types)?);
+    };
+    (
+        $path:literal, $module:ident, $world:literal, $export:literal, $text:literal
+        $(, $types:literal)?
+    ) => {
         #[doc = concat!("A component that exports `", $world, "`.")]
         pub mod $module {
             wit_bindgen::generate!({
-                path: "../../wit/v0.1/plugin.wit",
+                path: $path,
                 inline: $text,
                 world: $world,
                 with: { $($types: crate::bindings::host::pgsteer::plugin::types)? },
@@ -83,4 +89,12 @@ interface!(
     "operator",
     "export_operator",
     "package pgsteer:sdk; world operator { export pgsteer:plugin/operator@0.1.0; }"
+);
+interface!(
+    "../../wit/v0.1",
+    failover,
+    "failover",
+    "export_failover",
+    "package pgsteer:sdk; world failover { export pgsteer:plugin/failover@0.1.0; }",
+    "pgsteer:plugin/types@0.1.0"
 );

@@ -1,7 +1,7 @@
 //! The macro that turns a type into a component.
 
 /// Exports a type as a pgsteer plugin with the hooks named: `Gatekeeper`, `Rewriter`, `Router`,
-/// `Observer`, `Operator`, and `Topology` for a plugin that is no router and yet wants
+/// `Observer`, `Failover`, `Operator`, and `Topology` for a plugin that is no router and yet wants
 /// [`Plugin::topology_changed`](crate::Plugin::topology_changed). Once per package, whose
 /// `crate-type` must contain `cdylib`.
 ///
@@ -86,6 +86,11 @@ macro_rules! __component_hook {
             Component with_types_in $crate::bindings::observer
         );
     };
+    (Failover $all:tt) => {
+        $crate::bindings::failover::export_failover!(
+            Component with_types_in $crate::bindings::failover
+        );
+    };
     (Operator $all:tt) => {
         $crate::bindings::operator::export_operator!(
             Component with_types_in $crate::bindings::operator
@@ -143,6 +148,14 @@ macro_rules! __native_hook {
         fn ask_observer(&mut self, events: &[$crate::Event]) -> bool {
             $crate::Observer::observe(self, events, 0);
             true
+        }
+    };
+    (Failover) => {
+        fn ask_failover(
+            &mut self,
+            crisis: &$crate::Crisis,
+        ) -> ::core::option::Option<$crate::Remedy> {
+            ::core::option::Option::Some($crate::Failover::decide(self, crisis))
         }
     };
     (Operator) => {

@@ -3,7 +3,7 @@
 use crate::{Class, Traits};
 
 /// Position of a node in the proxy's configuration, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u32);
 
 /// A client session.

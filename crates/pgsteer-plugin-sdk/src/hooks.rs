@@ -1,6 +1,8 @@
 //! What a plugin can be asked about. Each hook is a trait, named in [`export!`](crate::export).
 
-use crate::{Admitted, Event, Opening, Plugin, Rewriting, Routed, Session, Statement};
+use crate::{
+    Admitted, Crisis, Event, Opening, Plugin, Remedy, Rewriting, Routed, Session, Statement,
+};
 
 /// Decides who may begin a session, and with what.
 pub trait Gatekeeper: Plugin {
@@ -56,4 +58,13 @@ pub trait Operator: Plugin {
     /// # Errors
     /// What was wrong with the command.
     fn command(&mut self, text: &str) -> Result<String, String>;
+}
+
+/// Decides what is done when the primary fails, when somebody else promoted a node, and when a node
+/// is lost or comes back.
+pub trait Failover: Plugin {
+    /// Asked by the control plane, never by a client's session; of several plugins the first that
+    /// does not abstain decides. There is one instance for this, which may be replaced by a fresh
+    /// one at any time: what was done before is in [`Crisis::history`].
+    fn decide(&mut self, crisis: &Crisis) -> Remedy;
 }

@@ -37,6 +37,7 @@
 //! | [`Rewriter`] | once for each text | refuse it, replace it |
 //! | [`Router`] | before each statement | say where it runs |
 //! | [`Observer`] | afterwards | count, keep, warn |
+//! | [`Failover`] | when the primary fails, or a node is lost or comes back | say what is done about it |
 //! | [`Operator`] | `PGSTEER PLUGIN name TELL '...'` | do what it is told |
 //!
 //! What a plugin may call, each with the grant of the same name: [`log`], [`kv`], [`clock`],
@@ -53,6 +54,7 @@ pub mod config;
 mod event;
 mod export;
 mod facts;
+mod failover;
 #[doc(hidden)]
 pub mod glue;
 mod hooks;
@@ -76,7 +78,8 @@ pub use answer::{
 pub use class::Class;
 pub use event::Event;
 pub use facts::{Function, NodeId, Relation, Session, Statement, Value};
-pub use hooks::{Gatekeeper, Observer, Operator, Rewriter, Router};
+pub use failover::{Crisis, NodeFlag, Occasion, Past, PastEvent, Remedy, Standing, Witness};
+pub use hooks::{Failover, Gatekeeper, Observer, Operator, Rewriter, Router};
 pub use plugin::{Manifest, Needs, Plugin};
 pub use rejection::Rejection;
 pub use rewriting::{Rewriting, Rewritten};

@@ -1,7 +1,11 @@
-//! What is compiled into the program: the plugin that decides where no other does.
+//! What is compiled into the program: the plugins that decide where no other does.
 
 /// The default router, a WebAssembly component (`plugins/pgpool-router`).
 pub const DEFAULT_ROUTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pgpool-router.wasm"));
+
+/// The default failover policy, a WebAssembly component (`plugins/pgpool-failover`).
+pub const DEFAULT_FAILOVER: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/pgpool-failover.wasm"));
 
 /// The plugin that does the least (`plugins/primary-only`), for comparison.
 pub(crate) const FLOOR_PLUGIN: &[u8] =

@@ -20,11 +20,13 @@ mod explain;
 mod extended;
 mod flow;
 mod handshake;
+mod hold;
 mod journal;
 mod leg;
 mod listener;
 mod local;
 mod login;
+mod lost;
 #[doc(hidden)]
 pub mod measure;
 mod names;

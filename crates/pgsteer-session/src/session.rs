@@ -18,10 +18,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::{Registered, ServerTarget};
 use crate::console::Options;
-use crate::end::{End, server_lost, server_lost_idle};
+use crate::end::{End, administrator, server_lost, server_lost_idle};
 use crate::flow::Flow;
+use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Leg, PrologueError};
+use crate::lost::node_withdrawn;
 use crate::relay::{Relay, RelayError, Stop, Until};
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced, Values};
 use crate::transaction::Transaction;
@@ -103,6 +105,7 @@ enum Woken {
     Client(std::io::Result<usize>),
     Leg(usize),
     LegGone(usize),
+    Leave,
     Drain,
 }
 
@@ -116,6 +119,8 @@ pub(crate) enum LegError {
     Ended(ErrorReply),
     /// The node does not answer; another one may.
     NodeFailed(ErrorReply),
+    /// The node left service before anything was sent: the statement is to be placed again.
+    Moved,
 }
 
 impl Session {
@@ -145,6 +150,9 @@ impl Session {
 
     /// Waits for something to do and does it.
     async fn step(&mut self) -> Result<(), End> {
+        if self.control.leave.get() {
+            self.leave_nodes();
+        }
         let Some(header) = self.client_frame()? else {
             self.client.flush().await?;
             return self.wait().await;
@@ -189,7 +197,11 @@ impl Session {
 
     /// Throws a frame away, however long it is.
     pub(crate) async fn skip(&mut self, header: Header) -> Result<(), End> {
-        let mut left = header.frame_len();
+        self.skip_bytes(header.frame_len()).await
+    }
+
+    /// Throws so many bytes of the client away.
+    pub(crate) async fn skip_bytes(&mut self, mut left: usize) -> Result<(), End> {
         loop {
             let len = left.min(self.client.input.len());
             self.client.input.consume(len);
@@ -218,13 +230,9 @@ impl Session {
             Woken::Client(_) => Err(End::ClientGone),
             Woken::Leg(leg) => self.idle_message(leg),
             Woken::LegGone(leg) => self.leg_is_gone(leg, None),
-            Woken::Drain => {
-                let text = "terminating connection due to administrator command";
-                Err(End::Fatal(ErrorReply::fatal(
-                    SqlState::ADMIN_SHUTDOWN,
-                    text,
-                )))
-            }
+            // What is to be left is left before the next wait.
+            Woken::Leave => Ok(()),
+            Woken::Drain => Err(End::Fatal(administrator())),
         }
     }
 
@@ -248,9 +256,10 @@ impl Session {
             if self.control.drain.get() && idle {
                 return Poll::Ready(Woken::Drain);
             }
-            if let Poll::Ready(filled) = self.client.poll_fill(cx) {
-                return Poll::Ready(Woken::Client(filled));
+            if self.control.leave.get() && self.can_leave() {
+                return Poll::Ready(Woken::Leave);
             }
+            // Servers first: what the client says next must not go to one that is gone.
             for (index, leg) in self.legs.iter_mut().enumerate() {
                 let channel = &mut leg.connection().channel;
                 let bytes = channel.input.bytes();
@@ -265,13 +274,10 @@ impl Session {
                     Poll::Pending => {}
                 }
             }
-            let mut waker = self.control.waker.borrow_mut();
-            if !waker
-                .as_ref()
-                .is_some_and(|known| known.will_wake(cx.waker()))
-            {
-                *waker = Some(cx.waker().clone());
+            if let Poll::Ready(filled) = self.client.poll_fill(cx) {
+                return Poll::Ready(Woken::Client(filled));
             }
+            self.control.wake_by(cx);
             Poll::Pending
         })
         .await
@@ -301,15 +307,6 @@ impl Session {
         self.client.output.extend_from_slice(message);
         channel.input.consume(header.frame_len());
         Ok(())
-    }
-
-    fn leg_is_gone(&mut self, index: usize, last_words: Option<Vec<u8>>) -> Result<(), End> {
-        let leg = self.legs.remove(index);
-        self.cancel.slot.remove(leg.node);
-        if leg.pinned.is_none() && !leg.in_transaction() {
-            return Ok(());
-        }
-        Err(last_words.map_or_else(|| End::Fatal(server_lost_idle()), End::Message))
     }
 
     /// Gives a leg back, or closes it if it must not be used again.
@@ -353,7 +350,10 @@ impl Session {
         }
         match error {
             RelayError::ClientGone => End::ClientGone,
-            RelayError::ServerLost(_) => End::Fatal(server_lost()),
+            RelayError::ServerLost(_) => End::Fatal(ErrorReply {
+                severity: Severity::Fatal,
+                ..server_lost()
+            }),
             RelayError::ServerLeaving(message) => End::Message(message),
             RelayError::ClientProtocol => {
                 let text = "invalid message during COPY";
@@ -368,21 +368,17 @@ impl Session {
         analysis: &Analysis,
         text: Option<&[u8]>,
         values: Values<'_>,
-        avoid: &[NodeId],
-    ) -> Result<Placement, ErrorReply> {
+        attempts: &mut Attempts,
+    ) -> Result<Placement, Denied> {
         if self.transaction.is_refused() {
-            return Err(transaction_failed());
+            return Err(Denied::Reply(self.tell_loss()));
         }
         if self.enforced.is_some() && begins_unseen(analysis) {
-            return Err(begins_unnoticed());
+            return Err(Denied::Reply(begins_unnoticed()));
         }
         let executed = self.executed(analysis);
-        let wait = self.steering.snapshot.settings.pool.checkout_timeout;
-        let start = Instant::now();
-        let mut subscription = self.steering.worker.subscription.borrow().clone();
+        let mut start = None;
         loop {
-            // Before the look, so that what is published meanwhile is noticed.
-            subscription.mark_seen();
             let extended = text.is_some();
             let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
             let statement = Statement {
@@ -396,12 +392,13 @@ impl Session {
                 settings: &self.settings,
                 transaction: &self.transaction,
                 legs: &self.legs,
-                avoid,
+                avoid: &attempts.avoid,
             };
             let placed = self.steering.place(&statement, now);
             let placement = match placed {
                 Ok(placement) => placement,
                 Err(Unplaced::Late(placement, wait_ms)) => {
+                    let start = start.get_or_insert_with(Instant::now);
                     if start.elapsed() < Duration::from_millis(u64::from(wait_ms)) {
                         tokio::time::sleep(LATE_LOOK).await;
                         continue;
@@ -410,13 +407,13 @@ impl Session {
                 }
                 Err(Unplaced::Refused(reply)) => {
                     self.note_refusal(analysis, &reply, extended);
-                    return Err(reply);
+                    return Err(Denied::Reply(reply));
+                }
+                Err(Unplaced::NoNode) if !self.is_unseen() => {
+                    return Err(Denied::Reply(no_node()));
                 }
                 Err(Unplaced::NoNode) => {
-                    let changed = timeout_at(start + wait, subscription.changed()).await;
-                    if !matches!(changed, Ok(true)) || !self.transaction.is_none() {
-                        return Err(no_node());
-                    }
+                    self.hold(attempts, None).await?;
                     continue;
                 }
             };
@@ -444,7 +441,8 @@ impl Session {
     }
 
     async fn need_leg(&mut self, node: NodeId) -> Result<(), LegError> {
-        if self.held(node).is_none() {
+        let is_new = self.held(node).is_none();
+        if is_new {
             self.lease(node).await?;
         }
         let (settings, transaction) = (&self.settings, &self.transaction);
@@ -452,7 +450,11 @@ impl Session {
         let enforced = self.enforced.as_deref();
         let is_known = |leg: &Leg| leg.is_up_to_date(settings, transaction, enforced.is_some());
         let Some(leg) = leg.filter(|leg| !is_known(leg)) else {
-            return Ok(());
+            return if is_new {
+                self.still_serves(node, false)
+            } else {
+                Ok(())
+            };
         };
         let took_part = leg.in_transaction();
         let known = self.steering.snapshot.topology.node(node);
@@ -463,19 +465,52 @@ impl Session {
         // What the server said meanwhile that was meant for the client.
         let asides = std::mem::take(&mut leg.connection().asides);
         self.client.output.extend_from_slice(&asides);
-        let Err(error) = done else { return Ok(()) };
+        let pinned = leg.pinned.is_some();
+        let Err(error) = done else {
+            return self.still_serves(node, took_part);
+        };
         self.drop_leg(node);
         if took_part {
             // What the transaction did there is gone: it must not go on as if nothing had been.
-            return Err(LegError::Ended(server_lost()));
+            self.lose_transaction(node);
+        }
+        if pinned {
+            return Err(LegError::Ended(server_lost_idle()));
         }
         Err(match error {
             PrologueError::Refused(body) => LegError::Refused(body),
-            PrologueError::Lost(lost) => LegError::NodeFailed(ErrorReply::error(
-                SqlState::CONNECTION_FAILURE,
-                format!("connection to node {node} was lost: {lost}"),
-            )),
+            PrologueError::Lost(_) if took_part => {
+                self.suspect(node);
+                LegError::Reply(self.tell_loss())
+            }
+            PrologueError::Lost(lost) => {
+                self.suspect(node);
+                LegError::NodeFailed(ErrorReply::error(
+                    SqlState::CONNECTION_FAILURE,
+                    format!("connection to node {node} was lost: {lost}"),
+                ))
+            }
         })
+    }
+
+    /// A leg was waited for. Nothing is sent to a node that has left meanwhile, unless the
+    /// transaction is there already.
+    fn still_serves(&mut self, node: NodeId, took_part: bool) -> Result<(), LegError> {
+        let pinned = self.held(node).is_some_and(|leg| leg.pinned.is_some());
+        if took_part || pinned || !self.has_left(node) {
+            return Ok(());
+        }
+        self.drop_leg(node);
+        Err(self.moved(node))
+    }
+
+    /// A node that was chosen has left.
+    fn moved(&self, node: NodeId) -> LegError {
+        if self.is_unseen() {
+            LegError::Moved
+        } else {
+            LegError::Reply(node_withdrawn(node))
+        }
     }
 
     /// Closes a leg whose connection must not be used again.
@@ -512,7 +547,20 @@ impl Session {
             node,
         };
         let checkout = worker.pools.checkout(key, &target, password.as_deref());
-        let lease = checkout.await.map_err(checkout_failed)?;
+        let lease = match checkout.await {
+            Ok(lease) => lease,
+            Err(CheckoutError::Closed(_) | CheckoutError::Connect(ConnectError::Withdrawn)) => {
+                return Err(self.moved(node));
+            }
+            Err(error) => {
+                let failed = checkout_failed(error);
+                match &failed {
+                    LegError::NodeFailed(reply) => self.suspect_for_refusal(node, reply),
+                    _ => {}
+                }
+                return Err(failed);
+            }
+        };
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,
@@ -584,12 +632,6 @@ fn begins_unnoticed() -> ErrorReply {
     )
 }
 
-fn no_node() -> ErrorReply {
-    let text = "no node of the cluster can run this statement now";
-    ErrorReply::error(SqlState::CANNOT_CONNECT_NOW, text)
-        .with_hint("See SHOW pool_nodes: a write needs a primary that is up.")
-}
-
 /// A server that is full or on its way up or down may be no obstacle: another node may do.
 fn refused(body: Vec<u8>) -> LegError {
     let fields = ErrorFields::new(&body);
@@ -612,6 +654,7 @@ fn checkout_failed(error: CheckoutError) -> LegError {
             SqlState::CANNOT_CONNECT,
             failed.to_string(),
         )),
+        CheckoutError::Closed(_) => LegError::Moved,
         full @ (CheckoutError::QueueFull(_) | CheckoutError::Timeout(_)) => LegError::Reply(
             ErrorReply::error(SqlState::TOO_MANY_CONNECTIONS, full.to_string())
                 .with_hint("Raise pool.connections_per_node_max, or pool.checkout_timeout."),

@@ -6,11 +6,14 @@ use wit_parser::{ManglingAndAbi, Resolve};
 /// The interface of this repository.
 pub const WIT: &str = include_str!("../../../wit/v0.1/plugin.wit");
 
+/// The part of it that is about failovers.
+const FAILOVER: &str = include_str!("../../../wit/v0.1/failover.wit");
+
 /// The fingerprint for which a guest misbehaves; the golden set does not contain it.
 pub const BAD: u64 = 2989;
 
 /// Function bodies of a guest in the text format. The defaults behave well: everybody is admitted,
-/// texts are kept, and everything goes to the primary.
+/// texts are kept, everything goes to the primary, and about a failover it abstains.
 #[derive(Clone, Debug)]
 pub struct Guest {
     /// Body of `describe`.
@@ -39,6 +42,9 @@ pub struct Guest {
     pub observe: String,
     /// Body of `command`; the result is at 640.
     pub command: String,
+    /// Body of `failover.decide`: `for-ms` is its sixth parameter, the number of nodes the eighth; the
+    /// result is at 704.
+    pub failover: String,
     /// Body of `cabi_realloc`.
     pub realloc: String,
     /// Further fields of the module, such as a start function.
@@ -69,6 +75,7 @@ impl Default for Guest {
             rewrite: "i32.const 512".to_owned(),
             observe: String::new(),
             command: "i32.const 640".to_owned(),
+            failover: "i32.const 704".to_owned(),
             realloc: REALLOC.to_owned(),
             fields: String::new(),
             imports: String::new(),
@@ -98,6 +105,19 @@ impl Guest {
             "local.get 0 i64.const 48 i64.shr_u i64.const 1 i64.sub i64.const 65534 i64.lt_u";
         Self {
             decide: format!("{real} (if (then {body})) i32.const 256"),
+            ..Self::default()
+        }
+    }
+
+    /// Implements the failover hook alone, with this body.
+    #[must_use]
+    pub fn failover(body: &str) -> Self {
+        // The package is named once.
+        let interface = FAILOVER.replace("package pgsteer:plugin@0.1.0;", "");
+        Self {
+            failover: body.to_owned(),
+            wit: format!("{WIT}\n{interface}"),
+            world: "failover-plugin".to_owned(),
             ..Self::default()
         }
     }
@@ -153,6 +173,7 @@ impl Guest {
             rewrite,
             observe,
             command,
+            failover,
             ..
         } = self;
         let session = "(param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)";
@@ -173,7 +194,7 @@ impl Guest {
             (func (export "pgsteer:plugin/operator@0.1.0#command") (param i32 i32) (result i32)
                 {command})
             (func (export "pgsteer:plugin/failover@0.1.0#decide") (param i32 i32 i32 i32 i32
-                i64 i32 i32 i32 i32 i32 i32) (result i32) i32.const 704)"#
+                i64 i32 i32 i32 i32 i32 i32) (result i32) {failover})"#
         )
     }
 

@@ -139,6 +139,7 @@ fn sample() -> String {
             let list = setting.key.contains("[]");
             let _ = match section {
                 "router" | "failover_rules" => writeln!(file),
+                "pcp_users" => write!(file, "\n# [[pcp_users]]\n"),
                 _ if list => write!(file, "\n[[{section}]]\n"),
                 _ => write!(file, "\n[{section}]\n"),
             };

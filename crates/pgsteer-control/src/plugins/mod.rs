@@ -24,6 +24,7 @@ mod watch;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use pgsteer_core::Settings;
 use sha2::{Digest, Sha256};
 
 pub use offline::read_plugin;
@@ -37,7 +38,13 @@ pub struct Embedded {
     pub name: String,
     /// The component.
     pub bytes: Arc<[u8]>,
+    /// Its configuration, a JSON object. A file that replaces it gets the same, unless the file
+    /// beside that one has a `[config]` of its own.
+    pub config: Section,
 }
+
+/// Which part of the settings is the configuration of an embedded plugin.
+pub type Section = fn(&Settings) -> &str;
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {

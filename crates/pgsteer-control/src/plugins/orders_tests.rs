@@ -298,9 +298,8 @@ fn a_kept_version_comes_back_without_its_file() {
 fn a_kept_version_comes_back_when_its_file_is_broken() {
     let mut world = World::with(testing::settings(), State::default(), &[]);
     let trouble = std::sync::Arc::default();
-    let built_in = crate::plugins::world::component("built-in", "");
-    world.registry =
-        crate::plugins::registry::Registry::new("90-router", built_in, rolled_back(), trouble);
+    let built_in = vec![testing::embedded(b"built-in")];
+    world.registry = crate::plugins::registry::Registry::new(built_in, rolled_back(), trouble);
     world.files.insert("10-a".to_owned(), String::new());
     let error = pgsteer_core::policy::LoadError {
         stage: "read",

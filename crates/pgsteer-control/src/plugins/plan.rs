@@ -1,10 +1,12 @@
 //! What has to be loaded so that what should be in force is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pgsteer_core::Settings;
 use pgsteer_core::policy::{LoadError, Plugin, PluginSource};
 
+use super::Section;
 use super::directory::{Component, stem_without_number};
 use super::registry::{Entry, Id, Origin, Refusal, Registry, is_sibling};
 use super::rollout::{Build, Version};
@@ -101,7 +103,7 @@ impl Registry {
             return None;
         }
         let file = entry.component.as_ref();
-        let file = file.map(|component| source(id, component, settings, &self.router));
+        let file = file.map(|component| source(id, component, settings, &self.sections));
         let went_back =
             |source: &PluginSource| entry.words.rolled_back.contains(&Version::of(source).key());
         let file = file.filter(|source| !went_back(source));
@@ -145,7 +147,7 @@ impl Registry {
             let Some(component) = entry.component.as_ref().filter(|c| c.beside.enabled) else {
                 continue;
             };
-            let version = Version::of(&source(id, component, settings, &self.router));
+            let version = Version::of(&source(id, component, settings, &self.sections));
             let went_back = entry.words.rolled_back.contains(&version.key());
             let known = entry.refused.as_ref().and_then(|r| r.version.as_ref());
             let decides = entry.force.deciding().is_some_and(|b| b.version == version);
@@ -172,7 +174,7 @@ impl Registry {
             let (Some(component), Some(live)) = (&entry.component, entry.force.deciding()) else {
                 continue;
             };
-            let version = Version::of(&source(id, component, settings, &self.router));
+            let version = Version::of(&source(id, component, settings, &self.sections));
             if live.version != version {
                 continue;
             }
@@ -197,24 +199,20 @@ impl Registry {
     }
 }
 
-/// A file named like the built-in router, `NN-` aside, is configured by `[router]` too, unless the
-/// file beside it has a `[config]` of its own.
+/// A file named like an embedded plugin, `NN-` aside, has its configuration too, unless the file
+/// beside it has a `[config]` of its own.
 fn source(
     (name, origin): &Id,
     component: &Component,
     settings: &Settings,
-    router: &str,
+    sections: &BTreeMap<String, Section>,
 ) -> PluginSource {
     let mut limits = component.beside.limits.over(&settings.plugins.limits);
-    let is_router = *origin == Origin::Embedded || stem_without_number(name) == router;
     if *origin == Origin::Embedded {
         limits.file_bytes_max = limits.file_bytes_max.max(component.bytes.len());
     }
-    let default_config = if is_router {
-        settings.router_config.as_str()
-    } else {
-        "{}"
-    };
+    let section = sections.get(stem_without_number(name));
+    let default_config = section.map_or("{}", |section| section(settings));
     let config = component.beside.config.as_deref().unwrap_or(default_config);
     PluginSource {
         name: name.clone(),

@@ -11,10 +11,12 @@ use pgsteer_core::{Generation, Settings};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::beside::Beside;
 use super::directory::{Component, Scan, stem_without_number};
 use super::plan::Work;
 use super::rollout::{Build, Candidate, Force, Version};
 use super::state::{State, Words};
+use super::{Embedded, Section, sha256};
 
 /// Where a plugin comes from. Of two of the same name the file comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +42,8 @@ pub(crate) struct Registry {
     pub(super) trouble: Arc<Notify>,
     // New versions are watched: not those that the proxy starts with.
     pub(super) watches: bool,
-    // Name of the embedded plugin without `NN-`.
-    pub(super) router: String,
+    // What configures the embedded plugins, by their names without `NN-`.
+    pub(super) sections: BTreeMap<String, Section>,
     // Components that are kept in the state directory.
     pub(super) kept: BTreeMap<String, Arc<[u8]>>,
 }
@@ -61,7 +63,7 @@ pub(super) struct News {
 
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    /// The file is there (always true for the embedded one).
+    /// The file is there (always true for an embedded one).
     pub(super) present: bool,
     /// What it holds.
     pub(super) component: Option<Component>,
@@ -120,15 +122,11 @@ impl Entry {
 }
 
 impl Registry {
-    /// Only the embedded plugin, not loaded yet, and what was kept over the restart.
-    pub(crate) fn new(
-        name: &str,
-        component: Component,
-        state: State,
-        trouble: Arc<Notify>,
-    ) -> Self {
+    /// Only the embedded plugins, not loaded yet, and what was kept over the restart.
+    pub(crate) fn new(embedded: Vec<Embedded>, state: State, trouble: Arc<Notify>) -> Self {
+        let section = |own: &Embedded| (stem_without_number(&own.name).to_owned(), own.config);
         let mut registry = Self {
-            router: stem_without_number(name).to_owned(),
+            sections: embedded.iter().map(section).collect(),
             kept: state.components,
             trouble,
             ..Self::default()
@@ -140,10 +138,16 @@ impl Registry {
             };
             registry.entries.entry(id).or_default().words = words;
         }
-        let id = (name.to_owned(), Origin::Embedded);
-        let entry = registry.entries.entry(id).or_default();
-        entry.present = true;
-        entry.component = Some(component);
+        for Embedded { name, bytes, .. } in embedded {
+            let id = (name, Origin::Embedded);
+            let entry = registry.entries.entry(id).or_default();
+            entry.present = true;
+            entry.component = Some(Component {
+                sha256: sha256(&bytes),
+                bytes,
+                beside: Beside::default(),
+            });
+        }
         registry
     }
 
@@ -263,12 +267,14 @@ impl Registry {
         }
     }
 
-    /// Why the embedded plugin is not in force although nothing replaces it.
-    pub(crate) fn embedded_refusal(&self) -> Option<&str> {
-        let embedded = self.entries.iter().find(|(id, _)| id.1 == Origin::Embedded);
-        embedded
-            .and_then(|(_, entry)| entry.refused.as_ref())
-            .map(|r| r.reason.as_str())
+    /// An embedded plugin that is not in force although nothing replaces it, and why.
+    pub(crate) fn embedded_refusal(&self) -> Option<(&str, &str)> {
+        let mut entries = self.entries.iter();
+        entries.find_map(|((name, origin), entry)| {
+            let refused = entry.refused.as_ref();
+            let refused = refused.filter(|_| *origin == Origin::Embedded)?;
+            Some((name.as_str(), refused.reason.as_str()))
+        })
     }
 
     /// Takes plugins out of force whose file says so.
@@ -386,7 +392,7 @@ pub(super) fn is_sibling(one: &Id, other: &Id) -> bool {
     one != other && stem_without_number(&one.0) == stem_without_number(&other.0)
 }
 
-/// Tells the embedded plugin from a file of the same name in what is kept.
+/// Tells an embedded plugin from a file of the same name in what is kept.
 const BUILT_IN: &str = " (built in)";
 
 #[cfg(test)]

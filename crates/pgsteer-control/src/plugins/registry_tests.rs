@@ -2,6 +2,7 @@
 
 use super::super::world::World;
 use super::*;
+use crate::testing;
 
 #[test]
 fn plugins_are_asked_in_the_order_of_their_names() {
@@ -201,6 +202,33 @@ fn a_new_configuration_takes_the_same_road() {
         configs(&world).last().map(String::as_str),
         Some("90-router {\"y\":1}")
     );
+}
+
+#[test]
+fn each_embedded_plugin_has_its_own_section_and_its_own_replacement() {
+    let mut world = World::new();
+    world.settings.router_config = "{\"r\":1}".to_owned();
+    world.settings.failover.rules = "{\"f\":1}".to_owned();
+    let failover = Embedded {
+        name: "90-failover".to_owned(),
+        config: |settings| &settings.failover.rules,
+        ..testing::embedded(b"second")
+    };
+    let embedded = vec![testing::embedded(b"first"), failover];
+    world.registry = Registry::new(embedded, State::default(), Arc::default());
+    world.write(&[("10-a", "1", ""), ("20-failover", "own", "")]);
+    world.check(&["10-a=1", "20-failover=own", "90-router=first"]);
+    let loads = world.loader.loads.lock().expect("not poisoned");
+    let config = |name| {
+        loads
+            .iter()
+            .rfind(|load| load.0 == name)
+            .map(|load| &*load.2)
+    };
+    assert_eq!(config("10-a"), Some("{}"));
+    assert_eq!(config("20-failover"), Some("{\"f\":1}"));
+    assert_eq!(config("90-failover"), Some("{\"f\":1}"));
+    assert_eq!(config("90-router"), Some("{\"r\":1}"));
 }
 
 #[test]

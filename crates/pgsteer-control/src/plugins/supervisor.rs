@@ -14,8 +14,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant as Clock;
 use tracing::{error, info, warn};
 
-use super::beside::Beside;
-use super::directory::{Component, Directory, Look, Scan};
+use super::Embedded;
+use super::directory::{Directory, Look, Scan};
 use super::plan::Work;
 use super::registry::Registry;
 use super::rollout::in_words;
@@ -24,7 +24,6 @@ use super::samples::Samples;
 use super::state::State;
 use super::swap::Loaded;
 use super::watch::Hints;
-use super::{Embedded, sha256};
 
 /// Keeps the plugins in force equal to what the directory holds.
 pub(crate) struct Supervisor {
@@ -81,18 +80,13 @@ impl Supervisor {
     /// # Errors
     /// It is there and cannot be read: what was disabled must not come back for that.
     pub(crate) fn new(
-        embedded: Embedded,
+        embedded: Vec<Embedded>,
         loader: Arc<dyn PluginLoader>,
         workers: usize,
         settings: channel::Receiver<Arc<Settings>>,
         publisher: Arc<Publisher>,
         facts: &Arc<Facts>,
     ) -> Result<Self, String> {
-        let component = Component {
-            sha256: sha256(&embedded.bytes),
-            bytes: embedded.bytes,
-            beside: Beside::default(),
-        };
         let (directory, state_dir, allow) = {
             let settings = settings.borrow();
             let plugins = &settings.plugins;
@@ -106,7 +100,7 @@ impl Supervisor {
         let state = state.unwrap_or_default();
         let wake = Arc::new(Notify::new());
         Ok(Self {
-            registry: Registry::new(&embedded.name, component, state, Arc::clone(&wake)),
+            registry: Registry::new(embedded, state, Arc::clone(&wake)),
             directory: directory.map(Directory::new),
             loader,
             workers,
@@ -128,8 +122,8 @@ impl Supervisor {
     /// Loads everything that is there now.
     ///
     /// # Errors
-    /// Why the embedded plugin was refused. Refused files are logged and left out.
-    pub(crate) async fn first_round(&mut self) -> Result<(), String> {
+    /// Which embedded plugin was refused, and why. Refused files are logged and left out.
+    pub(crate) async fn first_round(&mut self) -> Result<(), (String, String)> {
         let settings = Arc::clone(&self.settings.borrow_and_update());
         let _pause = self.look(&settings, Duration::ZERO).await;
         let works = self.registry.plan(&settings);
@@ -139,7 +133,9 @@ impl Supervisor {
         self.registry.watch();
         self.registry
             .embedded_refusal()
-            .map_or(Ok(()), |reason| Err(reason.to_owned()))
+            .map_or(Ok(()), |(name, reason)| {
+                Err((name.to_owned(), reason.to_owned()))
+            })
     }
 
     /// Goes on for ever.

@@ -16,15 +16,9 @@ async fn start(directory: &Path) -> (Control, Arc<FakeLoader>) {
     start_with(settings, testing::facts()).await
 }
 
-async fn start_with(
-    settings: pgsteer_core::Settings,
-    facts: Arc<Facts>,
-) -> (Control, Arc<FakeLoader>) {
+async fn start_with(settings: Settings, facts: Arc<Facts>) -> (Control, Arc<FakeLoader>) {
     let loader = Arc::new(FakeLoader::default());
-    let embedded = Embedded {
-        name: "90-router".to_owned(),
-        bytes: (*b"built-in").into(),
-    };
+    let embedded = vec![testing::embedded(b"built-in")];
     let used = Arc::clone(&loader) as Arc<dyn PluginLoader>;
     let control = Control::start(settings, embedded, used, 2, facts)
         .await
@@ -348,10 +342,7 @@ async fn state_that_cannot_be_read_stops_the_start_and_stays() {
     let file = state.path().join("plugins.toml");
     let text = "[plugins.10-a]\ndisabled = true\nodd = 1\n";
     std::fs::write(&file, text).expect("written");
-    let embedded = Embedded {
-        name: "90-router".to_owned(),
-        bytes: (*b"built-in").into(),
-    };
+    let embedded = vec![testing::embedded(b"built-in")];
     let loader = Arc::new(FakeLoader::default());
     let started = Control::start(settings, embedded, loader, 2, testing::facts()).await;
     let error = started.expect_err("refused").to_string();

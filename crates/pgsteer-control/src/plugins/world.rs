@@ -52,14 +52,9 @@ impl World {
     /// Starts with this directory and what was kept.
     pub(crate) fn with(settings: Settings, state: State, files: &[(&str, &str, &str)]) -> Self {
         let mut world = Self {
-            registry: Registry::new(
-                "90-router",
-                component("built-in", ""),
-                state,
-                Arc::default(),
-            ),
+            registry: Registry::new(vec![testing::embedded(b"built-in")], state, Arc::default()),
             topology: crate::topology::Nodes::new(&settings.nodes, std::time::UNIX_EPOCH)
-                .topology(0),
+                .topology(0, &crate::topology::View::default()),
             settings,
             loader: FakeLoader::default(),
             files: BTreeMap::new(),

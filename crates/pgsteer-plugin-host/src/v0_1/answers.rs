@@ -206,7 +206,7 @@ fn bounded(what: &str, count: usize, max: usize) -> Result<(), PolicyError> {
     Ok(())
 }
 
-fn node_id(id: u32, nodes: usize) -> Result<NodeId, PolicyError> {
+pub(super) fn node_id(id: u32, nodes: usize) -> Result<NodeId, PolicyError> {
     match u16::try_from(id) {
         Ok(small) if usize::from(small) < nodes => Ok(NodeId(small)),
         _ => Err(invalid(format!("node {id} of {nodes} nodes"))),

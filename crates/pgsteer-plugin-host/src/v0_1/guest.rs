@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pgsteer_core::Topology;
 use pgsteer_core::policy::{
-    Admitted, Decision, Event, Hooks, Opening, Policy, PolicyError, Reuse, Rewriting, SessionFacts,
-    StatementFacts,
+    Admitted, Crisis, Decision, Event, Hooks, Opening, Policy, PolicyError, Remedy, Reuse,
+    Rewriting, SessionFacts, StatementFacts,
 };
 
 use super::bindings::exports::pgsteer::plugin::topology_listener;
 use super::told::{Asked, Lists};
-use super::{Code, Guests, answers, told};
+use super::{Code, Guests, answers, crisis, told};
 use crate::error::{invalid, printable, printable_lines};
 use crate::instance::{Instance, Limit};
 use crate::plugin::{Guest, Profile, newest};
@@ -233,6 +233,17 @@ impl Policy for WasmPolicy {
                 Ok(text) => Ok(printable_lines(&text)),
                 Err(text) => Err(printable_lines(&text)),
             })
+        })
+    }
+
+    fn remedy(&mut self, asked: &Crisis) -> Result<Remedy, PolicyError> {
+        let lists = crisis::Lists::new(asked);
+        let told = crisis::told(asked, &lists);
+        self.ask(Hooks::FAILOVER, |instance| {
+            let answer = instance.ask(Limit::Decision, |store, guests| {
+                there(&guests.failover)?.call_decide(store, told)
+            })?;
+            crisis::remedy(&answer, asked.nodes.len())
         })
     }
 

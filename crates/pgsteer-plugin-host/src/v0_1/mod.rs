@@ -4,6 +4,7 @@
 
 mod answers;
 mod bindings;
+mod crisis;
 mod describe;
 mod guest;
 mod imports;
@@ -51,10 +52,6 @@ struct Guests {
     observer: Option<observer::Guest>,
     topology_listener: Option<topology_listener::Guest>,
     operator: Option<operator::Guest>,
-    #[expect(
-        dead_code,
-        reason = "nobody asks it before the proxy can promote nodes"
-    )]
     failover: Option<failover::Guest>,
 }
 

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 
+use crate::bindings::failover::exports::pgsteer::plugin::failover;
 use crate::bindings::lifecycle::exports::pgsteer::plugin::lifecycle;
 use crate::bindings::observer::exports::pgsteer::plugin::observer;
 use crate::bindings::operator::exports::pgsteer::plugin::operator;
@@ -10,9 +11,10 @@ use crate::bindings::rewriter::exports::pgsteer::plugin::rewriter;
 use crate::bindings::router::exports::pgsteer::plugin::router;
 use crate::bindings::session::exports::pgsteer::plugin::session;
 use crate::bindings::topology_listener::exports::pgsteer::plugin::topology_listener;
-use crate::{Event, Gatekeeper, Observer, Operator, Plugin, Rewriter, Router};
+use crate::{Event, Failover, Gatekeeper, Observer, Operator, Plugin, Rewriter, Router};
 
 mod answers;
+mod crisis;
 mod facts;
 
 /// The one instance of a plugin inside its component.
@@ -123,6 +125,13 @@ impl<C: Instance<Plugin: Observer>> observer::Guest for C {
     fn observe(events: Vec<observer::Event>, dropped: u64) {
         let events: Vec<Event> = events.into_iter().map(Into::into).collect();
         ask::<C, _>(|plugin| plugin.observe(&events, dropped));
+    }
+}
+
+impl<C: Instance<Plugin: Failover>> failover::Guest for C {
+    fn decide(crisis: failover::Crisis) -> failover::Remedy {
+        let crisis = crisis.into();
+        ask::<C, _>(|plugin| plugin.decide(&crisis)).into()
     }
 }
 

@@ -6,7 +6,10 @@ mod reader;
 use outcome::Outcome;
 use reader::Case;
 
-use crate::{Admitted, Event, Plugin, Rewriter, Rewriting, Routed, Router, Session, Statement};
+use crate::{
+    Admitted, Crisis, Event, Plugin, Remedy, Rewriter, Rewriting, Routed, Router, Session,
+    Statement,
+};
 
 /// What a test can ask a plugin; made by [`export!`](crate::export) from the hooks named there.
 pub trait Exported: Plugin {
@@ -32,6 +35,12 @@ pub trait Exported: Plugin {
     fn ask_observer(&mut self, events: &[Event]) -> bool {
         let _ = events;
         false
+    }
+
+    /// [`Failover::decide`](crate::Failover::decide), if it is exported.
+    fn ask_failover(&mut self, crisis: &Crisis) -> Option<Remedy> {
+        let _ = crisis;
+        None
     }
 
     /// [`Operator::command`](crate::Operator::command), if it is exported.

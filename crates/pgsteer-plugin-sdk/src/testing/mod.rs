@@ -14,9 +14,11 @@
 //! ```
 
 mod cases;
+mod crisis;
 pub(crate) mod host;
 
 pub use cases::{Exported, ask_rewriter, ask_router, cases};
+pub use crisis::cluster;
 pub use host::{logged, looked_at, metric, reset, set_clock_ms, set_relation};
 
 use crate::{

@@ -1,0 +1,34 @@
+//! A node that is no primary is lost, or one that was taken out is back.
+
+use pgsteer_plugin_sdk::{Crisis, NodeFlag, Past, Remedy, Standing};
+
+use crate::AGAIN_MS;
+use crate::settings::Settings;
+
+pub(crate) fn lost(crisis: &Crisis) -> Remedy {
+    match crisis.subject() {
+        Some(node)
+            if node.flag == NodeFlag::AllowToFailover && node.standing == Standing::InService =>
+        {
+            Remedy::Detach(node.id)
+        }
+        _ => Remedy::Abstain,
+    }
+}
+
+pub(crate) fn back(settings: &Settings, crisis: &Crisis) -> Remedy {
+    let Some(node) = crisis.subject().filter(|_| settings.auto_failback) else {
+        return Remedy::Abstain;
+    };
+    if node.connected == Some(false) {
+        return Remedy::Wait(AGAIN_MS);
+    }
+    let attached_ms = crisis.last(Past::Attached, node.id);
+    let rests_ms = attached_ms.map_or(0, |ago_ms| {
+        settings.auto_failback_interval_ms.saturating_sub(ago_ms)
+    });
+    match u32::try_from(rests_ms) {
+        Ok(0) => Remedy::Reattach(node.id),
+        rests_ms => Remedy::Wait(rests_ms.unwrap_or(u32::MAX)),
+    }
+}

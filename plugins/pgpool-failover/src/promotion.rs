@@ -1,0 +1,135 @@
+//! The primary is lost.
+
+use std::cmp::Reverse;
+
+use pgsteer_plugin_sdk::{Crisis, NodeFlag, NodeId, NodeRole, Past, Remedy, Standing, Witness};
+
+use crate::settings::{Promotion, Settings};
+use crate::{AGAIN_MS, always_primary, same_cluster};
+
+/// `refused` are the nodes whose promotion the proxy refused in this crisis.
+pub(crate) fn primary_lost(
+    settings: &Settings,
+    crisis: &Crisis,
+    refused: &mut Vec<NodeId>,
+) -> Remedy {
+    if let Some(node) = always_primary(crisis) {
+        let id = node.id.0;
+        return Remedy::give_up(format!(
+            "node {id} is ALWAYS_PRIMARY: nothing takes its place"
+        ));
+    }
+    let Some(lost) = crisis.subject() else {
+        // Perhaps all of these are replicas of a primary that is none of our business.
+        return Remedy::give_up(
+            "no primary was ever seen, so nothing is promoted without an operator's order",
+        );
+    };
+    let id = lost.id.0;
+    if lost.flag != NodeFlag::AllowToFailover {
+        return Remedy::give_up(format!(
+            "node {id} is DISALLOW_TO_FAILOVER: it is waited for"
+        ));
+    }
+    if lost.up && lost.role == NodeRole::Primary {
+        return Remedy::Wait(AGAIN_MS);
+    }
+    if let Some(remedy) = promoted_by_others(crisis, lost) {
+        return remedy;
+    }
+    let others = || crisis.nodes.iter().filter(|node| node.id != lost.id);
+    if others().next().is_none() {
+        return Remedy::give_up(format!("there is no node besides node {id}"));
+    }
+    if others().all(|node| node.flag != NodeFlag::AllowToFailover) {
+        return Remedy::give_up("all other nodes are DISALLOW_TO_FAILOVER");
+    }
+    let candidates: Vec<_> = crisis
+        .nodes
+        .iter()
+        .filter(|node| may_be_promoted(node, lost))
+        .collect();
+    if candidates.iter().all(|node| refused.contains(&node.id)) {
+        refused.clear();
+    }
+    let best = candidates
+        .into_iter()
+        .min_by_key(|node| preference(settings, crisis, node, lost, refused));
+    best.map_or(Remedy::Wait(AGAIN_MS), |node| Remedy::Promote(node.id))
+}
+
+/// An operator, Patroni or the like was faster: a primary on a later timeline than the lost one.
+fn promoted_by_others(crisis: &Crisis, lost: &Witness) -> Option<Remedy> {
+    let mut primaries: Vec<_> = crisis
+        .nodes
+        .iter()
+        .filter(|node| node.id != lost.id && was_promoted(crisis, node, lost))
+        .collect();
+    primaries.sort_by_key(|node| Reverse(node.timeline));
+    let (first, second) = (primaries.first()?, primaries.get(1));
+    if let Some(second) = second.filter(|second| second.timeline == first.timeline) {
+        let (one, other) = (first.id.0, second.id.0);
+        return Some(Remedy::give_up(format!(
+            "nodes {one} and {other} are both primaries on the same timeline: detach the wrong one"
+        )));
+    }
+    Some(Remedy::Follow(first.id))
+}
+
+fn was_promoted(crisis: &Crisis, node: &Witness, lost: &Witness) -> bool {
+    let is_later = match (node.timeline, lost.timeline) {
+        (Some(own), Some(lost)) => own > lost,
+        // A former primary that is kept out is not the next one.
+        _ => node.standing != Standing::Fenced,
+    };
+    // What an operator took out is left alone; what was taken out because it was lost is not.
+    let was_lost = crisis.last(Past::Lost, node.id).is_some();
+    let may = node.standing != Standing::Detached || was_lost;
+    let is_primary = node.up && node.role == NodeRole::Primary;
+    is_primary && is_later && may && same_cluster(node, lost)
+}
+
+fn may_be_promoted(node: &Witness, lost: &Witness) -> bool {
+    node.up
+        && node.role == NodeRole::Replica
+        && node.flag == NodeFlag::AllowToFailover
+        && node.standing == Standing::InService
+        && same_cluster(node, lost)
+}
+
+/// What matters most comes first, and less is better.
+type Preference = (bool, usize, bool, Reverse<Option<u64>>, bool, NodeId);
+
+fn preference(
+    settings: &Settings,
+    crisis: &Crisis,
+    node: &Witness,
+    lost: &Witness,
+    refused: &[NodeId],
+) -> Preference {
+    // What it has is of an earlier time: positions cannot be compared.
+    let is_old = matches!((node.timeline, lost.timeline), (Some(own), Some(lost)) if own < lost);
+    let failed = crisis.history.iter().filter(|event| {
+        let now = event.ago_ms <= crisis.for_ms;
+        now && event.node == node.id && event.what == Past::PromotionFailed
+    });
+    let failed = failed.count();
+    match settings.promotion {
+        // One that lacks less is not passed over because it was refused once.
+        Promotion::MostAdvanced => {
+            let position = Reverse(node.position());
+            (
+                is_old,
+                failed,
+                false,
+                position,
+                !node.is_synchronous(),
+                node.id,
+            )
+        }
+        Promotion::LowestId => {
+            let was_refused = refused.contains(&node.id);
+            (is_old, failed, was_refused, Reverse(None), false, node.id)
+        }
+    }
+}
