@@ -161,6 +161,7 @@ async fn promote_best(site: &Site<'_>, lost: &Node) -> Result<()> {
 async fn false_primary(site: &Site<'_>, node: &Node, books: &Books) -> Result<()> {
     site.writes_go_on(books, 200).await?;
     node.leave_alone(false);
+    node.rejoin(site.primary().await?).await?;
     Ok(())
 }
 
@@ -205,6 +206,8 @@ async fn promote_by_hand(
     other.resume()?;
     primary.leave_alone(false);
     other.leave_alone(false);
+    // The proxy's command for it was turned away while it was left alone.
+    primary.rejoin(chosen).await?;
     Ok(())
 }
 
