@@ -187,7 +187,7 @@ impl Control {
     pub fn serve(&mut self, doors: Doors) {
         let house = House {
             facts: Arc::clone(&self.facts),
-            subscription: self.publisher.subscribe(),
+            publisher: Arc::clone(&self.publisher),
             closing: self.closing.subscribe(),
         };
         if let Some(socket) = doors.admin {

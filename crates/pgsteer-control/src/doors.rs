@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pgsteer_core::admin::{Desk, NodeOrder, ProcessOrder};
 use pgsteer_core::settings::FailoverSettings;
-use pgsteer_core::{Facts, Settings, Snapshot, Subscription};
+use pgsteer_core::{Facts, Publisher, Settings, Snapshot};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -87,10 +87,11 @@ pub(crate) enum Outcome {
 }
 
 /// What those who serve operators look at, and where they hand in orders.
+// Not a subscription, which would keep the snapshot it has seen last, and its plugins, alive.
 #[derive(Clone, Debug)]
 pub(crate) struct House {
     pub(crate) facts: Arc<Facts>,
-    pub(crate) subscription: Subscription,
+    pub(crate) publisher: Arc<Publisher>,
     /// True when the proxy ends.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -98,8 +99,7 @@ pub(crate) struct House {
 impl House {
     /// What is true now.
     pub(crate) fn now(&self) -> Arc<Snapshot> {
-        // A reader of its own: one that is held would keep an old snapshot alive between requests.
-        Arc::clone(self.subscription.clone().get())
+        self.publisher.current()
     }
 
     /// Waits until the proxy ends.

@@ -151,6 +151,18 @@ fn differs_in_probes(current: &Topology, next: &Topology) -> bool {
         || current.nodes.iter().map(key).ne(next.nodes.iter().map(key))
 }
 
+/// The timeline of a replica is that of its WAL receiver; without one it says that of its last
+/// restart point, which may be minutes old.
+fn keep_timeline(before: &Answer, now: &mut Answer) {
+    let same = before.system_identifier == now.system_identifier
+        && before.role == Role::Replica
+        && now.role == Role::Replica
+        && now.lsn >= before.lsn;
+    if same {
+        now.timeline = now.timeline.max(before.timeline);
+    }
+}
+
 /// Ways to write the address of this very machine.
 fn is_local(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "::1")
@@ -196,7 +208,10 @@ impl Nodes {
         let after = step(&node.health, outcome, failures_max, now);
         log_change(observation.node, node, &after);
         node.health = after;
-        if let Ok(answer) = observation.result {
+        if let Ok(mut answer) = observation.result {
+            if let Some(before) = &node.answer {
+                keep_timeline(before, &mut answer);
+            }
             node.answer = Some(answer);
             node.answered = Some(Instant::now());
         }

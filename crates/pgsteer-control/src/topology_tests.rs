@@ -114,6 +114,23 @@ fn a_replica_of_another_cluster_serves_nothing() {
     assert!(nodes.topology(0, &View::default()).nodes[1].is_usable());
 }
 
+#[test]
+fn a_replica_that_lost_its_primary_keeps_the_timeline_it_had_reached() {
+    let mut nodes = nodes(1);
+    let at = |timeline, lsn| Answer {
+        timeline: Some(timeline),
+        ..answer(Role::Replica, lsn)
+    };
+    let timeline = |nodes: &Nodes| nodes.topology(0, &View::default()).nodes[0].timeline;
+    observe(&mut nodes, 0, Ok(at(2, 100)));
+    // Its WAL receiver is gone, and there was no restart point since the promotion.
+    observe(&mut nodes, 0, Ok(at(1, 110)));
+    assert_eq!(timeline(&nodes), Some(2));
+    // It was set up anew.
+    observe(&mut nodes, 0, Ok(at(1, 50)));
+    assert_eq!(timeline(&nodes), Some(1));
+}
+
 struct Running {
     observations: mpsc::Sender<Observation>,
     settings: watch::Sender<Arc<Settings>>,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::NodeId;
 use crate::policy::Grants;
 
 /// How clients prove who they are.
@@ -338,4 +339,13 @@ pub struct Settings {
     pub pcp: PcpSettings,
     /// Configuration of the embedded router as a JSON object.
     pub router_config: String,
+}
+
+impl Settings {
+    /// How this node is watched, and as whom it is asked other things.
+    #[must_use]
+    pub fn probe_of(&self, node: NodeId) -> &ProbeSettings {
+        let own = self.nodes.get(node.index()).map(|node| &node.probe);
+        own.unwrap_or(&self.probe)
+    }
 }

@@ -38,10 +38,11 @@ impl Gates {
 
     /// Opens or closes the gate.
     pub(crate) fn set_closed(&self, node: NodeId, closed: bool) {
-        if let Some(gate) = self.0.get(node.index()) {
-            if !gate.closed.replace(closed) && closed {
-                gate.shut.notify_waiters();
-            }
+        if let Some(gate) = self.0.get(node.index())
+            && !gate.closed.replace(closed)
+            && closed
+        {
+            gate.shut.notify_waiters();
         }
     }
 

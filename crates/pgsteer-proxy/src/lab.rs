@@ -11,6 +11,12 @@ use crate::cli::{LabArgs, say};
 use crate::run::{Proxy, serve};
 use crate::signals::{Request, Signals};
 
+/// Name of the admin socket in the directory of the lab.
+const SOCKET: &str = "admin.sock";
+
+/// Port for the tools of Pgpool-II, the default of `pcp.listen`.
+const PCP_PORT: u16 = 9898;
+
 /// Ports of the primary and the two replicas, as in the docker-compose users come from.
 const PORTS: [u16; 3] = [5432, 5433, 5434];
 
@@ -84,9 +90,15 @@ fn configuration(args: &LabArgs, cluster: &Cluster) -> Result<String> {
          [[users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n\n\
          [pool]\nconnections_per_node_max = 180\n\n\
          [plugins]\ndir = \"plugins\"\n\n\
-         [console]\noperators = [\"postgres\"]\n",
+         [console]\noperators = [\"postgres\"]\n\n\
+         [admin]\nsocket = \"{SOCKET}\"\n",
         args.port
     );
+    // Pgpool-II, or another lab, may be running here.
+    if std::net::TcpListener::bind(("127.0.0.1", PCP_PORT)).is_ok() {
+        text +=
+            &format!("\n[[pcp_users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n");
+    }
     text += &failover(cluster);
     for (node, weight) in cluster.nodes().iter().zip(weights) {
         let (host, port) = (node.host(), node.port());
@@ -129,6 +141,16 @@ fn welcome(args: &LabArgs, cluster: &Cluster, proxy: &Proxy) -> Result<()> {
         "what happens to the primary: {}",
         shown(&args.dir.join("failover.log"))
     ));
+    say(&format!(
+        "nodes: pgsteer node list --socket {}",
+        shown(&args.dir.join(SOCKET))
+    ));
+    if let Some(address) = proxy.pcp_addresses().first() {
+        let (ip, port) = (address.ip(), address.port());
+        say(&format!(
+            "       pcp_node_info -h {ip} -p {port} -U postgres   (password: {DEFAULT_PASSWORD})"
+        ));
+    }
     say("Ctrl-C stops everything. Connect with:\n");
     say(&format!(
         "  PGPASSWORD={DEFAULT_PASSWORD} psql -h localhost -p {port} -U postgres\n"

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use pgsteer_testkit::pgpool::Pgpool;
 use pgsteer_testkit::ports::free_port;
-use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD, wait_until};
+use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD, Mode, conninfo, psql, wait_until};
 use serde_json::Value;
 
 const PGSTEER: &str = env!("CARGO_BIN_EXE_pgsteer");
@@ -18,6 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A proxy in a process of its own.
 struct Served {
     child: Child,
+    port: u16,
     pcp_port: u16,
     dir: tempfile::TempDir,
 }
@@ -37,6 +38,7 @@ impl Served {
         let mut text = format!(
             "[listen]\naddress = \"127.0.0.1:{port}\"\n[probe]\ninterval = \"200ms\"\n\
              [admin]\nsocket = \"admin.sock\"\n[pcp]\nlisten = [\"127.0.0.1:{pcp_port}\"]\n\
+             [console]\noperators = [\"postgres\"]\n\
              [[pcp_users]]\nname = \"admin\"\npassword = \"secret\"\n\
              [[users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n"
         );
@@ -49,6 +51,7 @@ impl Served {
         let child = serve.stderr(Stdio::null()).spawn()?;
         let served = Self {
             child,
+            port,
             pcp_port,
             dir,
         };
@@ -281,5 +284,89 @@ async fn debians_tools_show_what_they_show_of_pgpool() -> Result<()> {
         let (ours, theirs) = both(name, arguments);
         assert_eq!(names(&ours), names(&theirs), "{name}");
     }
+    Ok(())
+}
+
+/// Whatever an order comes through, the nodes are what was ordered afterwards.
+#[tokio::test]
+async fn orders_are_carried_out_whichever_way_they_come() -> Result<()> {
+    let cluster = Cluster::builder().fast(true).replicas(1).start().await?;
+    let nodes: Vec<(&str, u16)> = cluster
+        .nodes()
+        .iter()
+        .map(|n| (n.host(), n.port()))
+        .collect();
+    let served = Served::start(&nodes).await?;
+    let is = |listed: &Value, standing: &str, role: &str| {
+        let node = &listed["nodes"][1];
+        node["standing"] == standing && node["role"] == role && node["health"] == "up"
+    };
+    let standing = |standing: &'static str| {
+        let served = &served;
+        async move {
+            served
+                .wait_for_nodes(standing, |listed| is(listed, standing, "replica"))
+                .await
+        }
+    };
+    standing("in service").await?;
+    let (code, done) = served.node(&["detach", "1"]);
+    assert_eq!(
+        (code, &done["outcome"]),
+        (Some(0), &Value::from("done")),
+        "{done}"
+    );
+    standing("detached").await?;
+    let console = |sql: &'static str| {
+        let target = conninfo(served.port, "postgres");
+        let target = format!("{target} password={DEFAULT_PASSWORD}");
+        async move { psql(&target, sql).await?.success() }
+    };
+    let shown = console("SHOW pool_nodes").await?;
+    let second = shown.lines().nth(1).context("a second node")?;
+    assert_eq!(second.split('|').nth(3), Some("down"), "{second}");
+    console("PGSTEER NODE 1 ATTACH").await?;
+    standing("in service").await?;
+    for wrong in [
+        "PGSTEER NODE 1",
+        "PGSTEER NODE x ATTACH",
+        "PGSTEER NODE 7 ATTACH",
+    ] {
+        assert!(console(wrong).await.is_err(), "{wrong}");
+    }
+    let pcp = |name: &str, arguments: &str| {
+        tool(served.dir.path(), served.pcp_port, name, arguments).map(|output| said(&output))
+    };
+    if let Some(said) = pcp("pcp_detach_node", "-g -n 1") {
+        assert_eq!(said, "pcp_detach_node -- Command Successful\n");
+        standing("detached").await?;
+        let node = pcp("pcp_node_info", "-n 1").context("it was there")?;
+        assert!(
+            node.contains(" 3 0.500000 down up standby standby "),
+            "{node}"
+        );
+        let said = pcp("pcp_attach_node", "-n 1").context("it was there")?;
+        assert_eq!(said, "pcp_attach_node -- Command Successful\n");
+        standing("in service").await?;
+    } else {
+        eprintln!("skipped in part: the pcp_* tools are missing");
+    }
+    // Without a demote_command there is no switchover.
+    let (code, refused) = served.node(&["switchover", "1"]);
+    assert_eq!(code, Some(1), "{refused}");
+    assert!(refused["error"].is_string(), "{refused}");
+
+    // With its primary gone, an order makes the replica one, if the proxy has not done so itself.
+    cluster.primary().stop(Mode::Kill9).await?;
+    let promoted = || async { is(&served.node(&["list"]).1, "in service", "primary") };
+    let ordered = || async {
+        if promoted().await {
+            return true;
+        }
+        let (code, _) = served.node(&["promote", "1"]);
+        code == Some(0)
+    };
+    wait_until(DEADLINE, "the order to promote to be taken", ordered).await?;
+    wait_until(DEADLINE, "node 1 to be the primary", promoted).await?;
     Ok(())
 }

@@ -16,20 +16,17 @@ struct Served {
     facts: Arc<Facts>,
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
-    _publisher: Publisher,
 }
 
 fn serve(path: &Path) -> Served {
     let settings = settings();
     let topology = crate::topology::Nodes::new(&settings.nodes, std::time::SystemTime::UNIX_EPOCH);
-    let publisher = Publisher::new(snapshot(
-        &settings,
-        topology.topology(0, &crate::topology::View::default()),
-    ));
+    let topology = topology.topology(0, &crate::topology::View::default());
+    let publisher = Arc::new(Publisher::new(snapshot(&settings, topology)));
     let (facts, closing) = (facts(), watch::Sender::new(false));
     let house = House {
         facts: Arc::clone(&facts),
-        subscription: publisher.subscribe(),
+        publisher,
         closing: closing.subscribe(),
     };
     let socket = AdminSocket::open(path).expect("opens");
@@ -37,7 +34,6 @@ fn serve(path: &Path) -> Served {
         facts,
         closing,
         task: tokio::spawn(run(socket, house)),
-        _publisher: publisher,
     }
 }
 

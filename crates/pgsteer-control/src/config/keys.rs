@@ -294,9 +294,11 @@ pub const SETTINGS: &[Setting] = &[
     row("pcp_users[].name", Text, None, Applies, &[],
         "A user of the `pcp_*` tools, besides those of `pcp.users_file`. It has nothing to do with roles of the database."),
     row("pcp_users[].password", Secret, None, Applies, &[],
-        "Its password. Give this or `password_file`."),
+        "Its password. Give this, `password_file` or `md5`."),
     row("pcp_users[].password_file", Path, None, Applies, &[],
         "File with the password in its first line."),
+    row("pcp_users[].md5", Secret, None, Applies, &[],
+        "The MD5 of its password in hexadecimal, as it stands in `pcp.conf`."),
     row("router", Free, Some("{}"), Applies, &[],
         "Settings of the built-in router under Pgpool-II's names, such as `load_balance_mode` and `disable_load_balance_on_write`, and `read_your_writes`, which Pgpool-II has not. The page of the built-in router has all of them, docs/from-pgpool.md those of Pgpool-II. Handed to it as they are; it says what it does not know."),
 ];

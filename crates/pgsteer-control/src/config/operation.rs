@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use pgsteer_core::settings::{AdminSettings, PcpSettings};
+use toml::Value;
 
 use super::check::Checker;
 use super::raw;
@@ -28,7 +29,7 @@ pub(super) fn admin(raw: raw::Admin, checker: &mut Checker<'_>) -> AdminSettings
 /// `[pcp]` and `[[pcp_users]]`
 pub(super) fn pcp(
     raw: raw::Pcp,
-    raw_users: Vec<raw::User>,
+    raw_users: Vec<raw::PcpUser>,
     checker: &mut Checker<'_>,
 ) -> PcpSettings {
     const LISTEN: &str = "pcp.listen";
@@ -52,21 +53,48 @@ pub(super) fn pcp(
     }
     for (index, raw) in raw_users.into_iter().enumerate() {
         let prefix = format!("pcp_users[{index}].");
-        let name = checker.required(&format!("{prefix}name"), raw.name);
-        if raw.password.is_none() && raw.password_file.is_none() {
-            let advice = "give it, or the file it is in";
-            checker.error(&format!("{prefix}password"), "is missing", advice);
-        }
-        let password = checker.secret(&prefix, raw.password, raw.password_file);
-        let (Some(name), Some(password)) = (name, password) else {
+        let name = checker.required(&format!("{prefix}name"), raw.name.clone());
+        let (Some(name), Some(hash)) = (name, hash(&prefix, raw, checker)) else {
             continue;
         };
         let problem = format!("repeats the user {name}");
-        if users.insert(name, pcp::digest(&password)).is_some() {
+        if users.insert(name, hash).is_some() {
             checker.error(&format!("{prefix}name"), problem, "remove one");
         }
     }
     PcpSettings { listen, users }
+}
+
+/// The MD5 of a password that is given in one of three ways.
+fn hash(prefix: &str, raw: raw::PcpUser, checker: &mut Checker<'_>) -> Option<String> {
+    let key = format!("{prefix}md5");
+    let has_password = raw.password.is_some() || raw.password_file.is_some();
+    match (raw.md5, has_password) {
+        (None, false) => {
+            let advice = "give it, the file it is in, or its `md5`";
+            checker.error(&format!("{prefix}password"), "is missing", advice);
+            None
+        }
+        (None, true) => {
+            let password = checker.secret(prefix, raw.password, raw.password_file);
+            password.map(|password| pcp::digest(&password))
+        }
+        (Some(_), true) => {
+            checker.error(
+                &key,
+                "is given together with a password",
+                "keep one of them",
+            );
+            None
+        }
+        (Some(Value::String(text)), false) if pcp::is_digest(&text) => {
+            Some(text.to_ascii_lowercase())
+        }
+        (Some(_), false) => {
+            checker.error(&key, "is no MD5", "write its 32 digits in quotes");
+            None
+        }
+    }
 }
 
 /// As in the table of settings.
@@ -130,6 +158,14 @@ mod tests {
             (
                 "[pcp]\nusers_file = \"pcp.conf\"\n[[pcp_users]]\nname = \"script\"\npassword = \"x\"\n",
                 "pcp_users[0].name: repeats the user script",
+            ),
+            (
+                "[[pcp_users]]\nname = \"a\"\nmd5 = \"secret\"\n",
+                "pcp_users[0].md5: is no MD5",
+            ),
+            (
+                "[[pcp_users]]\nname = \"a\"\nmd5 = \"x\"\npassword = \"secret\"\n",
+                "pcp_users[0].md5: is given together",
             ),
             (long.as_str(), "admin.socket: is a path of 108 bytes"),
         ] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pgsteer_core::NodeId;
-use pgsteer_core::settings::{NodeSettings, ProbeSettings, Settings};
+use pgsteer_core::settings::{NodeSettings, Settings};
 use tokio_postgres::SimpleQueryMessage;
 
 use super::conninfo::{literal, redirected};
@@ -114,12 +114,7 @@ async fn repoint(node: NodeId, primary: NodeId, settings: &Settings) -> Outcome 
 }
 
 fn timeout(node: NodeId, settings: &Settings) -> Duration {
-    probe(node, settings).timeout
-}
-
-fn probe(node: NodeId, settings: &Settings) -> &ProbeSettings {
-    let own = settings.nodes.get(node.index()).map(|node| &node.probe);
-    own.unwrap_or(&settings.probe)
+    settings.probe_of(node).timeout
 }
 
 /// Runs SQL on a node; the values of the rows, one after the other. The error says whether it may
@@ -133,7 +128,7 @@ async fn query(
     let Some(known): Option<&NodeSettings> = settings.nodes.get(node.index()) else {
         return Err(Outcome::Failed(format!("there is no node {node}")));
     };
-    let probe = probe(node, settings);
+    let probe = settings.probe_of(node);
     let opened = Connection::open(known, probe, &probe.database, NAME);
     let connection = match tokio::time::timeout(probe.timeout, opened).await {
         Ok(Ok(connection)) => connection,

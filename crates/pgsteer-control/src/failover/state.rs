@@ -115,6 +115,8 @@ pub(crate) struct State {
     pub(crate) history: VecDeque<(Duration, NodeId, &'static str)>,
     /// Why the last answer of the policy was not followed.
     pub(crate) refused: String,
+    /// Failed probes of the primary when the others were last asked about it.
+    pub(crate) alarm: u32,
     /// The question the policy was asked and has not answered.
     pub(crate) question: Option<Question>,
     pub(crate) last_id: u64,

@@ -266,14 +266,30 @@ impl Machine<'_> {
         self.actions.push(Action::Note { what, node, text });
     }
 
-    /// Whether the primary is still there.
+    /// Whether the primary is still there. The others are asked about it as soon as there is doubt,
+    /// so that what they say is fresh when it counts.
     fn watch_primary(&mut self) {
         let Some(reign) = self.state.reign else {
             return;
         };
+        let failures = self
+            .sights
+            .get(reign.node.index())
+            .map_or(0, |sight| sight.failures);
+        if failures > self.state.alarm {
+            self.ask_witnesses(reign.node);
+        }
+        self.state.alarm = failures;
         if let Ok(why) = safety::is_lost(reign, self.sights) {
             self.lose(why);
         }
+    }
+
+    /// Probes all but the primary at once.
+    fn ask_witnesses(&mut self, primary: NodeId) {
+        let others = self.sights.iter().map(|sight| sight.id);
+        let others = others.filter(|id| *id != primary);
+        self.actions.extend(others.map(Action::Probe));
     }
 
     /// There is no primary from now on.
@@ -329,6 +345,8 @@ impl Machine<'_> {
             // It may become one yet.
             self.fence(node);
             self.give_up_promotion(promotion, why);
+        } else {
+            self.actions.push(Action::Probe(node));
         }
     }
 
@@ -433,6 +451,9 @@ impl Machine<'_> {
         let wait = wait.clamp(WAIT_MIN, WAIT_MAX);
         self.ask_later(question, wait);
         if let Err(why) = self.obey(question, remedy.clone()) {
+            if let Some(reign) = self.state.reign {
+                self.ask_witnesses(reign.node);
+            }
             let text = format!("{}: {why}", in_words(&remedy));
             if self.state.refused != why {
                 self.note("refused", question.subject, text);

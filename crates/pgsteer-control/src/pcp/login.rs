@@ -12,6 +12,11 @@ pub(crate) fn digest(password: &str) -> String {
     hex_md5(&[password.as_bytes()])
 }
 
+/// Whether this is an MD5 in hexadecimal.
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The users of a `pcp.conf`, and its lines that name none. The messages show nothing of a line.
 pub(crate) fn users(text: &str) -> (HashMap<String, String>, Vec<(usize, String)>) {
     let (mut users, mut problems) = (HashMap::new(), Vec::new());
@@ -20,9 +25,8 @@ pub(crate) fn users(text: &str) -> (HashMap<String, String>, Vec<(usize, String)
         if written.is_empty() || written.starts_with('#') {
             continue;
         }
-        let is_md5 = |hash: &str| hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit());
         match written.split_once(':') {
-            Some((name, hash)) if !name.is_empty() && is_md5(hash.trim()) => {
+            Some((name, hash)) if !name.is_empty() && is_digest(hash.trim()) => {
                 // Of several lines for one user Pgpool-II takes the first.
                 let hash = hash.trim().to_ascii_lowercase();
                 users.entry(name.to_owned()).or_insert(hash);

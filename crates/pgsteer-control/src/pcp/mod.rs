@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-pub(crate) use login::{digest, users};
+pub(crate) use login::{digest, is_digest, users};
 
 use crate::doors::{House, Visitors, breathe};
 

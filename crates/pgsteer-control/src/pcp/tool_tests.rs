@@ -27,7 +27,6 @@ struct Port {
     taken: Arc<Mutex<Vec<String>>>,
     closing: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
-    _publisher: Publisher,
 }
 
 #[derive(Debug)]
@@ -80,7 +79,7 @@ impl Port {
     fn open() -> Self {
         let mut settings = settings();
         settings.pcp.users = [("admin".to_owned(), digest("secret"))].into();
-        let publisher = Publisher::new(snapshot(&settings, topology()));
+        let publisher = Arc::new(Publisher::new(snapshot(&settings, topology())));
         let (facts, closing) = (facts(), watch::Sender::new(false));
         let _ = facts.session_list.set(Arc::new(OneSession));
         facts.probes.node(NodeId(0)).unwrap().note(ProbeEnd {
@@ -93,7 +92,7 @@ impl Port {
         take_orders(&facts, &taken);
         let house = House {
             facts,
-            subscription: publisher.subscribe(),
+            publisher,
             closing: closing.subscribe(),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -106,7 +105,6 @@ impl Port {
             taken,
             closing,
             task: tokio::spawn(run(listener, house, Common::new())),
-            _publisher: publisher,
         }
     }
 

@@ -69,11 +69,7 @@ pub(crate) async fn run(
     };
     let mut failures = 0;
     loop {
-        let current = {
-            let settings = settings.borrow_and_update();
-            let own = settings.nodes.get(id.index()).map(|node| &node.probe);
-            own.unwrap_or(&settings.probe).clone()
-        };
+        let current = settings.borrow_and_update().probe_of(id).clone();
         let started = Instant::now();
         let result = probe.once(&current).await;
         let early = retries(&current, failures);
