@@ -161,6 +161,7 @@ async fn promote_best(site: &Site<'_>, lost: &Node) -> Result<()> {
 async fn false_primary(site: &Site<'_>, node: &Node, books: &Books) -> Result<()> {
     site.writes_go_on(books, 200).await?;
     node.leave_alone(false);
+    node.rejoin(site.primary().await?).await?;
     Ok(())
 }
 
@@ -205,6 +206,8 @@ async fn promote_by_hand(
     other.resume()?;
     primary.leave_alone(false);
     other.leave_alone(false);
+    // The proxy's command for it was turned away while it was left alone.
+    primary.rejoin(chosen).await?;
     Ok(())
 }
 
@@ -267,13 +270,10 @@ impl Idle {
     fn open(port: u16) -> Result<Self> {
         let sessions = (0..IDLE_SESSIONS).map(|_| {
             let mut wire = Wire::try_connect(port, "postgres", ANSWER_DEADLINE)?;
-            for sql in [
-                "SET ledger.client = 'idle'",
-                "PREPARE known (int) AS SELECT 'known ' || $1",
-                "EXECUTE known (1)",
-            ] {
-                ask(&mut wire, sql)?;
-            }
+            ask(&mut wire, &msg::query("SET ledger.client = 'idle'"))?;
+            let parse = msg::parse("known", "SELECT 'known ' || $1::int");
+            ask(&mut wire, &[parse, msg::sync()].concat())?;
+            ask(&mut wire, &known("1"))?;
             Ok(wire)
         });
         Ok(Self(sessions.collect::<Result<_>>()?))
@@ -281,26 +281,31 @@ impl Idle {
 
     fn check(&mut self) -> Result<()> {
         for wire in &mut self.0 {
-            let known = ask(wire, "EXECUTE known (7)")?;
-            ensure!(known.as_deref() == Some("known 7"), "EXECUTE: {known:?}");
-            let kept = ask(wire, "SELECT current_setting('ledger.client')")?;
+            let answer = ask(wire, &known("7"))?;
+            ensure!(answer.as_deref() == Some("known 7"), "known: {answer:?}");
+            let kept = ask(wire, &msg::query("SELECT current_setting('ledger.client')"))?;
             ensure!(kept.as_deref() == Some("idle"), "a setting: {kept:?}");
-            ask(
-                wire,
-                "INSERT INTO idle VALUES (current_setting('ledger.client'))",
-            )?;
+            let insert = "INSERT INTO idle VALUES (current_setting('ledger.client'))";
+            ask(wire, &msg::query(insert))?;
         }
         Ok(())
     }
 }
 
+/// Runs the statement prepared under this name.
+fn known(value: &str) -> Vec<u8> {
+    let bind = msg::bind("", "known", &[Some(value)]);
+    [bind, msg::execute("", 0), msg::sync()].concat()
+}
+
 /// The first value of the answer; an error if it is one or there is none.
-fn ask(wire: &mut Wire, sql: &str) -> Result<Option<String>> {
-    wire.send(&msg::query(sql));
+fn ask(wire: &mut Wire, message: &[u8]) -> Result<Option<String>> {
+    wire.send(message);
     let (frames, _) = wire.read_until(b'Z');
     let complete = frames.last().is_some_and(|frame| frame.tag == b'Z');
     let refused = frames.iter().any(|frame| frame.tag == b'E');
-    ensure!(complete && !refused, "{sql}: {}", shown(&frames));
+    let sent = message.escape_ascii();
+    ensure!(complete && !refused, "{sent}: {}", shown(&frames));
     let row = frames.iter().find(|frame| frame.tag == b'D');
     Ok(row.and_then(|row| row.values().into_iter().next().flatten()))
 }

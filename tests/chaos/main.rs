@@ -57,20 +57,23 @@ fn no_acknowledged_commit_is_lost_when_somebody_else_promotes() -> Result<()> {
 fn the_long_form() -> Result<()> {
     let minutes = number("PGSTEER_CHAOS_MINUTES").unwrap_or(10);
     let end = Instant::now() + Duration::from_secs(minutes * 60);
-    let seed = number("PGSTEER_CHAOS_SEED");
-    let mut next = seed.map_or_else(plan::random_seed, Ok)?;
-    loop {
-        let promoter = if next.is_multiple_of(4) {
-            Promoter::Other
-        } else {
-            Promoter::Proxy
-        };
-        run(promoter, &Plan::from_seed(next, promoter, PLAN_FAULTS))?;
-        if Instant::now() > end {
-            return Ok(());
-        }
-        next = plan::random_seed()?;
+    if let Some(seed) = number("PGSTEER_CHAOS_SEED") {
+        return run_seed(seed);
     }
+    while Instant::now() < end {
+        run_seed(plan::random_seed()?)?;
+    }
+    Ok(())
+}
+
+/// The seed decides everything but the pace.
+fn run_seed(seed: u64) -> Result<()> {
+    let promoter = if seed.is_multiple_of(4) {
+        Promoter::Other
+    } else {
+        Promoter::Proxy
+    };
+    run(promoter, &Plan::from_seed(seed, promoter, PLAN_FAULTS))
 }
 
 /// Faults between two audits of the long form.

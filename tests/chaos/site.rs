@@ -136,11 +136,23 @@ impl<'c> Site<'c> {
         format!("{:?}\n{}", topology.activity, nodes.join("\n"))
     }
 
-    /// What the proxy decided, and why.
+    /// What the proxy decided, and why; without what it was based on, which is long.
     pub(crate) fn audit_log(&self) -> String {
         let path = self.cluster.root().join(AUDIT_LOG);
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        format!("the proxy's decisions:\n{text}")
+        let value = |line: &str, name: &str| {
+            let begin = line.find(&format!("\"{name}\":"))? + name.len() + 3;
+            let rest = &line[begin..];
+            let rest = rest.trim_start_matches('"');
+            let end = rest.find(['"', ',']).unwrap_or(rest.len());
+            Some(rest[..end].to_owned())
+        };
+        let lines = text.lines().map(|line| {
+            let values = ["unix_ms", "what", "text"].map(|name| value(line, name));
+            values.map(Option::unwrap_or_default).join(" ")
+        });
+        let lines: Vec<String> = lines.collect();
+        format!("the proxy's decisions:\n{}", lines.join("\n"))
     }
 }
 
