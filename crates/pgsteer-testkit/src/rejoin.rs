@@ -27,7 +27,7 @@ impl Node {
     ///
     /// # Errors
     /// The primary does not answer, or the node does not stream from it in the end.
-    pub async fn rejoin(&self, primary: &Node) -> Result<Rejoined> {
+    pub async fn rejoin(&self, primary: &Self) -> Result<Rejoined> {
         ensure!(
             self.name != primary.name,
             "{} cannot follow itself",
@@ -76,7 +76,7 @@ impl Node {
     }
 
     /// Whether it runs and `primary` sends it WAL.
-    pub async fn streams_from(&self, primary: &Node) -> bool {
+    pub async fn streams_from(&self, primary: &Self) -> bool {
         let question = format!(
             "SELECT EXISTS (SELECT FROM pg_stat_replication \
              WHERE application_name = '{}' AND state = 'streaming')",
@@ -89,7 +89,7 @@ impl Node {
                 .is_ok_and(|answer| answer == "t")
     }
 
-    async fn start_as_replica(&self, primary: &Node) -> Result<()> {
+    async fn start_as_replica(&self, primary: &Self) -> Result<()> {
         // A copy of the primary's data has the primary's configuration too.
         self.write_configuration()?;
         follow(primary, self)?;
@@ -97,7 +97,7 @@ impl Node {
         self.start().await
     }
 
-    async fn rewind(&self, primary: &Node) -> Result<()> {
+    async fn rewind(&self, primary: &Self) -> Result<()> {
         let source = format!(
             "host={} port={} user=postgres dbname=postgres",
             primary.socket_dir.display(),

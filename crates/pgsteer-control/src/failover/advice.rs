@@ -62,6 +62,7 @@ impl Advisers {
             policy.topology_changed(&snapshot.topology)?;
         }
         let remedy = policy.remedy(crisis);
+        count(plugin, remedy.as_ref().err());
         match &remedy {
             Ok(_) => {
                 self.0.insert(generation, policy);
@@ -70,5 +71,27 @@ impl Advisers {
             Err(_) => plugin.tell_trouble(),
         }
         remedy
+    }
+}
+
+/// Counts a question. A counter has one writing thread: those of the first worker are ours if no
+/// worker asks this plugin anything.
+fn count(plugin: &Plugin, error: Option<&PolicyError>) {
+    let asked_by_workers = [
+        Hooks::SESSION,
+        Hooks::REWRITER,
+        Hooks::ROUTER,
+        Hooks::OBSERVER,
+        Hooks::OPERATOR,
+    ];
+    if asked_by_workers.iter().any(|hook| plugin.hooks.has(*hook)) {
+        return;
+    }
+    let counters = plugin.counters(0);
+    counters.calls.add(1);
+    if let Some(error) = error
+        && let Some(failures) = counters.failures.get(error.class as usize)
+    {
+        failures.add(1);
     }
 }

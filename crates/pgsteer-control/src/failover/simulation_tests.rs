@@ -135,7 +135,7 @@ impl World {
                 _ => Outcome::Done,
             },
         };
-        if let (Work::Promote(node), true) = (&work, how % 4 != 0) {
+        if let (Work::Promote(node), true) = (&work, !how.is_multiple_of(4)) {
             self.promote(node.0);
         }
         if let (Work::Command(command), Outcome::Done) = (&work, &outcome)
