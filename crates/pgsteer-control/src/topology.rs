@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use pgsteer_core::settings::{NodeFlag, NodeSettings};
 use pgsteer_core::topology::{Activity, Health, Standing};
-use pgsteer_core::{Facts, Node, NodeId, Publisher, Role, Settings, Topology};
+use pgsteer_core::{Facts, Generation, Node, NodeId, Publisher, Role, Settings, Topology};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -39,6 +39,43 @@ pub(crate) struct View {
     activity: Activity,
     /// Of each node, and how often its connections were to be closed.
     standings: Vec<(Standing, u64)>,
+    /// The primary is new, and must not get writes yet.
+    withheld: bool,
+}
+
+/// A new primary gets no write before every worker has closed its connections to the old one.
+#[derive(Debug, Default)]
+struct Handover {
+    primary: Option<NodeId>,
+    /// What the workers must have taken over, and how long they get for it.
+    waits: Option<(Generation, Instant)>,
+}
+
+impl Handover {
+    /// Whether the primary is to be withheld from the workers now.
+    fn withholds(&mut self, primary: Option<NodeId>, facts: &Facts) -> bool {
+        let is_new = self.primary.is_some() && primary.is_some() && self.primary != primary;
+        self.primary = primary.or(self.primary);
+        if is_new {
+            // The next publication is the one to wait for.
+            self.waits = Some((Generation(u64::MAX), Instant::now() + HANDOVER_MAX));
+            return true;
+        }
+        let is_over = |(generation, until): &(Generation, Instant)| {
+            facts.applied.by_all(*generation) || Instant::now() >= *until
+        };
+        self.waits = self.waits.filter(|waits| !is_over(waits));
+        self.waits.is_some()
+    }
+
+    /// This was published with the primary withheld.
+    fn published(&mut self, generation: Generation) {
+        if let Some((awaited, _)) = &mut self.waits
+            && *awaited == Generation(u64::MAX)
+        {
+            *awaited = generation;
+        }
+    }
 }
 
 impl View {
@@ -48,6 +85,7 @@ impl View {
             primary: conductor.primary(),
             activity: conductor.activity(),
             standings: ids.map(|id| conductor.standing(id)).collect(),
+            withheld: false,
         }
     }
 
@@ -70,9 +108,14 @@ pub(crate) struct Ends {
 /// Runs until all probes are gone.
 pub(crate) async fn run(mut nodes: Nodes, mut conductor: Conductor, mut ends: Ends) {
     let mut details_due = Instant::now();
+    let mut handover = Handover::default();
     loop {
         let interval = ends.settings.borrow().probe.interval;
-        let pause = interval.min(conductor.patience());
+        let patience = match handover.waits {
+            Some(_) => HANDOVER_LOOK,
+            None => conductor.patience(),
+        };
+        let pause = interval.min(patience);
         tokio::select! {
             // Cancel safe: a message stays in the channel.
             observation = ends.observations.recv() => {
@@ -103,9 +146,11 @@ pub(crate) async fn run(mut nodes: Nodes, mut conductor: Conductor, mut ends: En
             () = tokio::time::sleep(pause) => {}
         }
         conductor.look(&nodes.sights(&ends.facts, SystemTime::now()));
-        let view = View::of(&conductor, nodes.0.len());
+        let mut view = View::of(&conductor, nodes.0.len());
+        view.withheld = handover.withholds(view.primary, &ends.facts);
         nodes.find_foreigners(&view);
         publish(&nodes, &view, &ends.publisher, &mut details_due, interval);
+        handover.published(ends.publisher.current().generation);
         if nodes.0.iter().all(|node| node.observed) {
             ends.ready.send_replace(true);
         }
@@ -150,6 +195,11 @@ fn differs_in_probes(current: &Topology, next: &Topology) -> bool {
     current.activity != next.activity
         || current.nodes.iter().map(key).ne(next.nodes.iter().map(key))
 }
+
+/// How long the workers may take to close their connections to a former primary, and how often it is
+/// looked whether they have (ours).
+const HANDOVER_MAX: Duration = Duration::from_secs(1);
+const HANDOVER_LOOK: Duration = Duration::from_millis(1);
 
 /// The timeline of a replica is that of its WAL receiver; without one it says that of its last
 /// restart point, which may be minutes old.
@@ -362,9 +412,11 @@ impl Nodes {
 
     fn node(&self, id: NodeId, known: &Known, primary: Option<&Answer>, view: &View) -> Node {
         let (standing, severances) = view.standing(id);
-        let is_other = view.primary.is_some_and(|primary| primary != id);
+        let is_other = view
+            .primary
+            .is_some_and(|primary| primary != id || view.withheld);
         // Until it is known whether it is to be followed it gets no writes.
-        let is_new = is_other && standing == Standing::InService;
+        let is_new = no_writes && standing == Standing::InService;
         let is_live_replica =
             known.health.health == Health::Up && known.health.role == Role::Replica;
         let answer = known

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
 use crate::policy::Tap;
 use crate::probes::{Probes, Suspicions};
-use crate::{Catalogs, Connections, Freshness};
+use crate::{Applied, Catalogs, Connections, Freshness};
 
 /// Facts about nodes and databases, and the ways to the control plane.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Facts {
     pub suspicions: Suspicions,
     /// Connections of the data plane to each node.
     pub connections: Arc<Connections>,
+    /// How far the workers are with what was published.
+    pub applied: Applied,
     /// Orders of operators about plugins.
     pub desk: Desk<Order>,
     /// Orders of operators about nodes.
@@ -53,6 +55,7 @@ impl Facts {
             tap: Tap::default(),
             suspicions: Suspicions::new(nodes),
             connections: Arc::new(Connections::new(nodes)),
+            applied: Applied::default(),
             desk: Desk::default(),
             node_desk: Desk::default(),
             process_desk: Desk::default(),

@@ -5,6 +5,7 @@
 //! This crate does no I/O, names no plugin and reads no SQL.
 
 pub mod admin;
+pub mod applied;
 pub mod catalog;
 pub mod connections;
 pub mod counters;
@@ -18,6 +19,7 @@ pub mod shown;
 pub mod snapshot;
 pub mod topology;
 
+pub use applied::Applied;
 pub use catalog::{Catalog, Catalogs, Database};
 pub use connections::Connections;
 pub use facts::Facts;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::SystemTime;
 
+use pgsteer_core::applied::Progress;
 use pgsteer_core::counters::{Counters, WorkerCounters};
 use pgsteer_core::topology::{Node, Standing};
 use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
@@ -119,6 +120,7 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) subscription: RefCell<Subscription>,
+    progress: Progress,
     pub(crate) pools: Pools,
     pub(crate) analyses: RefCell<Cache>,
     pub(crate) policies: RefCell<Policies>,
@@ -169,6 +171,7 @@ impl Worker {
             epoch: Cell::new(snapshot.topology.epoch),
             turn: Cell::new(0),
             subscription: RefCell::new(subscription),
+            progress: shared.facts.applied.begin(),
             shared,
         }
     }
@@ -268,6 +271,7 @@ impl Worker {
                 control.wake();
             }
         }
+        self.progress.note(snapshot.generation);
     }
 
     /// Whether a node is not in service, as far as the worker was told.
