@@ -412,7 +412,7 @@ impl Nodes {
 
     fn node(&self, id: NodeId, known: &Known, primary: Option<&Answer>, view: &View) -> Node {
         let (standing, severances) = view.standing(id);
-        let is_other = view
+        let no_writes = view
             .primary
             .is_some_and(|primary| primary != id || view.withheld);
         // Until it is known whether it is to be followed it gets no writes.
