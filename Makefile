@@ -1,15 +1,17 @@
-# The two commands of this project, and a third to compare it with others. `make` alone explains them.
+# The two commands of this project, one to torment it, and one to compare it with others. `make` alone explains them.
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Plugins natively, for their own tests: not in the way of those that become components.
 NATIVE_DIR := $(abspath $(TARGET_DIR))/plugins-native
 
-.PHONY: help run test bench prerequisites
+.PHONY: help run test chaos bench prerequisites
 
 help:
 	@echo "make run     install what is missing, build, start a PostgreSQL primary with two replicas"
 	@echo "             and pgsteer on port 9999; Ctrl-C stops everything"
 	@echo "make test    install what is missing, check formatting and lints, run all tests"
+	@echo "make chaos   kill, freeze and cut off servers under clients that count their money, for"
+	@echo "             MINUTES=10; SEED=number does again what was done with that seed"
 	@echo "make bench   install what is missing, compare with pgbouncer, pgpool2 and haproxy"
 
 prerequisites:
@@ -29,6 +31,10 @@ test:
 	cd plugins && cargo fmt --all --check
 	cd plugins && CARGO_TARGET_DIR=$(NATIVE_DIR) cargo clippy --all-targets -- -D warnings
 	cd plugins && CARGO_TARGET_DIR=$(NATIVE_DIR) cargo test
+
+chaos:
+	@scripts/prerequisites.sh --test
+	PGSTEER_CHAOS_MINUTES=$(or $(MINUTES),10) PGSTEER_CHAOS_SEED=$(SEED) cargo test -p pgsteer-tests --test chaos -- --ignored --nocapture
 
 bench:
 	@scripts/prerequisites.sh --bench

@@ -76,7 +76,7 @@ impl Options {
             );
         }
         for (node, weight) in cluster.nodes().iter().zip(weights) {
-            let (host, port) = (node.host(), node.port());
+            let (host, port) = (node.host(), node.public_port());
             let _ = writeln!(
                 text,
                 "[[nodes]]\nhost = \"{host}\"\nport = {port}\nweight = {weight}"
@@ -112,6 +112,11 @@ pub(crate) struct Running {
 
 impl Running {
     fn start(options: &Options, cluster: &Cluster) -> Result<Self> {
+        Self::with_configuration(&options.configuration(cluster), cluster)
+    }
+
+    /// Starts one with this text as its configuration.
+    pub(crate) fn with_configuration(text: &str, cluster: &Cluster) -> Result<Self> {
         // Below the data of the cluster, and removed with it.
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +124,7 @@ impl Running {
         let plugins = dir.join("plugins");
         std::fs::create_dir_all(&plugins)?;
         let file = dir.join("pgsteer.toml");
-        std::fs::write(&file, options.configuration(cluster))?;
+        std::fs::write(&file, text)?;
         let settings = config::load(&Source::File(file))?.settings;
 
         let (ready, started) = sync_channel(1);

@@ -132,6 +132,23 @@ impl Wire {
         }
     }
 
+    /// Connects and logs in as `postgres`; an error when the other side is gone, and its refusal as
+    /// another one.
+    pub(crate) fn try_connect(port: u16, database: &str, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_nodelay(true)?;
+        let mut wire = Self {
+            stream: BufReader::new(stream),
+            parameters: BTreeMap::new(),
+            key: Vec::new(),
+        };
+        match wire.try_log_in(&Login::default(), database)? {
+            None => Ok(wire),
+            Some(refusal) => Err(io::Error::other(refusal.shown())),
+        }
+    }
+
     /// Waits until there is something to read, and leaves it there.
     pub(crate) fn wait_for_answer(&mut self) {
         let peeked = self.stream.get_ref().peek(&mut [0]);
@@ -148,12 +165,17 @@ impl Wire {
 
     /// Goes through the start-up up to the first ReadyForQuery; returns the refusal if there is one.
     pub(crate) fn log_in(&mut self, login: &Login<'_>, database: &str) -> Option<Frame> {
+        let answered = self.try_log_in(login, database);
+        answered.expect("an answer to the startup packet")
+    }
+
+    fn try_log_in(&mut self, login: &Login<'_>, database: &str) -> io::Result<Option<Frame>> {
         let fixed = [("user", login.user), ("database", database)];
         let parameters: Vec<_> = fixed.iter().chain(login.parameters).copied().collect();
         self.send(&msg::startup(3 << 16, &parameters));
         let mut exchange = ClientExchange::new().expect("random numbers");
         loop {
-            let frame = self.read().expect("an answer to the startup packet");
+            let frame = self.read()?;
             match frame.tag {
                 b'R' => self.authenticate(&mut exchange, login, &frame.body),
                 b'S' => {
@@ -163,8 +185,8 @@ impl Wire {
                     self.parameters.insert(name, value);
                 }
                 b'K' => self.key = frame.body,
-                b'Z' => return None,
-                b'E' => return Some(frame),
+                b'Z' => return Ok(None),
+                b'E' => return Ok(Some(frame)),
                 _ => {}
             }
         }

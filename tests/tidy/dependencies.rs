@@ -121,8 +121,12 @@ const EDGES: [(&str, &[&str]); 7] = [
             "testkit",
         ],
     ),
-    // `control` reads the configurations of the tests, `core` shows what the proxy knows.
-    ("tests", &["testkit", "proxy", "control", "core", "wire"]),
+    // `control` reads the configurations of the tests, `core` shows what the proxy knows, `session`
+    // is also tested without a control plane.
+    (
+        "tests",
+        &["testkit", "proxy", "control", "session", "core", "wire"],
+    ),
 ];
 
 /// Crates whose own tests may start servers.

@@ -65,7 +65,7 @@ const KNOWS_ROUTER_KEYS: [(&str, &str); 2] = [
 type Names = fn(&str) -> Vec<String>;
 
 /// A page, the source it describes, and what that source offers.
-const PAGES: [(&str, &str, Names); 6] = [
+const PAGES: [(&str, &str, Names); 8] = [
     (
         "docs/console.md",
         "crates/pgsteer-session/src/console/columns.rs",
@@ -90,6 +90,16 @@ const PAGES: [(&str, &str, Names); 6] = [
     (
         "docs/cli.md",
         "crates/pgsteer-proxy/src/plugin/args.rs",
+        subcommands,
+    ),
+    (
+        "docs/cli.md",
+        "crates/pgsteer-proxy/src/node/mod.rs",
+        options,
+    ),
+    (
+        "docs/cli.md",
+        "crates/pgsteer-proxy/src/node/mod.rs",
         subcommands,
     ),
 ];

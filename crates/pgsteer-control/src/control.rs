@@ -10,10 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::doors::{Doors, House};
+use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{catalog, probe, topology};
+use crate::{admin, catalog, pcp, probe, topology};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -25,6 +27,15 @@ pub enum StartError {
         /// Its name.
         name: String,
         /// Stage and reason.
+        reason: String,
+    },
+    /// What is kept about nodes is there and cannot be read.
+    #[error(
+        "the state of nodes: {reason}; mend the file, or move it away and which nodes were taken \
+         out is forgotten"
+    )]
+    Nodes {
+        /// Which file, and what is wrong with it.
         reason: String,
     },
     /// What operators said about plugins is there and cannot be read.
@@ -46,6 +57,10 @@ pub struct Control {
     facts: Arc<Facts>,
     ready: watch::Receiver<bool>,
     tasks: JoinSet<()>,
+    /// Tasks that serve operators.
+    doors: JoinSet<()>,
+    /// True when the proxy ends.
+    closing: watch::Sender<bool>,
 }
 
 impl Control {
@@ -84,7 +99,7 @@ impl Control {
         let publisher = Arc::new(Publisher::new(Snapshot {
             generation: Generation::default(),
             settings: Arc::clone(&settings),
-            topology: Arc::new(nodes.topology(0)),
+            topology: Arc::new(nodes.topology(0, &topology::View::default())),
             policies: Arc::new(PolicySet::default()),
             plugin_reports: Arc::default(),
             draining: false,
@@ -109,10 +124,14 @@ impl Control {
             facts,
             ready,
             tasks: JoinSet::new(),
+            doors: JoinSet::new(),
+            closing: watch::Sender::new(false),
         };
         control.tasks.spawn(supervisor.run());
         let follows = watch::Sender::new(vec![true; control.settings.borrow().nodes.len()]);
-        control.spawn_probes(nodes, follows.subscribe(), ready_sender);
+        control
+            .spawn_probes(nodes, follows.subscribe(), ready_sender)
+            .map_err(|reason| StartError::Nodes { reason })?;
         control.tasks.spawn(freshness::run(Watch {
             facts: Arc::clone(&control.facts),
             subscription: control.publisher.subscribe(),
@@ -131,25 +150,53 @@ impl Control {
         nodes: Nodes,
         follows: watch::Receiver<Vec<bool>>,
         ready: watch::Sender<bool>,
-    ) {
+    ) -> Result<(), String> {
         let settings = Arc::clone(&self.settings.borrow());
         // Two probes of each node may wait; a probe waits for room.
         let (sender, receiver) = mpsc::channel(settings.nodes.len().max(1) * 2);
-        let publisher = Arc::clone(&self.publisher);
-        let own = self.settings.subscribe();
-        self.tasks.spawn(topology::run(
-            nodes, receiver, own, follows, publisher, ready,
-        ));
+        let hurry = Arc::new(probe::Hurry::new(settings.nodes.len()));
+        let conductor = Conductor::new(
+            Arc::clone(&settings),
+            Arc::clone(&self.publisher),
+            &self.facts,
+            Arc::clone(&hurry),
+        )?;
+        let ends = topology::Ends {
+            observations: receiver,
+            settings: self.settings.subscribe(),
+            follows,
+            publisher: Arc::clone(&self.publisher),
+            facts: Arc::clone(&self.facts),
+            ready,
+        };
+        self.tasks.spawn(topology::run(nodes, conductor, ends));
         for (index, node) in (0..).zip(&settings.nodes) {
-            let (own, facts) = (self.settings.subscribe(), Arc::clone(&self.facts));
-            let observations = sender.clone();
             self.tasks.spawn(probe::run(
                 NodeId(index),
                 node.clone(),
-                own,
-                observations,
-                facts,
+                self.settings.subscribe(),
+                sender.clone(),
+                Arc::clone(&self.facts),
+                Arc::clone(&hurry),
             ));
+        }
+        Ok(())
+    }
+
+    /// Serves operators at these doors, on the runtime this is called on.
+    pub fn serve(&mut self, doors: Doors) {
+        let house = House {
+            facts: Arc::clone(&self.facts),
+            publisher: Arc::clone(&self.publisher),
+            closing: self.closing.subscribe(),
+        };
+        if let Some(socket) = doors.admin {
+            self.doors.spawn(admin::run(socket, house.clone()));
+        }
+        let common = pcp::Common::new();
+        for listener in doors.pcp {
+            let (house, common) = (house.clone(), common.clone());
+            self.doors.spawn(pcp::run(listener, house, common));
         }
     }
 
@@ -208,11 +255,16 @@ impl Control {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn failed(&mut self) {
-        let _ended = self.tasks.join_next().await;
+        tokio::select! {
+            _ended = self.tasks.join_next() => {}
+            Some(_ended) = self.doors.join_next() => {}
+        }
     }
 
     /// Ends all tasks and closes the connections of the probes. Readers keep the last snapshot.
     pub async fn shutdown(mut self) {
+        self.closing.send_replace(true);
+        while self.doors.join_next().await.is_some() {}
         self.tasks.shutdown().await;
     }
 }
@@ -234,6 +286,12 @@ fn merge(current: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>)
     }
     if keep("listen.clients_max", new.clients_max == current.clients_max) {
         new.clients_max = current.clients_max;
+    }
+    if keep("admin.socket", new.admin == current.admin) {
+        new.admin.clone_from(&current.admin);
+    }
+    if keep("pcp.listen", new.pcp.listen == current.pcp.listen) {
+        new.pcp.listen.clone_from(&current.pcp.listen);
     }
     let (plugins, own) = (&mut new.plugins, &current.plugins);
     if keep("plugins.dir", plugins.dir == own.dir) {

@@ -6,14 +6,18 @@
 //! the data plane subscribes. Nothing here touches a client connection.
 //! [`import::import`] turns a configuration of Pgpool-II into one of pgsteer.
 
+pub mod admin;
 mod catalog;
 pub mod client;
 pub mod config;
 mod connection;
 mod control;
+mod doors;
+mod failover;
 mod freshness;
 pub mod health;
 pub mod import;
+mod pcp;
 mod plugins;
 mod probe;
 pub mod recording;
@@ -22,4 +26,5 @@ mod testing;
 mod topology;
 
 pub use control::{Control, StartError};
+pub use doors::{DoorError, Doors};
 pub use plugins::{Embedded, Section, read_plugin};

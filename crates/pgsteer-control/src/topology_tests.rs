@@ -13,14 +13,17 @@ fn answer(role: Role, lsn: u64) -> Answer {
         role,
         lsn: Some(lsn),
         system_identifier: Some(7),
-        names: Names::default(),
-        standbys: Vec::new(),
+        ..Answer::default()
     }
 }
 
 fn nodes(count: u16) -> Nodes {
     let settings: Vec<_> = (0..count)
-        .map(|index| testing::node("pg", 5432 + index))
+        .map(|index| {
+            let mut node = testing::node("pg", 5432 + index);
+            node.probe.failures_max = 2;
+            node
+        })
         .collect();
     Nodes::new(&settings, SystemTime::UNIX_EPOCH)
 }
@@ -30,7 +33,8 @@ fn observe(nodes: &mut Nodes, node: u16, result: Result<Answer, Fault>) {
         node: NodeId(node),
         result,
     };
-    nodes.observe(observation, 2, SystemTime::UNIX_EPOCH);
+    nodes.observe(observation, SystemTime::UNIX_EPOCH);
+    nodes.find_foreigners(&View::default());
 }
 
 #[test]
@@ -40,7 +44,7 @@ fn lag_is_the_distance_to_the_primary() {
     observe(&mut nodes, 1, Ok(answer(Role::Replica, 400)));
     observe(&mut nodes, 2, Ok(answer(Role::Replica, 1200)));
     let lags: Vec<_> = nodes
-        .topology(0)
+        .topology(0, &View::default())
         .nodes
         .iter()
         .map(|node| node.lag_bytes)
@@ -49,7 +53,7 @@ fn lag_is_the_distance_to_the_primary() {
     observe(&mut nodes, 0, Err(Fault::Nonsense));
     observe(&mut nodes, 0, Err(Fault::Nonsense));
     assert_eq!(
-        nodes.topology(0).nodes[1].lag_bytes,
+        nodes.topology(0, &View::default()).nodes[1].lag_bytes,
         None,
         "no primary, no lag"
     );
@@ -86,7 +90,7 @@ fn replicas_are_found_in_the_primarys_list() {
     observe(&mut nodes, 2, Ok(replica("", "10.0.0.9")));
     observe(&mut nodes, 3, Ok(replica("", "10.0.0.3")));
     observe(&mut nodes, 4, Ok(replica("", "10.0.0.4")));
-    let topology = nodes.topology(0);
+    let topology = nodes.topology(0, &View::default());
     let states: Vec<_> = topology
         .nodes
         .iter()
@@ -105,9 +109,26 @@ fn a_replica_of_another_cluster_serves_nothing() {
         ..answer(Role::Replica, 1)
     };
     observe(&mut nodes, 1, Ok(foreign));
-    assert!(!nodes.topology(0).nodes[1].is_usable());
+    assert!(!nodes.topology(0, &View::default()).nodes[1].is_usable());
     observe(&mut nodes, 1, Ok(answer(Role::Replica, 1)));
-    assert!(nodes.topology(0).nodes[1].is_usable());
+    assert!(nodes.topology(0, &View::default()).nodes[1].is_usable());
+}
+
+#[test]
+fn a_replica_that_lost_its_primary_keeps_the_timeline_it_had_reached() {
+    let mut nodes = nodes(1);
+    let at = |timeline, lsn| Answer {
+        timeline: Some(timeline),
+        ..answer(Role::Replica, lsn)
+    };
+    let timeline = |nodes: &Nodes| nodes.topology(0, &View::default()).nodes[0].timeline;
+    observe(&mut nodes, 0, Ok(at(2, 100)));
+    // Its WAL receiver is gone, and there was no restart point since the promotion.
+    observe(&mut nodes, 0, Ok(at(1, 110)));
+    assert_eq!(timeline(&nodes), Some(2));
+    // It was set up anew.
+    observe(&mut nodes, 0, Ok(at(1, 50)));
+    assert_eq!(timeline(&nodes), Some(1));
 }
 
 struct Running {
@@ -123,20 +144,28 @@ fn start() -> Running {
     let nodes = Nodes::new(&settings.nodes, SystemTime::UNIX_EPOCH);
     let publisher = Arc::new(Publisher::new(testing::snapshot(
         &settings,
-        nodes.topology(0),
+        nodes.topology(0, &View::default()),
     )));
     let (observations, receiver) = mpsc::channel(8);
     let settings = watch::Sender::new(Arc::new(settings));
     let follows = watch::Sender::new(vec![true, true]);
     let (ready_sender, ready) = watch::channel(false);
-    tokio::spawn(run(
-        nodes,
-        receiver,
-        settings.subscribe(),
-        follows.subscribe(),
+    let facts = testing::facts();
+    let conductor = Conductor::new(
+        Arc::clone(&settings.borrow()),
         Arc::clone(&publisher),
-        ready_sender,
-    ));
+        &facts,
+        Arc::new(crate::probe::Hurry::new(2)),
+    );
+    let ends = Ends {
+        observations: receiver,
+        settings: settings.subscribe(),
+        follows: follows.subscribe(),
+        publisher: Arc::clone(&publisher),
+        facts,
+        ready: ready_sender,
+    };
+    tokio::spawn(run(nodes, conductor.expect("nothing is kept"), ends));
     Running {
         observations,
         settings,

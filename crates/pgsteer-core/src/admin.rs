@@ -96,6 +96,38 @@ pub enum NodeOrder {
     Switchover(NodeId),
 }
 
+impl NodeOrder {
+    /// Reads what follows `PGSTEER NODE` in the console; the error is for the operator.
+    ///
+    /// # Errors
+    /// It is not understood.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let [number, verb] = words.as_slice() else {
+            return Err(NODE_USAGE.to_owned());
+        };
+        let id = number.parse().map(NodeId);
+        let id = id.map_err(|_| format!("\"{number}\" is no node: write its number, from 0"))?;
+        match verb.to_ascii_lowercase().as_str() {
+            "attach" => Ok(Self::Attach(id)),
+            "detach" => Ok(Self::Detach(id)),
+            "promote" => Ok(Self::Promote(id)),
+            "switchover" => Ok(Self::Switchover(id)),
+            _ => Err(NODE_USAGE.to_owned()),
+        }
+    }
+
+    /// The node it is about.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        let (Self::Attach(id) | Self::Detach(id) | Self::Promote(id) | Self::Switchover(id)) = self;
+        *id
+    }
+}
+
+/// What the console understands about nodes.
+pub const NODE_USAGE: &str = "use PGSTEER NODE number ATTACH | DETACH | PROMOTE | SWITCHOVER";
+
 /// Something an operator wants done about the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessOrder {
@@ -165,7 +197,26 @@ impl<O> Desk<O> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, USAGE};
+    use super::{NODE_USAGE, NodeOrder, Order, USAGE};
+    use crate::NodeId;
+
+    #[test]
+    fn orders_about_nodes_are_read() {
+        for (text, expected) in [
+            ("0 ATTACH", Ok(NodeOrder::Attach(NodeId(0)))),
+            (" 1  detach ", Ok(NodeOrder::Detach(NodeId(1)))),
+            ("2 Promote", Ok(NodeOrder::Promote(NodeId(2)))),
+            ("2 switchover", Ok(NodeOrder::Switchover(NodeId(2)))),
+            ("2", Err(NODE_USAGE.to_owned())),
+            ("2 attach now", Err(NODE_USAGE.to_owned())),
+            ("2 explode", Err(NODE_USAGE.to_owned())),
+            ("", Err(NODE_USAGE.to_owned())),
+        ] {
+            assert_eq!(NodeOrder::parse(text), expected, "{text}");
+        }
+        assert!(NodeOrder::parse("-1 attach").is_err());
+        assert!(NodeOrder::parse("99999999 attach").is_err());
+    }
 
     #[test]
     fn orders_are_read() {

@@ -2,12 +2,14 @@
 //! out and the data plane looks at per statement, read without waiting; and what sessions hand over
 //! to the control plane.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
 use crate::policy::Tap;
 use crate::probes::{Probes, Suspicions};
-use crate::{Catalogs, Freshness};
+use crate::{Applied, Catalogs, Connections, Freshness};
 
 /// Facts about nodes and databases, and the ways to the control plane.
 #[derive(Debug)]
@@ -22,12 +24,24 @@ pub struct Facts {
     pub tap: Tap,
     /// Nodes that sessions could not reach.
     pub suspicions: Suspicions,
+    /// Connections of the data plane to each node.
+    pub connections: Arc<Connections>,
+    /// How far the workers are with what was published.
+    pub applied: Applied,
     /// Orders of operators about plugins.
     pub desk: Desk<Order>,
     /// Orders of operators about nodes.
     pub node_desk: Desk<NodeOrder>,
     /// Orders of operators about the program.
     pub process_desk: Desk<ProcessOrder>,
+    /// Whoever knows the sessions, once there is one.
+    pub session_list: OnceLock<Arc<dyn SessionList>>,
+}
+
+/// Knows which sessions there are.
+pub trait SessionList: fmt::Debug + Send + Sync {
+    /// One row for each server connection that a session holds, as `SHOW pool_pools` has them.
+    fn rows(&self) -> Vec<Vec<String>>;
 }
 
 impl Facts {
@@ -40,9 +54,20 @@ impl Facts {
             probes: Probes::new(nodes),
             tap: Tap::default(),
             suspicions: Suspicions::new(nodes),
+            connections: Arc::new(Connections::new(nodes)),
+            applied: Applied::default(),
             desk: Desk::default(),
             node_desk: Desk::default(),
             process_desk: Desk::default(),
+            session_list: OnceLock::new(),
         }
+    }
+
+    /// The sessions, as `SHOW pool_pools` has them; none while nobody serves any.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Vec<String>> {
+        self.session_list
+            .get()
+            .map_or_else(Vec::new, |list| list.rows())
     }
 }

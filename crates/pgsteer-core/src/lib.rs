@@ -5,7 +5,9 @@
 //! This crate does no I/O, names no plugin and reads no SQL.
 
 pub mod admin;
+pub mod applied;
 pub mod catalog;
+pub mod connections;
 pub mod counters;
 pub mod facts;
 pub mod freshness;
@@ -13,10 +15,13 @@ pub mod ids;
 pub mod policy;
 pub mod probes;
 pub mod settings;
+pub mod shown;
 pub mod snapshot;
 pub mod topology;
 
+pub use applied::Applied;
 pub use catalog::{Catalog, Catalogs, Database};
+pub use connections::Connections;
 pub use facts::Facts;
 pub use freshness::{Freshness, Moment};
 pub use ids::{Generation, NodeId, SessionId};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::NodeId;
 use crate::policy::Grants;
 
 /// How clients prove who they are.
@@ -274,6 +275,33 @@ pub struct PluginSettings {
     pub rollout: Rollout,
 }
 
+/// Where operators give orders past any node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Path of the Unix socket, if there is to be one.
+    pub socket: Option<PathBuf>,
+}
+
+/// The port for the tools of Pgpool-II.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PcpSettings {
+    /// Addresses it listens on; none are opened without users.
+    pub listen: Vec<SocketAddr>,
+    /// By name, the MD5 of the password in lower-case hexadecimal.
+    pub users: HashMap<String, String>,
+}
+
+impl std::fmt::Debug for PcpSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let users = self.users.len();
+        write!(
+            f,
+            "PcpSettings {{ listen: {:?}, users: {users} }}",
+            self.listen
+        )
+    }
+}
+
 /// Everything an operator can set, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -305,6 +333,19 @@ pub struct Settings {
     pub plugins: PluginSettings,
     /// Users who may give orders in the console.
     pub operators: Vec<String>,
+    /// Orders over a local socket.
+    pub admin: AdminSettings,
+    /// Orders from the tools of Pgpool-II.
+    pub pcp: PcpSettings,
     /// Configuration of the embedded router as a JSON object.
     pub router_config: String,
+}
+
+impl Settings {
+    /// How this node is watched, and as whom it is asked other things.
+    #[must_use]
+    pub fn probe_of(&self, node: NodeId) -> &ProbeSettings {
+        let own = self.nodes.get(node.index()).map(|node| &node.probe);
+        own.unwrap_or(&self.probe)
+    }
 }

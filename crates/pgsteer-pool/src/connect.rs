@@ -56,6 +56,9 @@ pub enum ConnectError {
     /// It took longer than allowed.
     #[error("timed out")]
     Timeout,
+    /// The node left service meanwhile, or all connections to it were to be closed.
+    #[error("the node was taken out of service")]
+    Withdrawn,
 }
 
 fn backend_message(body: &[u8]) -> String {
@@ -167,6 +170,7 @@ impl Connector {
             opened_at: SystemTime::now(),
             uses: 0,
             asides: Vec::new(),
+            handle: None,
             slot: None,
         })
     }

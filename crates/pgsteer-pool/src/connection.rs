@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::Channel;
+use crate::gates::Handle;
 use crate::limits::Slot;
 
 /// What a cancel request needs.
@@ -59,6 +60,8 @@ pub struct Connection {
     pub uses: u64,
     /// Notifications that came while [`Connection::run`] read answers: whole messages.
     pub asides: Vec<u8>,
+    /// What it can be closed with from outside.
+    pub(crate) handle: Option<Handle>,
     pub(crate) slot: Option<Slot>,
 }
 

@@ -7,6 +7,7 @@ mod buffer;
 mod channel;
 mod connect;
 mod connection;
+mod gates;
 mod limits;
 mod pools;
 

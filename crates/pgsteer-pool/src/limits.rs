@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use pgsteer_core::NodeId;
+use pgsteer_core::{Connections, NodeId};
 use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
 struct Node {
-    connections: AtomicU32,
     // Sessions of any worker that wait for a connection to this node.
     waiting: AtomicU32,
     freed: Notify,
@@ -16,31 +15,27 @@ struct Node {
 
 /// Counts of connections per node, shared by all workers.
 #[derive(Debug, Clone)]
-pub struct NodeLimits(Arc<[Node]>);
+pub struct NodeLimits {
+    nodes: Arc<[Node]>,
+    connections: Arc<Connections>,
+}
 
 impl NodeLimits {
-    /// Counts for so many nodes.
+    /// Limits that count here.
     #[must_use]
-    pub fn new(nodes: usize) -> Self {
-        Self((0..nodes).map(|_| Node::default()).collect())
+    pub fn new(connections: Arc<Connections>) -> Self {
+        let nodes = (0..connections.nodes()).map(|_| Node::default()).collect();
+        Self { nodes, connections }
     }
 
-    /// Connections to a node now.
-    #[must_use]
-    pub fn connections(&self, node: NodeId) -> u32 {
-        self.0
-            .get(node.index())
-            .map_or(0, |n| n.connections.load(Ordering::Relaxed))
+    /// Nodes there are.
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes.len()
     }
 
     /// Takes the place of one connection, unless there are `max` already.
     pub(crate) fn take(&self, node: NodeId, max: u32) -> Option<Slot> {
-        let connections = &self.0.get(node.index())?.connections;
-        let below = |n: u32| (n < max).then_some(n + 1);
-        connections
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, below)
-            .ok()?;
-        Some(Slot {
+        self.connections.take(node, max).then(|| Slot {
             limits: self.clone(),
             node,
         })
@@ -48,14 +43,14 @@ impl NodeLimits {
 
     /// Whether anybody waits for a connection to this node.
     pub(crate) fn is_wanted(&self, node: NodeId) -> bool {
-        self.0
+        self.nodes
             .get(node.index())
             .is_some_and(|n| n.waiting.load(Ordering::Relaxed) > 0)
     }
 
     /// Counts a waiting session until the guard is dropped.
     pub(crate) fn wait(&self, node: NodeId) -> Waiting {
-        if let Some(n) = self.0.get(node.index()) {
+        if let Some(n) = self.nodes.get(node.index()) {
             n.waiting.fetch_add(1, Ordering::Relaxed);
         }
         Waiting {
@@ -66,7 +61,7 @@ impl NodeLimits {
 
     /// Resolves when the place of a connection became free.
     pub(crate) async fn freed(&self, node: NodeId) {
-        match self.0.get(node.index()) {
+        match self.nodes.get(node.index()) {
             Some(n) => n.freed.notified().await,
             None => std::future::pending().await,
         }
@@ -82,8 +77,8 @@ pub(crate) struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(n) = self.limits.0.get(self.node.index()) {
-            n.connections.fetch_sub(1, Ordering::AcqRel);
+        self.limits.connections.give_back(self.node);
+        if let Some(n) = self.limits.nodes.get(self.node.index()) {
             n.freed.notify_one();
         }
     }
@@ -98,7 +93,7 @@ pub(crate) struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(n) = self.limits.0.get(self.node.index()) {
+        if let Some(n) = self.limits.nodes.get(self.node.index()) {
             n.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use crate::connect::{Connector, Login};
+use crate::gates::Gates;
 use crate::limits::Slot;
 use crate::{ConnectError, Connection, NodeLimits, Target};
 
@@ -39,6 +40,9 @@ pub enum CheckoutError {
     /// All are in use, and too many sessions wait already.
     #[error("too many sessions wait for a connection to node {0}")]
     QueueFull(NodeId),
+    /// The node is not in service.
+    #[error("node {0} is not in service")]
+    Closed(NodeId),
     /// All are in use, and none became free in time.
     #[error("no connection to node {0} became free in time")]
     Timeout(NodeId),
@@ -64,6 +68,7 @@ struct Shared {
     state: RefCell<State>,
     connector: Connector,
     limits: NodeLimits,
+    gates: Gates,
     settings: RefCell<PoolSettings>,
 }
 
@@ -110,7 +115,8 @@ impl Lease {
             return;
         };
         let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
-        if connection.status != TransactionStatus::Idle || !quiet {
+        let closed = self.pools.0.gates.is_closed(self.key.node);
+        if connection.status != TransactionStatus::Idle || !quiet || closed {
             return;
         }
         let (pools, key) = (self.pools.clone(), self.key.clone());
@@ -143,6 +149,7 @@ impl Pools {
         Self(Rc::new(Shared {
             state: RefCell::default(),
             connector: Connector::default(),
+            gates: Gates::new(limits.nodes()),
             limits,
             settings: RefCell::new(settings),
         }))
@@ -179,6 +186,9 @@ impl Pools {
         };
         let deadline = Instant::now() + wait;
         loop {
+            if self.0.gates.is_closed(key.node) {
+                return Err(CheckoutError::Closed(key.node));
+            }
             let ready = self.pop_idle(&key);
             let connection = if ready.is_some() {
                 ready
@@ -213,8 +223,14 @@ impl Pools {
             database: &key.database,
             password,
         };
-        let opened = timeout(limit, self.0.connector.connect(target, login)).await;
-        let mut connection = opened.map_err(|_| ConnectError::Timeout)??;
+        let opening = timeout(limit, self.0.connector.connect(target, login));
+        let opened = tokio::select! {
+            // Both branches are cancel safe: what was opened by half is closed.
+            opened = opening => opened.map_err(|_| ConnectError::Timeout)?,
+            () = self.0.gates.shut(key.node) => Err(ConnectError::Withdrawn),
+        };
+        let mut connection = opened?;
+        connection.handle = self.0.gates.enter(key.node, connection.channel.stream());
         connection.slot = Some(slot);
         Ok(connection)
     }
@@ -234,10 +250,11 @@ impl Pools {
         let _counted = self.0.limits.wait(key.node);
         let either = async {
             tokio::select! {
-                // Both branches are cancel safe: a connection handed over to a dropped receiver
+                // All branches are cancel safe: a connection handed over to a dropped receiver
                 // comes back to the sender.
                 connection = taken => connection.ok(),
                 () = self.0.limits.freed(key.node) => None,
+                () = self.0.gates.shut(key.node) => None,
             }
         };
         timeout_at(deadline, either)
@@ -259,6 +276,9 @@ impl Pools {
     }
 
     fn check_in(&self, key: PoolKey, mut connection: Connection) {
+        if self.0.gates.is_closed(key.node) {
+            return;
+        }
         let mut state = self.0.state.borrow_mut();
         state.waiters.retain(|w| !w.hand_over.is_closed());
         while let Some(at) = state.waiters.iter().position(|w| w.key == key) {
@@ -299,6 +319,22 @@ impl Pools {
             });
             !idle.is_empty()
         });
+    }
+
+    /// Says whether a node may be used. While it may not, nobody is given a connection to it, and
+    /// those that are given back are closed.
+    pub fn set_in_service(&self, node: NodeId, in_service: bool) {
+        self.0.gates.set_closed(node, !in_service);
+        if !in_service {
+            self.forget_node(node);
+        }
+    }
+
+    /// Closes every connection to a node at once, whatever is going on there: those that use one see
+    /// it closed by the server.
+    pub fn sever(&self, node: NodeId) {
+        self.0.gates.sever(node);
+        self.forget_node(node);
     }
 
     /// Closes all idle connections to a node, for instance because it went down.

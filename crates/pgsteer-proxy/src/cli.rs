@@ -1,4 +1,5 @@
-//! The command line. Exit codes: 0 clean, 1 failure while running, 2 bad usage or configuration.
+//! The command line. Exit codes: 0 clean, 1 failure while running, 2 bad usage or configuration;
+//! `node` has more of them.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pgsteer_control::client::Target;
 use pgsteer_control::config::{self, ConfigErrors, Loaded, Source};
 
+use crate::node::NodeArgs;
 use crate::plugin::PluginArgs;
-use crate::{explain, import, lab, logging, plugin, run};
+use crate::{explain, import, lab, logging, node, plugin, run};
 
 /// The programmable proxy for PostgreSQL.
 #[derive(Debug, Parser)]
@@ -46,6 +48,8 @@ enum Command {
     Lab(LabArgs),
     /// Ask a running proxy where a statement would go, and why. Nothing is executed.
     Explain(ExplainArgs),
+    /// Ask a running proxy how its nodes are, and give orders about them.
+    Node(NodeArgs),
     /// Begin, build, test and measure plugins, and give orders to those of a running proxy.
     Plugin(PluginArgs),
 }
@@ -55,6 +59,7 @@ impl Command {
     fn usual_log(&self) -> &'static str {
         match self {
             // Lines of the plugin itself, and of others only what went wrong.
+            Self::Node(_) => "warn",
             Self::Plugin(_) => {
                 "warn,pgsteer_plugin_host::state=info,pgsteer_plugin_host::loader=error"
             }
@@ -192,6 +197,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Lab(args) => exit_code(lab::run(&args)),
         Command::Explain(args) => exit_code(explain::run(&args)),
+        Command::Node(args) => node::run(&args),
         Command::Plugin(args) => plugin::run(&args),
     }
 }

@@ -11,6 +11,12 @@ use crate::cli::{LabArgs, say};
 use crate::run::{Proxy, serve};
 use crate::signals::{Request, Signals};
 
+/// Name of the admin socket in the directory of the lab.
+const SOCKET: &str = "admin.sock";
+
+/// Port for the tools of Pgpool-II, the default of `pcp.listen`.
+const PCP_PORT: u16 = 9898;
+
 /// Ports of the primary and the two replicas, as in the docker-compose users come from.
 const PORTS: [u16; 3] = [5432, 5433, 5434];
 
@@ -45,10 +51,11 @@ async fn lab(args: &LabArgs) -> Result<()> {
     let served = match configure(args, &cluster) {
         Ok((file, loaded)) => {
             let again = || config::load(&Source::File(file.clone()));
-            serve(loaded.settings, again, |proxy| {
-                welcome(args, &cluster, proxy)
-            })
-            .await
+            let ready = |proxy: &Proxy| welcome(args, &cluster, proxy);
+            tokio::select! {
+                served = serve(loaded.settings, again, ready) => served,
+                failed = cluster.serve_commands() => failed,
+            }
         }
         Err(error) => Err(error),
     };
@@ -83,14 +90,31 @@ fn configuration(args: &LabArgs, cluster: &Cluster) -> Result<String> {
          [[users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n\n\
          [pool]\nconnections_per_node_max = 180\n\n\
          [plugins]\ndir = \"plugins\"\n\n\
-         [console]\noperators = [\"postgres\"]\n",
+         [console]\noperators = [\"postgres\"]\n\n\
+         [admin]\nsocket = \"{SOCKET}\"\n",
         args.port
     );
+    // Pgpool-II, or another lab, may be running here.
+    if std::net::TcpListener::bind(("127.0.0.1", PCP_PORT)).is_ok() {
+        text +=
+            &format!("\n[[pcp_users]]\nname = \"postgres\"\npassword = \"{DEFAULT_PASSWORD}\"\n");
+    }
+    text += &failover(cluster);
     for (node, weight) in cluster.nodes().iter().zip(weights) {
         let (host, port) = (node.host(), node.port());
         text += &format!("\n[[nodes]]\nhost = \"{host}\"\nport = {port}\nweight = {weight}\n");
     }
     Ok(text)
+}
+
+/// So that a dead primary comes back as a replica, and `pgsteer node switchover` works.
+fn failover(cluster: &Cluster) -> String {
+    let demote = toml::Value::from(cluster.demote_command());
+    let follow = toml::Value::from(cluster.follow_primary_command());
+    format!(
+        "\n[failover]\nstate_dir = \"state\"\naudit_log = \"failover.log\"\n\
+         demote_command = {demote}\nfollow_primary_command = {follow}\n"
+    )
 }
 
 fn welcome(args: &LabArgs, cluster: &Cluster, proxy: &Proxy) -> Result<()> {
@@ -113,6 +137,20 @@ fn welcome(args: &LabArgs, cluster: &Cluster, proxy: &Proxy) -> Result<()> {
         "configuration: {}",
         shown(&args.dir.join("pgsteer.toml"))
     ));
+    say(&format!(
+        "what happens to the primary: {}",
+        shown(&args.dir.join("failover.log"))
+    ));
+    say(&format!(
+        "nodes: pgsteer node list --socket {}",
+        shown(&args.dir.join(SOCKET))
+    ));
+    if let Some(address) = proxy.pcp_addresses().first() {
+        let (ip, port) = (address.ip(), address.port());
+        say(&format!(
+            "       pcp_node_info -h {ip} -p {port} -U postgres   (password: {DEFAULT_PASSWORD})"
+        ));
+    }
     say("Ctrl-C stops everything. Connect with:\n");
     say(&format!(
         "  PGPASSWORD={DEFAULT_PASSWORD} psql -h localhost -p {port} -U postgres\n"

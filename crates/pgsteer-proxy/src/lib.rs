@@ -7,6 +7,7 @@ mod explain;
 mod import;
 mod lab;
 mod logging;
+mod node;
 mod plugin;
 mod run;
 mod signals;

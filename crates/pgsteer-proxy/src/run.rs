@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use pgsteer_control::config::{ConfigErrors, Loaded};
-use pgsteer_control::{Control, Embedded};
+use pgsteer_control::{Control, Doors, Embedded};
+use pgsteer_core::admin::{ProcessOrder, Request as Order};
 use pgsteer_core::counters::Counters;
 use pgsteer_core::{Facts, Role, Settings, Subscription};
 use pgsteer_plugin_host::{Options, WasmLoader};
 use pgsteer_session::{DataPlane, Shared, bind};
+use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
 
 use crate::embedded::{DEFAULT_FAILOVER, DEFAULT_ROUTER};
@@ -30,6 +32,8 @@ const OWN_STACK_BYTES: usize = 2 << 20;
 /// A running proxy.
 pub struct Proxy {
     control: Control,
+    facts: Arc<Facts>,
+    pcp_addresses: Vec<SocketAddr>,
     data_plane: DataPlane,
     addresses: Vec<SocketAddr>,
 }
@@ -48,6 +52,8 @@ impl Proxy {
         }
         let addresses = listeners.iter().map(std::net::TcpListener::local_addr);
         let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+        let doors = Doors::open(&settings)?;
+        let pcp_addresses = doors.pcp_addresses();
         let (workers, nodes) = (settings.workers, settings.nodes.len());
         let facts = Arc::new(Facts::new(Instant::now(), nodes));
         let loader = WasmLoader::new(Options {
@@ -57,18 +63,18 @@ impl Proxy {
         });
         let loader = Arc::new(loader.context("cannot start the plugin engine")?);
         let known = Arc::clone(&facts);
-        let control = Control::start(settings, embedded(), loader, workers, known).await?;
+        let mut control = Control::start(settings, embedded(), loader, workers, known).await?;
+        control.serve(doors);
         if !control.wait_ready(FIRST_PROBES).await {
             warn!("some nodes were not asked yet, starting without waiting for them");
         }
-        let shared = Arc::new(Shared::new(
-            Arc::new(Counters::new(workers, nodes)),
-            facts,
-            nodes,
-        ));
+        let counters = Arc::new(Counters::new(workers, nodes));
+        let shared = Arc::new(Shared::new(counters, Arc::clone(&facts)));
         let data_plane = DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
         Ok(Self {
             control,
+            facts,
+            pcp_addresses,
             data_plane,
             addresses,
         })
@@ -80,6 +86,18 @@ impl Proxy {
         &self.addresses
     }
 
+    /// Addresses for the tools of Pgpool-II.
+    #[must_use]
+    pub fn pcp_addresses(&self) -> &[SocketAddr] {
+        &self.pcp_addresses
+    }
+
+    /// What both planes share, for tests that take orders or give them.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
     /// What is true now.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
@@ -87,8 +105,9 @@ impl Proxy {
     }
 
     /// Applies new settings as far as a running proxy can.
-    pub fn reload(&self, settings: Settings) {
-        self.control.reload(settings);
+    /// Returns the keys of settings that wait for a restart.
+    pub fn reload(&self, settings: Settings) -> Vec<&'static str> {
+        self.control.reload(settings)
     }
 
     /// Lets sessions finish their transactions, for as long as the settings allow, and stops.
@@ -154,36 +173,90 @@ pub(crate) async fn serve(
     let mut proxy = started;
     announce(&proxy);
     ready(&proxy)?;
+    let orders = proxy.facts.process_desk.take();
+    let mut orders = orders.context("somebody else takes the orders of operators")?;
     loop {
-        tokio::select! {
-            request = signals.next() => match request {
-                Request::Stop => break,
-                Request::Reload => apply(&proxy, reload()),
+        let wish = tokio::select! {
+            request = signals.next() => request,
+            Some(order) = orders.recv() => match order.order {
+                ProcessOrder::Reload => {
+                    let _ = order.reply.send(apply(&proxy, reload()));
+                    continue;
+                }
+                ProcessOrder::Stop => stopping(order, "sessions may finish their transactions"),
+                ProcessOrder::StopNow => {
+                    stopping(order, "at once");
+                    warn!("stopped at once");
+                    proxy.control.shutdown().await;
+                    return Ok(());
+                }
             },
             () = proxy.control.failed() => bail!("a task of the control plane ended by itself"),
+        };
+        match wish {
+            Request::Stop => break,
+            Request::Reload => {
+                let _ = apply(&proxy, reload());
+            }
         }
     }
     info!("stopping: sessions may finish their transactions; a second signal stops at once");
     tokio::select! {
         () = proxy.stop() => {}
-        Request::Stop = signals.next() => warn!("stopped at once"),
+        () = stop_at_once(&mut signals, &mut orders) => warn!("stopped at once"),
     }
     Ok(())
 }
 
-fn apply(proxy: &Proxy, loaded: Result<Loaded, ConfigErrors>) {
+/// Tells an operator that the proxy does as told.
+fn stopping(order: Order<ProcessOrder>, how: &str) -> Request {
+    info!(user = order.user, "an operator stops the proxy");
+    let _ = order.reply.send(Ok(vec![format!("stopping: {how}")]));
+    Request::Stop
+}
+
+/// Waits, while the proxy stops already, for a signal or an order not to wait any longer.
+async fn stop_at_once(signals: &mut Signals, orders: &mut Receiver<Order<ProcessOrder>>) {
+    loop {
+        tokio::select! {
+            request = signals.next() => if request == Request::Stop {
+                return;
+            },
+            Some(order) = orders.recv() => match order.order {
+                ProcessOrder::Reload => {
+                    let _ = order.reply.send(Err("the proxy is stopping".to_owned()));
+                }
+                ProcessOrder::Stop => {
+                    let _ = stopping(order, "sessions may finish their transactions");
+                }
+                ProcessOrder::StopNow => {
+                    let _ = stopping(order, "at once");
+                    return;
+                }
+            },
+        }
+    }
+}
+
+/// Applies a configuration, and says what became of it: what is worth knowing, or every mistake.
+fn apply(proxy: &Proxy, loaded: Result<Loaded, ConfigErrors>) -> Result<Vec<String>, String> {
     match loaded {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 warn!("{warning}");
             }
-            proxy.reload(loaded.settings);
+            let waiting = proxy.reload(loaded.settings).into_iter();
+            let waiting = waiting.map(|key| format!("{key}: takes a restart, the old value stays"));
+            Ok(loaded.warnings.into_iter().chain(waiting).collect())
         }
         Err(errors) => {
             error!("configuration was not reloaded, the old one stays");
             for line in errors.to_string().lines() {
                 error!("{line}");
             }
+            Err(format!(
+                "configuration was not reloaded, the old one stays\n{errors}"
+            ))
         }
     }
 }

@@ -7,10 +7,11 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Severity, encode};
 
-use crate::end::{End, server_lost, with_severity};
+use crate::end::{End, with_severity};
 use crate::flow::Request;
+use crate::hold::{Attempts, Denied};
 use crate::journal::Settings;
-use crate::relay::{Stop, Until};
+use crate::relay::{RelayError, Stop, Until};
 use crate::session::{LegError, Portal, Prepared, Session};
 use crate::steering::{Placement, Values};
 
@@ -53,15 +54,19 @@ impl Session {
     pub(crate) async fn await_client(&mut self, batch: &mut Batch) -> Result<(), End> {
         let busy = !self.flow.is_drained() || self.flow.up_left > 0;
         if let Some(node) = batch.active.filter(|_| busy) {
-            let stop = self.relay(node, Until::ClientInput).await;
-            stop.map_err(|e| self.end_of(e))?;
-            self.note_progress(batch, node);
+            match self.relay(node, Until::ClientInput).await {
+                Ok(_) => self.note_progress(batch, node),
+                Err(error) => self.lost_in(batch, node, error).await?,
+            }
             return Ok(());
         }
         self.client.flush().await?;
-        if let Some(leg) = batch.active.and_then(|node| self.held(node)) {
-            let flushed = leg.connection().channel.flush().await;
-            flushed.map_err(|_| End::Fatal(server_lost()))?;
+        if let Some(node) = batch.active
+            && let Some(leg) = self.held(node)
+            && let Err(error) = leg.connection().channel.flush().await
+        {
+            let lost = RelayError::ServerLost(error.into());
+            return self.lost_in(batch, node, lost).await;
         }
         match self.client.fill().await? {
             0 => Err(End::ClientGone),
@@ -108,20 +113,22 @@ impl Session {
         text: &[u8],
         values: Values<'_>,
     ) -> Result<Option<NodeId>, End> {
-        let mut avoid = Vec::new();
+        let mut attempts = Attempts::default();
         // SET, BEGIN and the like must be in the books before anything else is placed.
         if self.flow.may_change_session() && !self.drain(batch).await? {
             return Ok(None);
         }
         loop {
-            let placement = match self.place(analysis, Some(text), values, &avoid).await {
+            let placed = self.place(analysis, Some(text), values, &mut attempts);
+            let placement = match placed.await {
                 Ok(placement) => placement,
-                Err(reply) => return self.fail(batch, &reply).await.map(|()| None),
+                Err(denied) => return self.fail_denied(batch, denied).await,
             };
             let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
             let node = match batch.active {
-                // It must see what the batch wrote, and BEGIN concerns what came before it.
-                Some(active) if batch.writes && (read || begins(analysis)) => active,
+                // It must see what the batch wrote, and is committed with it; BEGIN concerns what
+                // came before it.
+                Some(active) if batch.writes && (read || writes || begins(analysis)) => active,
                 _ => placement.node,
             };
             // What the batch changed so far must be in the books before another node is told.
@@ -134,21 +141,62 @@ impl Session {
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
-                Err(LegError::NodeFailed(_))
-                    if avoid.is_empty() && self.transaction.is_none() && read =>
-                {
-                    avoid.push(node);
+                Err(LegError::NodeFailed(reply)) => {
+                    let again = self.after_failure(&mut attempts, node, reply, read).await;
+                    if let Err(denied) = again {
+                        return self.fail_denied(batch, denied).await;
+                    }
                 }
-                Err(LegError::NodeFailed(reply) | LegError::Reply(reply)) => {
+                Err(LegError::Moved) => {
+                    if let Err(denied) = self.after_move(&mut attempts).await {
+                        return self.fail_denied(batch, denied).await;
+                    }
+                }
+                Err(LegError::Reply(reply)) => {
                     return self.fail(batch, &reply).await.map(|()| None);
                 }
-                Err(LegError::Ended(reply)) => return Err(End::Fatal(reply)),
+                Err(LegError::Ended(end)) => return Err(end),
                 Err(LegError::Refused(body)) => {
                     let message = with_severity(&body, Severity::Error);
                     return self.fail_with(batch, &message).await.map(|()| None);
                 }
             }
         }
+    }
+
+    async fn fail_denied(
+        &mut self,
+        batch: &mut Batch,
+        denied: Denied,
+    ) -> Result<Option<NodeId>, End> {
+        match denied {
+            Denied::Reply(reply) => self.fail(batch, &reply).await.map(|()| None),
+            Denied::End(end) => Err(end),
+        }
+    }
+
+    /// A server of the batch is lost: the request that was due is answered by an error, everything
+    /// after it is thrown away up to Sync, and the session goes on.
+    async fn lost_in(
+        &mut self,
+        batch: &mut Batch,
+        node: NodeId,
+        error: RelayError,
+    ) -> Result<(), End> {
+        self.note_progress(batch, node);
+        let sent = self.flow.sent();
+        let reply = self.lost(node, error, sent)?;
+        if !batch.failed {
+            encode::error(&mut self.client.output, &reply);
+        }
+        (batch.failed, batch.abort) = (true, true);
+        (batch.active, batch.parsed) = (None, None);
+        batch.touched.retain(|touched| *touched != node);
+        let (left, owes_sync) = (self.flow.up_left, self.flow.held_syncs);
+        self.flow.abandon();
+        // The client sent it while the server took its data, and waits for the answer.
+        self.flow.owes_sync = owes_sync;
+        self.skip_bytes(left).await
     }
 
     /// The node for Bind or Describe of a statement; of one that does not exist, any node will
@@ -218,8 +266,10 @@ impl Session {
                 if let Some(leg) = self.held(node) {
                     encode::frame(&mut leg.connection().channel.output, tag::FLUSH, b"");
                 }
-                let stop = self.relay(node, Until::Drained).await;
-                stop.map_err(|e| self.end_of(e))?;
+                if let Err(error) = self.relay(node, Until::Drained).await {
+                    self.lost_in(batch, node, error).await?;
+                    return Ok(false);
+                }
             }
             self.note_progress(batch, node);
         }
@@ -270,13 +320,14 @@ impl Session {
             // What failed on one node must not be committed on another.
             self.sync_leg(batch, node, true, batch.failed).await?;
         }
-        match last.filter(|node| self.legs.iter().any(|leg| leg.node == *node)) {
+        let last = last.filter(|node| self.legs.iter().any(|leg| leg.node == *node));
+        let synced = match last {
             Some(node) => self.sync_leg(batch, node, hidden, batch.abort).await?,
-            None if hidden => {}
-            None => {
-                let status = self.status();
-                encode::ready(&mut self.client.output, status);
-            }
+            None => false,
+        };
+        if !synced && !hidden {
+            let status = self.status();
+            encode::ready(&mut self.client.output, status);
         }
         self.client.flush().await?;
         self.busy = false;
@@ -294,15 +345,16 @@ impl Session {
         Ok(())
     }
 
+    /// Sends Sync to a leg; `false` if its answer will not come.
     async fn sync_leg(
         &mut self,
         batch: &mut Batch,
         node: NodeId,
         hidden: bool,
         abort: bool,
-    ) -> Result<(), End> {
+    ) -> Result<bool, End> {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
-            return Ok(());
+            return Ok(false);
         };
         let out = &mut leg.connection().channel.output;
         if abort {
@@ -316,15 +368,18 @@ impl Session {
         } else {
             self.flow.expect(Request::Sync);
         }
-        let stop = self
-            .relay(node, Until::Ready)
-            .await
-            .map_err(|e| self.end_of(e))?;
+        let stop = match self.relay(node, Until::Ready).await {
+            Ok(stop) => stop,
+            Err(error) => {
+                self.lost_in(batch, node, error).await?;
+                return Ok(false);
+            }
+        };
         self.note_progress(batch, node);
         if stop == Stop::Ready {
             self.reconcile(node).await;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

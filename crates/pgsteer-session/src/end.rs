@@ -34,10 +34,16 @@ impl From<FrameError> for End {
     }
 }
 
+/// PostgreSQL's words for it.
+pub(crate) fn administrator() -> ErrorReply {
+    let text = "terminating connection due to administrator command";
+    ErrorReply::fatal(SqlState::ADMIN_SHUTDOWN, text)
+}
+
 /// The server is lost and nobody knows what became of the statement.
 pub(crate) fn server_lost() -> ErrorReply {
     let text = "connection to the server was lost while a statement was running";
-    ErrorReply::fatal(SqlState::CONNECTION_FAILURE, text)
+    ErrorReply::error(SqlState::CONNECTION_FAILURE, text)
         .with_hint("The statement may have been carried out: check before you repeat it.")
 }
 

@@ -11,6 +11,7 @@ use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{HEADER_LEN, frame, parameters};
 
 use crate::events::{Ended, Tally, Watched};
+use crate::lost::Sent;
 
 /// A request whose answer is due.
 #[derive(Debug)]
@@ -215,6 +216,27 @@ impl Flow {
         self.succeeded.clear();
         self.lost.clear();
         self.tally.clear();
+    }
+
+    /// What requests that are due may have done to a transaction.
+    pub(crate) fn sent(&self) -> Sent {
+        let ends = |e: &Expected| match &e.request {
+            Request::Execute {
+                analysis: Some(analysis),
+                ..
+            } => Sent::of(analysis) == Sent::MayEnd,
+            _ => false,
+        };
+        if self.expected.iter().any(ends) {
+            Sent::MayEnd
+        } else {
+            Sent::Inside
+        }
+    }
+
+    /// Bytes of a message that was passed on cannot follow any more.
+    pub(crate) fn cut_off(&mut self) {
+        self.body_left = self.body_left.max(1);
     }
 
     /// The connection is gone; nothing is due any more.

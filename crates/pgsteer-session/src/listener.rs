@@ -155,6 +155,8 @@ async fn serve(
     mut receiver: mpsc::Receiver<TcpStream>,
 ) {
     let worker = Rc::new(Worker::new(index, shared, subscription.clone()));
+    // What was published before the worker began is news to it, too.
+    worker.snapshot_changed();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         // All branches are cancel safe: what was not received is received next time.

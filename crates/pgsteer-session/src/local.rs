@@ -7,8 +7,8 @@ use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
 use crate::console::{self, Answer};
 use crate::journal::quote_identifier;
-use crate::session::{Session, transaction_failed};
-use crate::transaction::{Open, Transaction};
+use crate::session::Session;
+use crate::transaction::{Loss, Open, Transaction};
 
 impl Session {
     /// Whether the proxy answers this statement itself now.
@@ -77,6 +77,11 @@ impl Session {
     /// Ends a transaction of which the proxy refused a statement, on all its legs, or takes it
     /// back to a savepoint.
     async fn end_refused(&mut self, analysis: &Analysis) -> Result<(), ErrorReply> {
+        let loss = self.transaction.open().map_or(Loss::None, |o| o.loss);
+        let is_commit = matches!(analysis.sole_effect(), Some(Effect::Commit { .. }));
+        let untold = matches!(loss, Loss::Untold(_));
+        // To a client that takes COMMIT for done it must be an error; ROLLBACK is what it wants.
+        let reply = (untold && is_commit).then(|| self.tell_loss());
         let sql = match (analysis.sole_effect(), self.transaction.open_mut()) {
             (Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }), _) => {
                 self.transaction = Transaction::None;
@@ -85,13 +90,13 @@ impl Session {
                 "ROLLBACK".to_owned()
             }
             (Some(effect @ Effect::RollbackTo(name)), Some(open))
-                if open.journal.savepoint(name).is_some() =>
+                if loss == Loss::None && open.journal.savepoint(name).is_some() =>
             {
                 open.journal.note(effect);
                 open.refused = false;
                 format!("ROLLBACK TO {}", quote_identifier(name))
             }
-            _ => return Err(transaction_failed()),
+            _ => return Err(reply.unwrap_or_else(|| self.tell_loss())),
         };
         let mut kept = Vec::with_capacity(self.legs.len());
         for mut leg in std::mem::take(&mut self.legs) {
@@ -106,6 +111,9 @@ impl Session {
             }
         }
         self.legs = kept;
+        if let Some(reply) = reply {
+            return Err(reply);
+        }
         encode::command_complete(&mut self.client.output, "ROLLBACK");
         Ok(())
     }

@@ -15,9 +15,11 @@ use crate::console::Options;
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
 use crate::handshake::{self, Wish};
+use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
 use crate::observe::NOTICE_ROUTE;
 use crate::session::{LegError, Session};
+use crate::sql_prepared::SqlPrepared;
 use crate::steering::{Identity, Steering, refusal};
 use crate::transaction::Transaction;
 use crate::whereabouts::About;
@@ -39,6 +41,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<So
         .insert(id, Rc::clone(&session.control));
     // Published while the client logged in: nobody told this session.
     session.control.drain.set(worker.snapshot().draining);
+    session.control.leave.set(true);
     session.run().await;
     worker.controls.borrow_mut().remove(&id);
 }
@@ -113,7 +116,7 @@ async fn start(
         startup,
         prepared: HashMap::default(),
         prepared_bytes: 0,
-        sql_prepared: HashMap::default(),
+        sql_prepared: SqlPrepared::default(),
         portals: HashMap::default(),
         next_parse: 0,
         cancel,
@@ -307,15 +310,20 @@ impl Session {
         if let Some(known) = self.steering.worker.welcomes.borrow().get(&key) {
             return Ok(Rc::clone(known));
         }
-        self.steering.refresh(&self.transaction);
-        let mut avoid = Vec::new();
+        let mut attempts = Attempts::default();
+        let mut failed = None;
         loop {
-            let Some(node) = self.steering.login_node(&avoid) else {
-                let text = "no node of the cluster accepts connections now";
-                let reply = ErrorReply::fatal(SqlState::CANNOT_CONNECT_NOW, text);
-                return Err(End::Fatal(
-                    reply.with_hint("See the proxy's log for each node."),
-                ));
+            self.steering.refresh(true);
+            let Some(node) = self.steering.login_node(&attempts.avoid) else {
+                attempts.avoid.clear();
+                if failed.as_ref().is_some_and(is_full) {
+                    return Err(End::Fatal(no_node_at_login()));
+                }
+                match self.hold(&mut attempts, failed.take()).await {
+                    Ok(()) => continue,
+                    Err(Denied::End(end)) => return Err(end),
+                    Err(Denied::Reply(_)) => return Err(End::Fatal(no_node_at_login())),
+                }
             };
             match self.need(node).await {
                 Ok(()) => {
@@ -324,8 +332,13 @@ impl Session {
                     self.steering.worker.remember_welcome(key, &welcome);
                     return Ok(welcome);
                 }
-                Err(LegError::NodeFailed(_)) => avoid.push(node),
-                Err(LegError::Reply(reply) | LegError::Ended(reply)) => {
+                Err(LegError::NodeFailed(reply)) => {
+                    attempts.avoid.push(node);
+                    failed = Some(reply);
+                }
+                Err(LegError::Moved) => {}
+                Err(LegError::Ended(end)) => return Err(end),
+                Err(LegError::Reply(reply)) => {
                     return Err(End::Fatal(ErrorReply {
                         severity: Severity::Fatal,
                         ..reply
@@ -351,6 +364,17 @@ impl Session {
         }
         key
     }
+}
+
+/// The node is there and works; that it has no room is for the operator to know.
+fn is_full(reply: &ErrorReply) -> bool {
+    reply.sqlstate == SqlState::TOO_MANY_CONNECTIONS
+}
+
+fn no_node_at_login() -> ErrorReply {
+    let text = "no node of the cluster accepts connections now";
+    ErrorReply::fatal(SqlState::CANNOT_CONNECT_NOW, text)
+        .with_hint("See the proxy's log for each node.")
 }
 
 #[cfg(test)]

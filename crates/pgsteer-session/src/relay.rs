@@ -89,7 +89,12 @@ impl Relay<'_> {
     /// Not cancel safe: a server connection whose exchange was dropped must be closed.
     pub(crate) async fn run(mut self, until: Until) -> Result<Stop, RelayError> {
         let mut forward = Forward::default();
-        poll_fn(|cx| self.poll(cx, until, &mut forward)).await
+        let ran = poll_fn(|cx| self.poll(cx, until, &mut forward)).await;
+        if ran.is_err() && forward.len > 0 {
+            // The client has a part of it.
+            self.flow.cut_off();
+        }
+        ran
     }
 
     fn poll(

@@ -31,7 +31,7 @@ impl Steering {
         statement: &Statement<'_>,
         now: Situation<'_>,
     ) -> Result<Option<Rc<Replaced>>, ErrorReply> {
-        self.refresh(now.transaction);
+        self.refresh(now.is_unseen());
         let wanted = self.worker.policies.borrow().wanted();
         if !wanted.rewrites || is_exempt(statement.analysis) {
             return Ok(None);

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use pgsteer_core::{Generation, NodeId, Role};
-use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Target};
+use pgsteer_pool::{Channel, ServerLost};
 use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
@@ -16,13 +16,15 @@ use pgsteer_wire::frontend::{self, tag};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
-use crate::cancel::{Registered, ServerTarget};
+use crate::cancel::Registered;
 use crate::console::Options;
-use crate::end::{End, server_lost, server_lost_idle};
+use crate::end::{End, administrator, server_lost, server_lost_idle};
 use crate::flow::Flow;
+use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Leg, PrologueError};
 use crate::relay::{Relay, RelayError, Stop, Until};
+use crate::sql_prepared::SqlPrepared;
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced, Values};
 use crate::transaction::Transaction;
 use crate::whereabouts::Rest;
@@ -77,8 +79,7 @@ pub(crate) struct Session {
     pub(crate) startup: Vec<(Box<str>, Box<str>)>,
     pub(crate) prepared: ByName<Rc<Prepared>>,
     pub(crate) prepared_bytes: usize,
-    /// What PREPARE in SQL left on the primary, by name.
-    pub(crate) sql_prepared: HashMap<Box<str>, Rc<Analysis>, foldhash::fast::RandomState>,
+    pub(crate) sql_prepared: SqlPrepared,
     pub(crate) portals: ByName<Portal>,
     pub(crate) next_parse: u64,
     pub(crate) cancel: Registered,
@@ -103,6 +104,7 @@ enum Woken {
     Client(std::io::Result<usize>),
     Leg(usize),
     LegGone(usize),
+    Leave,
     Drain,
 }
 
@@ -113,9 +115,11 @@ pub(crate) enum LegError {
     /// The server's own words, as body of an ErrorResponse.
     Refused(Vec<u8>),
     /// The session cannot go on.
-    Ended(ErrorReply),
+    Ended(End),
     /// The node does not answer; another one may.
     NodeFailed(ErrorReply),
+    /// The node left service before anything was sent: the statement is to be placed again.
+    Moved,
 }
 
 impl Session {
@@ -145,6 +149,9 @@ impl Session {
 
     /// Waits for something to do and does it.
     async fn step(&mut self) -> Result<(), End> {
+        if self.control.leave.get() {
+            self.leave_nodes();
+        }
         let Some(header) = self.client_frame()? else {
             self.client.flush().await?;
             return self.wait().await;
@@ -189,7 +196,11 @@ impl Session {
 
     /// Throws a frame away, however long it is.
     pub(crate) async fn skip(&mut self, header: Header) -> Result<(), End> {
-        let mut left = header.frame_len();
+        self.skip_bytes(header.frame_len()).await
+    }
+
+    /// Throws so many bytes of the client away.
+    pub(crate) async fn skip_bytes(&mut self, mut left: usize) -> Result<(), End> {
         loop {
             let len = left.min(self.client.input.len());
             self.client.input.consume(len);
@@ -218,13 +229,9 @@ impl Session {
             Woken::Client(_) => Err(End::ClientGone),
             Woken::Leg(leg) => self.idle_message(leg),
             Woken::LegGone(leg) => self.leg_is_gone(leg, None),
-            Woken::Drain => {
-                let text = "terminating connection due to administrator command";
-                Err(End::Fatal(ErrorReply::fatal(
-                    SqlState::ADMIN_SHUTDOWN,
-                    text,
-                )))
-            }
+            // What is to be left is left before the next wait.
+            Woken::Leave => Ok(()),
+            Woken::Drain => Err(End::Fatal(administrator())),
         }
     }
 
@@ -248,9 +255,10 @@ impl Session {
             if self.control.drain.get() && idle {
                 return Poll::Ready(Woken::Drain);
             }
-            if let Poll::Ready(filled) = self.client.poll_fill(cx) {
-                return Poll::Ready(Woken::Client(filled));
+            if self.control.leave.get() && self.can_leave() {
+                return Poll::Ready(Woken::Leave);
             }
+            // Servers first: what the client says next must not go to one that is gone.
             for (index, leg) in self.legs.iter_mut().enumerate() {
                 let channel = &mut leg.connection().channel;
                 let bytes = channel.input.bytes();
@@ -265,13 +273,10 @@ impl Session {
                     Poll::Pending => {}
                 }
             }
-            let mut waker = self.control.waker.borrow_mut();
-            if !waker
-                .as_ref()
-                .is_some_and(|known| known.will_wake(cx.waker()))
-            {
-                *waker = Some(cx.waker().clone());
+            if let Poll::Ready(filled) = self.client.poll_fill(cx) {
+                return Poll::Ready(Woken::Client(filled));
             }
+            self.control.wake_by(cx);
             Poll::Pending
         })
         .await
@@ -301,15 +306,6 @@ impl Session {
         self.client.output.extend_from_slice(message);
         channel.input.consume(header.frame_len());
         Ok(())
-    }
-
-    fn leg_is_gone(&mut self, index: usize, last_words: Option<Vec<u8>>) -> Result<(), End> {
-        let leg = self.legs.remove(index);
-        self.cancel.slot.remove(leg.node);
-        if leg.pinned.is_none() && !leg.in_transaction() {
-            return Ok(());
-        }
-        Err(last_words.map_or_else(|| End::Fatal(server_lost_idle()), End::Message))
     }
 
     /// Gives a leg back, or closes it if it must not be used again.
@@ -353,7 +349,10 @@ impl Session {
         }
         match error {
             RelayError::ClientGone => End::ClientGone,
-            RelayError::ServerLost(_) => End::Fatal(server_lost()),
+            RelayError::ServerLost(_) => End::Fatal(ErrorReply {
+                severity: Severity::Fatal,
+                ..server_lost()
+            }),
             RelayError::ServerLeaving(message) => End::Message(message),
             RelayError::ClientProtocol => {
                 let text = "invalid message during COPY";
@@ -368,21 +367,17 @@ impl Session {
         analysis: &Analysis,
         text: Option<&[u8]>,
         values: Values<'_>,
-        avoid: &[NodeId],
-    ) -> Result<Placement, ErrorReply> {
+        attempts: &mut Attempts,
+    ) -> Result<Placement, Denied> {
         if self.transaction.is_refused() {
-            return Err(transaction_failed());
+            return Err(Denied::Reply(self.tell_loss()));
         }
         if self.enforced.is_some() && begins_unseen(analysis) {
-            return Err(begins_unnoticed());
+            return Err(Denied::Reply(begins_unnoticed()));
         }
         let executed = self.executed(analysis);
-        let wait = self.steering.snapshot.settings.pool.checkout_timeout;
-        let start = Instant::now();
-        let mut subscription = self.steering.worker.subscription.borrow().clone();
+        let mut start = None;
         loop {
-            // Before the look, so that what is published meanwhile is noticed.
-            subscription.mark_seen();
             let extended = text.is_some();
             let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
             let statement = Statement {
@@ -396,12 +391,13 @@ impl Session {
                 settings: &self.settings,
                 transaction: &self.transaction,
                 legs: &self.legs,
-                avoid,
+                avoid: &attempts.avoid,
             };
             let placed = self.steering.place(&statement, now);
             let placement = match placed {
                 Ok(placement) => placement,
                 Err(Unplaced::Late(placement, wait_ms)) => {
+                    let start = start.get_or_insert_with(Instant::now);
                     if start.elapsed() < Duration::from_millis(u64::from(wait_ms)) {
                         tokio::time::sleep(LATE_LOOK).await;
                         continue;
@@ -410,13 +406,13 @@ impl Session {
                 }
                 Err(Unplaced::Refused(reply)) => {
                     self.note_refusal(analysis, &reply, extended);
-                    return Err(reply);
+                    return Err(Denied::Reply(reply));
+                }
+                Err(Unplaced::NoNode) if !self.is_unseen() => {
+                    return Err(Denied::Reply(no_node()));
                 }
                 Err(Unplaced::NoNode) => {
-                    let changed = timeout_at(start + wait, subscription.changed()).await;
-                    if !matches!(changed, Ok(true)) || !self.transaction.is_none() {
-                        return Err(no_node());
-                    }
+                    self.hold(attempts, None).await?;
                     continue;
                 }
             };
@@ -444,37 +440,63 @@ impl Session {
     }
 
     async fn need_leg(&mut self, node: NodeId) -> Result<(), LegError> {
-        if self.held(node).is_none() {
+        let is_new = self.held(node).is_none();
+        if is_new {
             self.lease(node).await?;
         }
         let (settings, transaction) = (&self.settings, &self.transaction);
         let leg = self.legs.iter_mut().find(|leg| leg.node == node);
         let enforced = self.enforced.as_deref();
-        let is_known = |leg: &Leg| leg.is_up_to_date(settings, transaction, enforced.is_some());
+        let prepared = &self.sql_prepared;
+        let is_known = |leg: &Leg| {
+            let knows_prepared = leg.sql_seen == prepared.latest() || leg.in_transaction();
+            knows_prepared && leg.is_up_to_date(settings, transaction, enforced.is_some())
+        };
         let Some(leg) = leg.filter(|leg| !is_known(leg)) else {
-            return Ok(());
+            return if is_new {
+                self.still_serves(node, false)
+            } else {
+                Ok(())
+            };
         };
         let took_part = leg.in_transaction();
         let known = self.steering.snapshot.topology.node(node);
         let replica = known.is_some_and(|n| n.role == Role::Replica);
-        let done = leg
-            .bring_up_to_date(settings, transaction, replica, enforced)
-            .await;
+        let done = match leg.prepare_in_sql(settings, prepared).await {
+            Ok(()) => {
+                leg.bring_up_to_date(settings, transaction, replica, enforced)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
         // What the server said meanwhile that was meant for the client.
         let asides = std::mem::take(&mut leg.connection().asides);
         self.client.output.extend_from_slice(&asides);
-        let Err(error) = done else { return Ok(()) };
+        let pinned = leg.pinned.is_some();
+        let Err(error) = done else {
+            return self.still_serves(node, took_part);
+        };
         self.drop_leg(node);
         if took_part {
             // What the transaction did there is gone: it must not go on as if nothing had been.
-            return Err(LegError::Ended(server_lost()));
+            self.lose_transaction(node);
+        }
+        if pinned {
+            return Err(LegError::Ended(End::Fatal(server_lost_idle())));
         }
         Err(match error {
             PrologueError::Refused(body) => LegError::Refused(body),
-            PrologueError::Lost(lost) => LegError::NodeFailed(ErrorReply::error(
-                SqlState::CONNECTION_FAILURE,
-                format!("connection to node {node} was lost: {lost}"),
-            )),
+            PrologueError::Lost(_) if took_part => {
+                self.suspect(node);
+                LegError::Reply(self.tell_loss())
+            }
+            PrologueError::Lost(lost) => {
+                self.suspect(node);
+                LegError::NodeFailed(ErrorReply::error(
+                    SqlState::CONNECTION_FAILURE,
+                    format!("connection to node {node} was lost: {lost}"),
+                ))
+            }
         })
     }
 
@@ -482,50 +504,6 @@ impl Session {
     pub(crate) fn drop_leg(&mut self, node: NodeId) {
         self.legs.retain(|leg| leg.node != node);
         self.cancel.slot.remove(node);
-    }
-
-    async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {
-        let Steering {
-            snapshot,
-            identity,
-            worker,
-            ..
-        } = &self.steering;
-        let Some(known) = snapshot.topology.node(node) else {
-            return Err(LegError::Reply(no_node()));
-        };
-        let target = Target {
-            node,
-            host: known.host.clone(),
-            port: known.port,
-        };
-        let (user, database) = (Rc::clone(&identity.user), Rc::clone(&identity.database));
-        let password = snapshot
-            .settings
-            .users
-            .get(&*user)
-            .map(|u| u.password.clone());
-        let key = PoolKey {
-            pool: identity.pool.clone(),
-            user,
-            database,
-            node,
-        };
-        let checkout = worker.pools.checkout(key, &target, password.as_deref());
-        let lease = checkout.await.map_err(checkout_failed)?;
-        let server = &lease.peek().key;
-        self.cancel.slot.add(ServerTarget {
-            node,
-            host: target.host,
-            port: target.port,
-            pid: server.pid,
-            key: server.key.to_vec(),
-            opened_at: lease.peek().opened_at,
-            leased_at: SystemTime::now(),
-            uses: lease.peek().uses,
-        });
-        self.legs.push(Leg::new(node, lease));
-        Ok(())
     }
 
     /// Transaction status as the client is to see it.
@@ -582,39 +560,4 @@ fn begins_unnoticed() -> ErrorReply {
         "A plugin sets parameters at the beginning of each: send BEGIN, COMMIT and ROLLBACK by \
          themselves, without AND CHAIN.",
     )
-}
-
-fn no_node() -> ErrorReply {
-    let text = "no node of the cluster can run this statement now";
-    ErrorReply::error(SqlState::CANNOT_CONNECT_NOW, text)
-        .with_hint("See SHOW pool_nodes: a write needs a primary that is up.")
-}
-
-/// A server that is full or on its way up or down may be no obstacle: another node may do.
-fn refused(body: Vec<u8>) -> LegError {
-    let fields = ErrorFields::new(&body);
-    match SqlState::from_text(fields.sqlstate()) {
-        Some(state) if matches!(fields.sqlstate(), "57P01" | "57P02" | "57P03" | "53300") => {
-            LegError::NodeFailed(ErrorReply::error(state, fields.message()))
-        }
-        _ => LegError::Refused(body),
-    }
-}
-
-fn checkout_failed(error: CheckoutError) -> LegError {
-    match error {
-        CheckoutError::Connect(ConnectError::Refused(body)) => refused(body),
-        CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(ErrorReply {
-            severity: Severity::Error,
-            ..reply
-        }),
-        CheckoutError::Connect(failed) => LegError::NodeFailed(ErrorReply::error(
-            SqlState::CANNOT_CONNECT,
-            failed.to_string(),
-        )),
-        full @ (CheckoutError::QueueFull(_) | CheckoutError::Timeout(_)) => LegError::Reply(
-            ErrorReply::error(SqlState::TOO_MANY_CONNECTIONS, full.to_string())
-                .with_hint("Raise pool.connections_per_node_max, or pool.checkout_timeout."),
-        ),
-    }
 }

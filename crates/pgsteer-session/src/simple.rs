@@ -14,6 +14,8 @@ use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 use crate::end::{End, with_severity};
 use crate::events::Ended;
 use crate::flow::Request;
+use crate::hold::{Attempts, Denied};
+use crate::lost::Sent;
 use crate::observe::Message;
 use crate::relay::{RelayError, Until, send};
 use crate::session::{LegError, Session, query_text};
@@ -22,12 +24,28 @@ use crate::steering::{Placement, Values};
 /// In the place of a text where there is none.
 const FUNCTION_CALL: &[u8] = b"(function call)";
 
-/// Nodes that may fail one after the other before the client is told.
-const ATTEMPTS_MAX: usize = 4;
-
 /// How long a replica may take to end a transaction in which it only read, before the primary
 /// commits without it.
 const END_READ_MAX: Duration = Duration::from_secs(1);
+
+/// Why a statement was sent to nobody.
+enum NotRun {
+    /// The client is told, and the session goes on.
+    Reply(ErrorReply),
+    /// The session ends.
+    End(End),
+    /// A server's own words, as body of an ErrorResponse.
+    Refused(Vec<u8>),
+}
+
+impl From<Denied> for NotRun {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Reply(reply) => Self::Reply(reply),
+            Denied::End(end) => Self::End(end),
+        }
+    }
+}
 
 impl Session {
     /// Runs the Query at the front of the client's input.
@@ -67,31 +85,20 @@ impl Session {
 
     /// Finds a node that runs it, and runs it there.
     async fn run_simple(&mut self, header: Header, analysis: &Rc<Analysis>) -> Result<(), End> {
-        let mut avoid: Vec<NodeId> = Vec::new();
+        let mut attempts = Attempts::default();
         loop {
-            let placement = match self.place(analysis, None, Values::None, &avoid).await {
-                Ok(placement) => placement,
-                Err(reply) => return self.refuse_simple(header, reply).await,
-            };
-            let node = placement.node;
-            let again = placement.is_proven_read() && avoid.len() < ATTEMPTS_MAX;
-            match self.need(node).await {
-                Ok(()) => {}
-                Err(LegError::NodeFailed(_)) if again && self.transaction.is_none() => {
-                    avoid.push(node);
-                    continue;
-                }
-                Err(LegError::NodeFailed(reply) | LegError::Reply(reply)) => {
-                    return self.refuse_simple(header, reply).await;
-                }
-                Err(LegError::Ended(reply)) => return Err(End::Fatal(reply)),
-                Err(LegError::Refused(body)) => {
+            let (placement, again) = match self.find_node(analysis, &mut attempts).await {
+                Ok(found) => found,
+                Err(NotRun::Reply(reply)) => return self.refuse_simple(header, reply).await,
+                Err(NotRun::End(end)) => return Err(end),
+                Err(NotRun::Refused(body)) => {
                     let message = with_severity(&body, Severity::Error);
                     self.client.output.extend_from_slice(&message);
                     self.refuse_transaction();
                     return self.end_simple(header).await;
                 }
-            }
+            };
+            let node = placement.node;
             self.tell_savepoint(analysis, node).await;
             self.end_reads(analysis, node).await;
             let retry = again && self.may_retry(node);
@@ -110,15 +117,57 @@ impl Session {
             }
             match ran {
                 Ok(()) => return self.finish_simple(&placement, analysis).await,
-                Err(RelayError::ServerLost(_) | RelayError::ServerLeaving(_)) if again => {
-                    self.drop_leg(node);
-                    self.flow.abandon();
-                    self.busy = false;
-                    avoid.push(node);
+                Err(error @ (RelayError::ServerLost(_) | RelayError::ServerLeaving(_)))
+                    if again =>
+                {
+                    self.take_back(node, &error);
+                    attempts.avoid.push(node);
                 }
-                Err(error) => return Err(self.end_of(error)),
+                Err(error) => {
+                    let left = if retry {
+                        header.frame_len()
+                    } else {
+                        self.flow.up_left
+                    };
+                    let reply = self.lost(node, error, Sent::of(analysis))?;
+                    return self.end_lost(left, &reply).await;
+                }
             }
         }
+    }
+
+    /// A node that runs it and is ready to, and whether another may if that one fails.
+    async fn find_node(
+        &mut self,
+        analysis: &Analysis,
+        attempts: &mut Attempts,
+    ) -> Result<(Placement, bool), NotRun> {
+        loop {
+            let placement = self.place(analysis, None, Values::None, attempts).await?;
+            let (node, read) = (placement.node, placement.is_proven_read());
+            match self.need(node).await {
+                Ok(()) => return Ok((placement, read && attempts.may_avoid(node))),
+                Err(LegError::NodeFailed(reply)) => {
+                    self.after_failure(attempts, node, reply, read).await?;
+                }
+                Err(LegError::Moved) => self.after_move(attempts).await?,
+                Err(LegError::Reply(reply)) => return Err(NotRun::Reply(reply)),
+                Err(LegError::Ended(end)) => return Err(NotRun::End(end)),
+                Err(LegError::Refused(body)) => return Err(NotRun::Refused(body)),
+            }
+        }
+    }
+
+    /// The server that ran it is lost: the client is told, and the session goes on. `left` are the
+    /// bytes of the client that belong to it still.
+    async fn end_lost(&mut self, left: usize, reply: &ErrorReply) -> Result<(), End> {
+        self.flow.abandon();
+        self.busy = false;
+        encode::error(&mut self.client.output, reply);
+        self.skip_bytes(left).await?;
+        let status = self.status();
+        encode::ready(&mut self.client.output, status);
+        Ok(self.client.flush().await?)
     }
 
     /// Tells who wants to know what is about to be sent, as far as it is there.

@@ -98,6 +98,14 @@ pub(crate) struct Situation<'a> {
     pub(crate) avoid: &'a [NodeId],
 }
 
+impl Situation<'_> {
+    /// Whether no server has seen anything of the transaction, or there is none.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.transaction.is_none()
+            || (!self.transaction.is_on_server() && !self.legs.iter().any(Leg::in_transaction))
+    }
+}
+
 /// Longer texts are not shown to plugins, in bytes.
 const PLUGIN_TEXT_LEN_MAX: usize = 64 * 1024;
 
@@ -125,10 +133,10 @@ impl Steering {
         }
     }
 
-    /// Takes over the latest snapshot, unless a transaction is under way, which is to see one
-    /// state from beginning to end.
-    pub(crate) fn refresh(&mut self, transaction: &Transaction) {
-        if transaction.is_none() && self.worker.has_newer(&self.snapshot) {
+    /// Takes over the latest snapshot, unless a transaction is under way on a server, which is to
+    /// see one state from beginning to end.
+    pub(crate) fn refresh(&mut self, is_unseen: bool) {
+        if is_unseen && self.worker.has_newer(&self.snapshot) {
             self.snapshot = self.worker.snapshot();
         }
         // Plugins are the worker's: all its sessions ask the latest ones.
@@ -162,7 +170,7 @@ impl Steering {
         statement: &Statement<'_>,
         now: Situation<'_>,
     ) -> Result<Placement, Unplaced> {
-        self.refresh(now.transaction);
+        self.refresh(now.is_unseen());
         let user = &self.identity.user;
         self.names
             .refresh(&self.worker, user, now.settings, now.transaction);

@@ -17,6 +17,18 @@ pub(crate) enum Transaction {
     Open(Open),
 }
 
+/// Whether a transaction lost a node that took part in it, and with it what it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It did not.
+    #[default]
+    None,
+    /// It lost this one; the client does not know yet.
+    Untold(NodeId),
+    /// It did, and the client was told.
+    Told,
+}
+
 /// A transaction that began with BEGIN.
 #[derive(Debug)]
 pub(crate) struct Open {
@@ -34,6 +46,8 @@ pub(crate) struct Open {
     pub(crate) pinned: Option<NodeId>,
     /// The proxy itself refused a statement of it: as after any error, only its end is accepted.
     pub(crate) refused: bool,
+    /// Whether it is lost, which is one way to be refused.
+    pub(crate) loss: Loss,
     /// It called `set_config`: only the primary knows what it set.
     pub(crate) tied_to_primary: bool,
     /// Relations that statements named which may have written, by their names without schema.
@@ -56,6 +70,7 @@ impl Open {
             wrote: false,
             pinned: None,
             refused: false,
+            loss: Loss::None,
             tied_to_primary: false,
             written: HashSet::default(),
             wrote_many: false,
@@ -150,6 +165,11 @@ impl Transaction {
     /// Whether the proxy refused a statement of it.
     pub(crate) fn is_refused(&self) -> bool {
         self.open().is_some_and(|open| open.refused)
+    }
+
+    /// Whether a server opened it, or runs it by itself.
+    pub(crate) fn is_on_server(&self) -> bool {
+        self.open().is_some_and(|open| open.pinned.is_some())
     }
 
     /// Whether the session is outside a transaction.

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Waker;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::SystemTime;
 
+use pgsteer_core::applied::Progress;
 use pgsteer_core::counters::{Counters, WorkerCounters};
-use pgsteer_core::{Facts, SessionId, Settings, Snapshot, Subscription};
+use pgsteer_core::topology::{Node, Standing};
+use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
 use pgsteer_sql::Cache;
 use pgsteer_wire::scram::Verifier;
@@ -37,14 +39,22 @@ pub struct Shared {
     pub(crate) cancels: Arc<CancelRegistry>,
     pub(crate) relation_writes: Arc<RelationWrites>,
     pub(crate) sessions: AtomicU64,
+    /// Statements that wait for a node.
+    pub(crate) held: AtomicUsize,
     /// For answers to users that do not exist.
     pub(crate) secret: [u8; 32],
 }
 
 impl Shared {
-    /// State for so many nodes.
+    /// Statements that wait for a node now.
     #[must_use]
-    pub fn new(counters: Arc<Counters>, facts: Arc<Facts>, nodes: usize) -> Self {
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is going on yet.
+    #[must_use]
+    pub fn new(counters: Arc<Counters>, facts: Arc<Facts>) -> Self {
         let mut secret = [0; 32];
         for chunk in secret.chunks_mut(8) {
             let random = std::hash::RandomState::new()
@@ -53,7 +63,10 @@ impl Shared {
                 .to_be_bytes();
             chunk.copy_from_slice(&random);
         }
-        let (limits, cancels) = (NodeLimits::new(nodes), Arc::default());
+        let limits = NodeLimits::new(Arc::clone(&facts.connections));
+        let cancels = Arc::<CancelRegistry>::default();
+        // Of several data planes in one process only tests have more than one, and they ask none.
+        let _ = facts.session_list.set(Arc::clone(&cancels) as _);
         Self {
             counters,
             facts,
@@ -61,6 +74,7 @@ impl Shared {
             cancels,
             relation_writes: Arc::default(),
             sessions: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
             secret,
         }
     }
@@ -73,13 +87,40 @@ pub(crate) type Welcome = Rc<Vec<(String, String)>>;
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub(crate) drain: Cell<bool>,
+    /// A node it may hold a leg on is not in service any more.
+    pub(crate) leave: Cell<bool>,
     pub(crate) waker: RefCell<Option<Waker>>,
+}
+
+impl Control {
+    /// Whoever sets something from now on wakes this task.
+    pub(crate) fn wake_by(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        let known = waker.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        if !known {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What the worker knows of a node besides what is published.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    withdrawn: bool,
+    severances: u64,
 }
 
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) subscription: RefCell<Subscription>,
+    progress: Progress,
     pub(crate) pools: Pools,
     pub(crate) analyses: RefCell<Cache>,
     pub(crate) policies: RefCell<Policies>,
@@ -91,6 +132,7 @@ pub(crate) struct Worker {
     pub(crate) controls: RefCell<HashMap<u64, Rc<Control>>>,
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
     settings: RefCell<Arc<Settings>>,
+    nodes: RefCell<Vec<Known>>,
     point: Cell<u64>,
     second: Cell<u64>,
     epoch: Cell<u64>,
@@ -105,6 +147,11 @@ fn unix_second() -> u64 {
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, mut subscription: Subscription) -> Self {
         let snapshot = Arc::clone(subscription.get());
+        let known = |node: &Node| Known {
+            withdrawn: false,
+            severances: node.severances,
+        };
+        let nodes = snapshot.topology.nodes.iter().map(known).collect();
         let seed = std::hash::RandomState::new().build_hasher().finish();
         Self {
             index,
@@ -118,11 +165,13 @@ impl Worker {
             controls: RefCell::default(),
             verifiers: RefCell::default(),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
+            nodes: RefCell::new(nodes),
             point: Cell::new(seed),
             second: Cell::new(unix_second()),
             epoch: Cell::new(snapshot.topology.epoch),
             turn: Cell::new(0),
             subscription: RefCell::new(subscription),
+            progress: shared.facts.applied.begin(),
             shared,
         }
     }
@@ -215,12 +264,47 @@ impl Worker {
         for node in snapshot.topology.nodes.iter().filter(|n| !n.is_usable()) {
             self.pools.forget_node(node.id);
         }
+        self.follow_standings(&snapshot);
         if snapshot.draining {
             for control in self.controls.borrow().values() {
                 control.drain.set(true);
-                if let Some(waker) = control.waker.borrow_mut().take() {
-                    waker.wake();
-                }
+                control.wake();
+            }
+        }
+        self.progress.note(snapshot.generation);
+    }
+
+    /// Whether a node is not in service, as far as the worker was told.
+    pub(crate) fn is_withdrawn(&self, node: NodeId) -> bool {
+        let nodes = self.nodes.borrow();
+        nodes.get(node.index()).is_some_and(|n| n.withdrawn)
+    }
+
+    /// Closes the pools of nodes that left service, tells the sessions, and closes the connections
+    /// to nodes that are to be cut off.
+    fn follow_standings(&self, snapshot: &Snapshot) {
+        let mut leaves = false;
+        for node in &snapshot.topology.nodes {
+            let now = Known {
+                withdrawn: node.standing != Standing::InService,
+                severances: node.severances,
+            };
+            let before = match self.nodes.borrow_mut().get_mut(node.id.index()) {
+                Some(known) => std::mem::replace(known, now),
+                None => continue,
+            };
+            if before.withdrawn != now.withdrawn {
+                self.pools.set_in_service(node.id, !now.withdrawn);
+                leaves |= now.withdrawn;
+            }
+            if before.severances < now.severances {
+                self.pools.sever(node.id);
+            }
+        }
+        if leaves {
+            for control in self.controls.borrow().values() {
+                control.leave.set(true);
+                control.wake();
             }
         }
     }

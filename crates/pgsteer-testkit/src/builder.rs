@@ -16,6 +16,8 @@ pub struct Builder {
     pub(crate) conf_lines: Vec<String>,
     pub(crate) hba_lines: Vec<String>,
     pub(crate) fast: bool,
+    pub(crate) relays: bool,
+    pub(crate) synchronous: bool,
     pub(crate) progress: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -29,6 +31,8 @@ impl Default for Builder {
             conf_lines: Vec::new(),
             hba_lines: Vec::new(),
             fast: false,
+            relays: false,
+            synchronous: false,
             progress: Box::new(|_| {}),
         }
     }
@@ -87,6 +91,23 @@ impl Builder {
     #[must_use]
     pub fn fast(mut self, fast: bool) -> Self {
         self.fast = fast;
+        self
+    }
+
+    /// With true, each node has a relay in front of it: proxies and replicas reach it at
+    /// [`Node::public_port`](crate::Node::public_port), and
+    /// [`Node::set_link`](crate::Node::set_link) makes a network that fails. False by default.
+    #[must_use]
+    pub fn relays(mut self, relays: bool) -> Self {
+        self.relays = relays;
+        self
+    }
+
+    /// With true, a commit is acknowledged when one replica has kept it, whichever node is the
+    /// primary. False by default.
+    #[must_use]
+    pub fn synchronous(mut self, synchronous: bool) -> Self {
+        self.synchronous = synchronous;
         self
     }
 

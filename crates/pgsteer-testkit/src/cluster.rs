@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::builder::Builder;
 use crate::node::{Mode, Node};
+use crate::replication::is_replica;
 use crate::wait::wait_until;
 
 /// A primary and its replicas. Dropping it stops every server, which may block for some seconds,
@@ -62,6 +63,22 @@ impl Cluster {
     /// The directory of the unix-domain sockets of all nodes, where `trust` lets everybody in.
     pub fn socket_dir(&self) -> &Path {
         &self.socket_dir
+    }
+
+    /// The node that takes writes now: of those that answer and say they do, the one with the
+    /// latest timeline.
+    pub async fn acting_primary(&self) -> Option<&Node> {
+        let question = "SELECT CASE WHEN pg_is_in_recovery() THEN '' \
+                        ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END";
+        let mut latest = None;
+        for node in self.nodes.iter().filter(|node| node.pid().is_some()) {
+            let asked = tokio::time::timeout(ANSWER_PATIENCE, node.value(question)).await;
+            let Ok(Ok(timeline)) = asked else { continue };
+            if !timeline.is_empty() && latest.as_ref().is_none_or(|(best, _)| timeline > *best) {
+                latest = Some((timeline, node));
+            }
+        }
+        latest.map(|(_, node)| node)
     }
 
     /// Runs statements on the node at `index` of [`nodes`](Self::nodes); see [`Node::sql`].
@@ -127,8 +144,9 @@ impl Cluster {
         for server in self.nodes.iter().filter_map(Node::running) {
             server.resume();
         }
-        self.primary().stop(Mode::Fast).await?;
-        for node in self.replicas() {
+        let is_primary = |node: &&Node| !is_replica(node.data_dir());
+        let (primaries, replicas): (Vec<_>, Vec<_>) = self.nodes.iter().partition(is_primary);
+        for node in primaries.into_iter().chain(replicas) {
             node.stop(Mode::Fast).await?;
         }
         Ok(())
@@ -152,6 +170,10 @@ impl Drop for Cluster {
         }
         for node in &self.nodes {
             crate::ports::release(node.port());
+            crate::ports::release(node.public_port());
         }
     }
 }
+
+/// A paused server does not answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);

@@ -7,6 +7,8 @@ pub(crate) struct NodeConf<'a> {
     pub(crate) socket_dir: &'a str,
     /// Speed before durability; see [`FAST`].
     pub(crate) fast: bool,
+    /// Names of replicas one of which has to keep each commit; none for asynchronous replication.
+    pub(crate) synchronous: &'a [String],
     /// Lines of the caller, last so that they win.
     pub(crate) extra: &'a [String],
 }
@@ -18,6 +20,7 @@ pub(crate) fn node_conf(conf: &NodeConf<'_>) -> String {
         port,
         socket_dir,
         fast,
+        synchronous,
         extra,
     } = conf;
     let mut text = format!(
@@ -31,6 +34,10 @@ pub(crate) fn node_conf(conf: &NodeConf<'_>) -> String {
     );
     if *fast {
         text.push_str(FAST);
+    }
+    if !synchronous.is_empty() {
+        let names = format!("ANY 1 ({})", synchronous.join(", "));
+        text.push_str(&format!("synchronous_standby_names = {}\n", quote(&names)));
     }
     for line in *extra {
         text.push_str(line);
@@ -109,6 +116,9 @@ pub(crate) const REPLICATION_PASSWORD: &str = "replicator_password";
 
 /// `wal_keep_size` lets a replica follow a node that was promoted, where it has no slot yet;
 /// `max_slot_wal_keep_size` keeps a replica that is stopped for long from filling the disk.
+/// `wal_log_hints` is what `pg_rewind` needs. With the default of a minute for `wal_receiver_timeout`
+/// a replica would count as connected for half of it after its primary froze, and with five seconds
+/// between two attempts to connect it would come late to a new primary.
 const ALWAYS: &str = "\
 wal_level = replica
 hot_standby = on
@@ -117,15 +127,18 @@ max_wal_senders = 20
 max_replication_slots = 20
 wal_keep_size = 256MB
 max_slot_wal_keep_size = 1GB
+wal_log_hints = on
+wal_receiver_timeout = 5s
+wal_retrieve_retry_interval = 500ms
 password_encryption = scram-sha-256
 log_line_prefix = '%m [%p] %q%u@%d '
 ";
 
-/// Data need not outlive a crash of the machine. Dynamic shared memory in files of the data
+/// Data need not outlive a crash of the machine. (`full_page_writes` stays on: `pg_rewind` wants it.)
+/// Dynamic shared memory in files of the data
 /// directory leaves nothing in `/dev/shm` behind when a server is killed.
 const FAST: &str = "\
 fsync = off
-full_page_writes = off
 shared_buffers = 32MB
 dynamic_shared_memory_type = mmap
 ";
@@ -160,8 +173,11 @@ mod tests {
             port: 1,
             socket_dir: "/s",
             fast: true,
+            synchronous: &["node1".to_owned(), "node2".to_owned()],
             extra: &extra,
         };
+        let synchronous = "\nsynchronous_standby_names = 'ANY 1 (node1, node2)'\n";
+        assert!(node_conf(&conf).contains(synchronous));
         assert!(node_conf(&conf).ends_with("max_connections = 7\n"));
         let hba = hba_conf(&["host all m all md5".to_owned()]);
         assert!(hba.starts_with("host all m all md5\nlocal all"));

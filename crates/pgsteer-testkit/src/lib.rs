@@ -15,14 +15,17 @@
 //! ```
 //!
 //! Reading order: `builder` (what can be asked for), `cluster` and `node` (what one gets), `setup`
-//! (how data directories come to be), `process` (how servers live and die).
+//! (how data directories come to be), `process` (how servers live and die), `rejoin` and `commands`
+//! (how a former primary becomes a replica), `fault` (how the network fails).
 
 mod account;
 mod binaries;
 mod builder;
 mod clients;
 mod cluster;
+mod commands;
 mod conf;
+mod fault;
 #[cfg(feature = "guest")]
 pub mod guest;
 mod node;
@@ -30,6 +33,7 @@ mod node;
 pub mod pgpool;
 pub mod ports;
 mod process;
+mod rejoin;
 mod replication;
 mod setup;
 mod site;
@@ -39,5 +43,7 @@ pub use binaries::postgres_bin_dir;
 pub use builder::{Builder, DEFAULT_PASSWORD};
 pub use clients::{ClientOutput, conninfo, pgbench, psql};
 pub use cluster::Cluster;
+pub use fault::{Link, Passage};
 pub use node::{Mode, Node};
+pub use rejoin::Rejoined;
 pub use wait::wait_until;

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rustix::process::Signal;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::account::{Account, DeathSignal};
+use crate::fault::{Link, Relay};
 use crate::process::Server;
 use crate::wait::wait_until;
 
@@ -35,6 +37,16 @@ pub struct Node {
     pub(crate) password: String,
     pub(crate) account: Account,
     pub(crate) bin_dir: PathBuf,
+    /// Of its replication role and slot; its own, whatever it follows.
+    pub(crate) number: usize,
+    /// `pgsteer.conf` and `pg_hba.conf`.
+    pub(crate) conf: String,
+    pub(crate) hba: String,
+    pub(crate) relay: Option<Relay>,
+    pub(crate) keeps_data: bool,
+    /// Held while it is made something else.
+    pub(crate) surgery: tokio::sync::Mutex<()>,
+    pub(crate) left_alone: AtomicBool,
     pub(crate) process: Mutex<Option<Arc<Server>>>,
 }
 
@@ -53,6 +65,28 @@ impl Node {
     /// The TCP port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The TCP port under which proxies and replicas reach it: that of its relay, if the cluster
+    /// [has them](crate::Builder::relays).
+    pub fn public_port(&self) -> u16 {
+        self.relay.as_ref().map_or(self.port, Relay::port)
+    }
+
+    /// Changes the network in front of it. Nothing happens in a cluster without relays.
+    pub fn set_link(&self, link: Link) {
+        if let Some(relay) = &self.relay {
+            relay.set(link);
+        }
+    }
+
+    /// While true, the follow command of the cluster refuses to touch it.
+    pub fn leave_alone(&self, alone: bool) {
+        self.left_alone.store(alone, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.left_alone.load(Ordering::Relaxed)
     }
 
     /// Its data directory.
@@ -226,6 +260,14 @@ impl Node {
         let lines: Vec<&str> = text.lines().collect();
         let tail = &lines[lines.len().saturating_sub(40)..];
         format!("end of {}:\n{}", self.log_path.display(), tail.join("\n"))
+    }
+
+    pub(crate) fn write_configuration(&self) -> Result<()> {
+        let write = |name: &str, text: &str| {
+            crate::setup::write_file(&self.account, &self.data_dir.join(name), text)
+        };
+        write("pgsteer.conf", &self.conf)?;
+        write("pg_hba.conf", &self.hba)
     }
 
     pub(crate) fn running(&self) -> Option<Arc<Server>> {

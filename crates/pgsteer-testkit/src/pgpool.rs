@@ -63,7 +63,7 @@ impl Pgpool {
         for (name, value) in settings {
             let _ = writeln!(conf, "{name} = {}", quote(value));
         }
-        for (name, text) in [("pgpool.conf", conf.as_str()), ("pcp.conf", "")] {
+        for (name, text) in [("pgpool.conf", conf.as_str()), ("pcp.conf", PCP_CONF)] {
             fs::write(dir.join(name), text)?;
             account.own(&dir.join(name))?;
         }
@@ -87,6 +87,11 @@ impl Pgpool {
     /// The TCP port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The TCP port for its tools; user `admin`, password `secret`.
+    pub fn pcp_port(&self) -> u16 {
+        self.pcp_port
     }
 
     /// All it has logged, for messages of failing tests.
@@ -147,5 +152,8 @@ fn program() -> Result<PathBuf> {
         "Pgpool-II was not found: install it (Debian and Ubuntu: `apt-get install pgpool2`)",
     )
 }
+
+/// User and MD5 of the password of its tools.
+const PCP_CONF: &str = "admin:5ebe2294ecd0e0f08eab7690d2a6ee69\n";
 
 const START_DEADLINE: Duration = Duration::from_secs(60);

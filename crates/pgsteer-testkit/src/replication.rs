@@ -13,15 +13,19 @@ use crate::node::Node;
 use crate::setup::{run, write_file};
 use crate::wait::wait_until;
 
-/// Creates the role and the slot of replicas 1 to `replica_count` where they are missing, and sets
-/// the password of `postgres`, which a kept data root may have had otherwise.
-pub(crate) async fn ensure_roles_and_slots(primary: &Node, replica_count: usize) -> Result<()> {
-    let mut text = format!(
-        "ALTER ROLE postgres PASSWORD {};\n",
-        quote(&primary.password)
-    );
-    for number in 1..=replica_count {
-        let (role, slot) = (replication_role(number), replication_slot(number));
+/// Sets the password of `postgres`, which a kept data root may have had otherwise.
+pub(crate) async fn set_password(primary: &Node) -> Result<()> {
+    let password = quote(&primary.password);
+    let text = format!("{LOCALLY}ALTER ROLE postgres PASSWORD {password}");
+    primary.sql(&text).await.context("cannot set a password")?;
+    Ok(())
+}
+
+/// Creates the role and the slot of replicas with these numbers where they are missing.
+pub(crate) async fn ensure_roles_and_slots(primary: &Node, numbers: &[usize]) -> Result<()> {
+    let mut text = LOCALLY.to_owned();
+    for number in numbers {
+        let (role, slot) = (replication_role(*number), replication_slot(*number));
         text.push_str(&format!(
             "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN \
              CREATE ROLE {role} LOGIN REPLICATION PASSWORD '{REPLICATION_PASSWORD}'; \
@@ -39,7 +43,7 @@ pub(crate) async fn ensure_roles_and_slots(primary: &Node, replica_count: usize)
 
 /// Copies the primary into the data directory of `replica`. The copy appears under its name only
 /// when it is complete, so that an interrupted one is not taken for a replica.
-pub(crate) async fn base_backup(primary: &Node, replica: &Node, number: usize) -> Result<()> {
+pub(crate) async fn base_backup(primary: &Node, replica: &Node) -> Result<()> {
     let incomplete = replica.data_dir.with_extension("incomplete");
     remove_dir(&incomplete)?;
     let program = replica.bin_dir.join("pg_basebackup");
@@ -48,8 +52,8 @@ pub(crate) async fn base_backup(primary: &Node, replica: &Node, number: usize) -
         .command(&program, crate::account::DeathSignal::Kill);
     command
         .env("PGPASSWORD", REPLICATION_PASSWORD)
-        .arg(format!("--dbname={}", conninfo(primary, replica, number)))
-        .arg(format!("--slot={}", replication_slot(number)))
+        .arg(format!("--dbname={}", conninfo(primary, replica)))
+        .arg(format!("--slot={}", replication_slot(replica.number)))
         .arg("--pgdata")
         .arg(&incomplete)
         .args(["-R", "-X", "stream", "--checkpoint=fast", "--no-sync"]);
@@ -59,12 +63,12 @@ pub(crate) async fn base_backup(primary: &Node, replica: &Node, number: usize) -
 }
 
 /// Makes `replica` follow `primary` from its next start on.
-pub(crate) fn follow(primary: &Node, replica: &Node, number: usize) -> Result<()> {
+pub(crate) fn follow(primary: &Node, replica: &Node) -> Result<()> {
     let path = replica.data_dir.join("postgresql.auto.conf");
     let old = fs::read_to_string(&path).unwrap_or_default();
     let password = quote_conninfo(REPLICATION_PASSWORD);
-    let conninfo = format!("{} password={password}", conninfo(primary, replica, number));
-    let text = auto_conf(&old, &conninfo, &replication_slot(number));
+    let conninfo = format!("{} password={password}", conninfo(primary, replica));
+    let text = auto_conf(&old, &conninfo, &replication_slot(replica.number));
     write_file(&replica.account, &path, &text)
 }
 
@@ -119,15 +123,17 @@ pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn conninfo(primary: &Node, replica: &Node, number: usize) -> String {
+fn conninfo(primary: &Node, replica: &Node) -> String {
     format!(
         "host={} port={} user={} application_name={}",
         primary.host(),
-        primary.port,
-        replication_role(number),
+        primary.public_port(),
+        replication_role(replica.number),
         replica.name
     )
 }
 
+/// There may be no replica yet that a commit could wait for.
+const LOCALLY: &str = "SET synchronous_commit = local;\n";
 /// A replica that fits streams within a second or two; retries of one that does not come every 5 s.
 const STREAM_PATIENCE: Duration = Duration::from_secs(20);

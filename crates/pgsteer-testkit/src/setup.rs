@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,10 +14,12 @@ use crate::binaries::postgres_bin_dir;
 use crate::builder::Builder;
 use crate::cluster::Cluster;
 use crate::conf::{NodeConf, hba_conf, node_conf};
+use crate::fault::Relay;
 use crate::node::{Mode, Node};
 use crate::ports;
 use crate::replication::{
-    base_backup, can_stream, ensure_roles_and_slots, follow, is_replica, remove_dir, timeline,
+    base_backup, can_stream, ensure_roles_and_slots, follow, is_replica, remove_dir, set_password,
+    timeline,
 };
 use crate::site::Site;
 
@@ -27,21 +30,12 @@ pub(crate) async fn start(builder: Builder) -> Result<Cluster> {
     let site = Site::prepare(builder.root.as_deref(), &account)?;
     let primary_index = find_primary(&site.root)?.unwrap_or(0);
     let node_count = (builder.replica_count + 1).max(primary_index + 1);
-    let mut nodes = Vec::new();
-    for index in 0..node_count {
-        let name = format!("node{index}");
-        nodes.push(Node {
-            port: choose_port(&builder, &name, index)?,
-            data_dir: site.root.join(&name),
-            log_path: site.root.join(format!("{name}.log")),
-            socket_dir: site.socket_dir.clone(),
-            password: builder.password.clone(),
-            account: account.clone(),
-            bin_dir: bin_dir.clone(),
-            process: Mutex::new(None),
-            name,
-        });
-    }
+    crate::commands::write_scripts(&site.root)?;
+    let nodes = (0..node_count).map(|index| {
+        let machine = (&account, bin_dir.as_path());
+        describe(&builder, &site, machine, (index, node_count))
+    });
+    let nodes = nodes.collect::<Result<Vec<_>>>()?;
     let Site {
         root,
         socket_dir,
@@ -61,9 +55,7 @@ pub(crate) async fn start(builder: Builder) -> Result<Cluster> {
     start_primary(&builder, &cluster).await?;
     for (index, replica) in cluster.nodes.iter().enumerate() {
         if index != primary_index {
-            // A promoted node gives its number to the one whose place it took.
-            let number = if index == 0 { primary_index } else { index };
-            start_replica(&builder, &cluster, replica, number).await?;
+            start_replica(&builder, &cluster, replica).await?;
         }
     }
     cluster
@@ -84,6 +76,50 @@ pub(crate) async fn start(builder: Builder) -> Result<Cluster> {
     Ok(cluster)
 }
 
+/// A node that does not run yet.
+fn describe(
+    builder: &Builder,
+    site: &Site,
+    (account, bin_dir): (&Account, &Path),
+    (index, count): (usize, usize),
+) -> Result<Node> {
+    let name = format!("node{index}");
+    let port = choose_port(builder, &name, index)?;
+    let others = (0..count).filter(|other| *other != index && builder.synchronous);
+    let others: Vec<String> = others.map(|other| format!("node{other}")).collect();
+    let conf = node_conf(&NodeConf {
+        name: &name,
+        port,
+        socket_dir: &site.socket_dir.to_string_lossy(),
+        fast: builder.fast,
+        synchronous: &others,
+        extra: &builder.conf_lines,
+    });
+    let relay = if builder.relays {
+        Some(Relay::start(ports::free_port()?, port)?)
+    } else {
+        None
+    };
+    Ok(Node {
+        port,
+        data_dir: site.root.join(&name),
+        log_path: site.root.join(format!("{name}.log")),
+        socket_dir: site.socket_dir.clone(),
+        password: builder.password.clone(),
+        account: account.clone(),
+        bin_dir: bin_dir.to_owned(),
+        number: if index == 0 { count } else { index },
+        conf,
+        hba: hba_conf(&builder.hba_lines),
+        relay,
+        keeps_data: site.keeps_data,
+        surgery: tokio::sync::Mutex::default(),
+        left_alone: AtomicBool::new(false),
+        process: Mutex::new(None),
+        name,
+    })
+}
+
 async fn start_primary(builder: &Builder, cluster: &Cluster) -> Result<()> {
     let primary = cluster.primary();
     if primary.data_dir.exists() {
@@ -95,21 +131,18 @@ async fn start_primary(builder: &Builder, cluster: &Cluster) -> Result<()> {
         (builder.progress)(&format!("{}: creating the primary", primary.name));
         init_db(&cluster.root, primary).await?;
     }
-    configure(builder, primary)?;
+    primary.write_configuration()?;
     primary.start().await?;
     (builder.progress)(&format!(
         "{}: primary accepts connections on port {}",
         primary.name, primary.port
     ));
-    ensure_roles_and_slots(primary, cluster.nodes.len() - 1).await
+    set_password(primary).await?;
+    let numbers: Vec<usize> = cluster.replicas().iter().map(|node| node.number).collect();
+    ensure_roles_and_slots(primary, &numbers).await
 }
 
-async fn start_replica(
-    builder: &Builder,
-    cluster: &Cluster,
-    replica: &Node,
-    number: usize,
-) -> Result<()> {
+async fn start_replica(builder: &Builder, cluster: &Cluster, replica: &Node) -> Result<()> {
     let Node { name, data_dir, .. } = replica;
     if data_dir.exists() && !is_replica(data_dir) {
         let aside = set_aside(data_dir)?.display().to_string();
@@ -119,7 +152,7 @@ async fn start_replica(
     }
     if data_dir.exists() {
         (builder.progress)(&format!("{name}: starting the replica as it was kept"));
-        bring_up(builder, cluster, replica, number).await?;
+        bring_up(builder, cluster, replica).await?;
         if can_stream(cluster.primary(), replica).await {
             return Ok(());
         }
@@ -130,18 +163,13 @@ async fn start_replica(
         ));
     }
     (builder.progress)(&format!("{name}: taking a base backup of the primary"));
-    base_backup(cluster.primary(), replica, number).await?;
-    bring_up(builder, cluster, replica, number).await
+    base_backup(cluster.primary(), replica).await?;
+    bring_up(builder, cluster, replica).await
 }
 
-async fn bring_up(
-    builder: &Builder,
-    cluster: &Cluster,
-    replica: &Node,
-    number: usize,
-) -> Result<()> {
-    configure(builder, replica)?;
-    follow(cluster.primary(), replica, number)?;
+async fn bring_up(builder: &Builder, cluster: &Cluster, replica: &Node) -> Result<()> {
+    replica.write_configuration()?;
+    follow(cluster.primary(), replica)?;
     replica.start().await?;
     let Node { name, port, .. } = replica;
     (builder.progress)(&format!(
@@ -213,21 +241,8 @@ async fn init_db(root: &Path, node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn configure(builder: &Builder, node: &Node) -> Result<()> {
-    let conf = node_conf(&NodeConf {
-        name: &node.name,
-        port: node.port,
-        socket_dir: &node.socket_dir.to_string_lossy(),
-        fast: builder.fast,
-        extra: &builder.conf_lines,
-    });
-    write_file(&node.account, &node.data_dir.join("pgsteer.conf"), &conf)?;
-    let hba = hba_conf(&builder.hba_lines);
-    write_file(&node.account, &node.data_dir.join("pg_hba.conf"), &hba)
-}
-
 /// Renames a data directory that must not start again; it is not ours to delete.
-fn set_aside(data_dir: &Path) -> Result<PathBuf> {
+pub(crate) fn set_aside(data_dir: &Path) -> Result<PathBuf> {
     for number in 1..NODES_MAX {
         let aside = data_dir.with_extension(format!("superseded-{number}"));
         if !aside.exists() {

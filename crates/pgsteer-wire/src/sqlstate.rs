@@ -35,6 +35,8 @@ states! {
     IN_FAILED_SQL_TRANSACTION = b"25P02";
     /// A write where only reads are possible.
     READ_ONLY_SQL_TRANSACTION = b"25006";
+    /// The transaction was rolled back through no fault of its own, and may be repeated.
+    SERIALIZATION_FAILURE = b"40001";
     /// A prepared statement that does not exist.
     INVALID_SQL_STATEMENT_NAME = b"26000";
     /// A portal that does not exist.

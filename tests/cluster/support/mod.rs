@@ -1,6 +1,7 @@
 //! What the tests have in common: servers, proxies in front of them, and clients.
 
 mod databases;
+mod plane;
 pub(crate) mod plugins;
 #[path = "../../support/proxy.rs"]
 mod proxy;
@@ -13,6 +14,7 @@ mod wire;
 use std::time::Duration;
 
 pub(crate) use databases::{database, marked_nodes, wait_for_catalog};
+pub(crate) use plane::Plane;
 pub(crate) use proxy::{Options, Running};
 pub(crate) use shared::runtime;
 pub(crate) use site::cluster;

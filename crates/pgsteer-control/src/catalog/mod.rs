@@ -235,7 +235,9 @@ impl Entry {
             database: Arc::clone(self.database.name()),
             epoch: self.database.schema_epoch(),
             node: node.and_then(named),
-            probe: settings.probe.clone(),
+            probe: node
+                .map_or(&settings.probe, |id| settings.probe_of(id))
+                .clone(),
             rows_max: settings.catalog.relations_max,
             kept: kept.map(|kept| kept.connection),
         }
@@ -280,7 +282,8 @@ impl Entry {
             debug!(database, error, "catalog could not be loaded");
             return;
         }
-        let advice = trouble.advice(node.map(|(_, node)| node), &settings.probe);
+        let probe = node.map_or(&settings.probe, |(id, _)| settings.probe_of(*id));
+        let advice = trouble.advice(node.map(|(_, node)| node), probe);
         let node = node.map(|(id, _)| id.0);
         warn!(
             database,

@@ -8,6 +8,7 @@ pub(crate) struct BackendNode {
     pub(crate) host: String,
     pub(crate) port: Option<String>,
     pub(crate) weight: Option<String>,
+    pub(crate) data_dir: Option<String>,
     pub(crate) flag: Option<String>,
 }
 
@@ -52,9 +53,7 @@ fn parse_one(element: &str) -> Result<BackendNode, String> {
             .map(str::to_owned)
     };
     let (port, weight) = (next(), next());
-    // The data directory means nothing to a proxy that runs no commands on the nodes.
-    let _data_directory = next();
-    let flag = next();
+    let (data_dir, flag) = (next(), next());
     match fields.next() {
         Some(_) => Err("has more than six fields".to_owned()),
         None => Ok(BackendNode {
@@ -62,9 +61,26 @@ fn parse_one(element: &str) -> Result<BackendNode, String> {
             host,
             port,
             weight,
+            data_dir,
             flag,
         }),
     }
+}
+
+/// The flag that counts of several, as `backend_flag` has them: joined by `|`.
+pub(crate) fn flag(text: &str) -> String {
+    let upper = text
+        .to_ascii_uppercase()
+        .replace("ALWAYS_MASTER", "ALWAYS_PRIMARY");
+    let strictest = [
+        "ALWAYS_PRIMARY",
+        "DISALLOW_TO_FAILOVER",
+        "ALLOW_TO_FAILOVER",
+    ];
+    let words: Vec<&str> = upper.split('|').map(str::trim).collect();
+    let known = words.iter().all(|word| strictest.contains(word));
+    let found = strictest.iter().find(|flag| known && words.contains(flag));
+    found.map_or(upper.clone(), |flag| (*flag).to_owned())
 }
 
 #[cfg(test)]
@@ -78,6 +94,7 @@ mod tests {
             host: host.to_owned(),
             port,
             weight,
+            data_dir: None,
             flag: None,
         }
     }
@@ -101,10 +118,17 @@ mod tests {
                     node(2, "c", None, None),
                 ],
             ),
-            ("0:a::2:/data", vec![node(0, "a", None, Some("2"))]),
+            (
+                "0:a::2:/data",
+                vec![BackendNode {
+                    data_dir: Some("/data".to_owned()),
+                    ..node(0, "a", None, Some("2"))
+                }],
+            ),
             (
                 "0:a:1:2:/d:ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER",
                 vec![BackendNode {
+                    data_dir: Some("/d".to_owned()),
                     flag: Some("ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER".to_owned()),
                     ..node(0, "a", Some("1"), Some("2"))
                 }],

@@ -326,6 +326,17 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A small file, such as one with users; `None` if it cannot be read.
+    pub(crate) fn file(&mut self, key: &str, path: &Path) -> Option<String> {
+        match (self.read_file)(path) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let problem = format!("{} cannot be read: {error}", path.display());
+                self.wrong(key, problem, "name a file the proxy may read")
+            }
+        }
+    }
+
     fn wrong<T>(&mut self, key: &str, problem: impl Display, advice: &str) -> Option<T> {
         self.error(key, problem, advice);
         None

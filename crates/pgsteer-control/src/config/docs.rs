@@ -89,10 +89,9 @@ fn variable(name: &str, use_of: Use) -> String {
         Use::Text(key) => format!("`{key}`"),
         Use::Seconds(key, zero) => format!("`{key}`, in seconds; 0 becomes `{zero}`"),
         Use::Milliseconds(key, zero) => format!("`{key}`, in milliseconds; 0 becomes `{zero}`"),
-        Use::Switch(key) => format!("`router.{key}`, yes or no"),
+        Use::Switch(key) => format!("`{key}`, yes or no"),
         Use::Word(key, words) => format!("`router.{key}`: {}", words.join(", ")),
         Use::Special => special(name).to_owned(),
-        Use::Noted(note) => note.to_owned(),
         Use::Ignored(why, _) => format!("no effect: {why}"),
         Use::Refused(why, []) => format!("prevents the start: {why}"),
         Use::Refused(why, _) => format!("`yes` prevents the start: {why}"),
@@ -125,6 +124,11 @@ fn special(name: &str) -> &'static str {
         "PGPOOL_MAX_POOL" => {
             "times PGPOOL_NUM_INIT_CHILDREN: `pool.connections_per_node_max`; no effect alone"
         }
+        "PGPOOL_ADMIN_USERNAME" => {
+            "a user of the `pcp_*` tools, for whom `pcp.listen` is 0.0.0.0:9898; and \
+             `console.operators`"
+        }
+        "PGPOOL_ADMIN_PASSWORD" => "its password for the tools; without it there is no PCP port",
         "PGPOOL_RESERVED_CONNECTIONS" => "is subtracted from PGPOOL_NUM_INIT_CHILDREN",
         _ => "",
     }
@@ -139,6 +143,7 @@ fn sample() -> String {
             let list = setting.key.contains("[]");
             let _ = match section {
                 "router" | "failover_rules" => writeln!(file),
+                "pcp_users" => write!(file, "\n# [[pcp_users]]\n"),
                 _ if list => write!(file, "\n[[{section}]]\n"),
                 _ => write!(file, "\n[{section}]\n"),
             };
@@ -247,7 +252,8 @@ const VARIABLES_HEAD: &str = "
 Without a configuration file the variables of the `bitnami/pgpool` image are the configuration. Empty
 ones count as not set. Each also exists with `_FILE` at the end of its name: the value is then the
 first line of the file it names. An unknown `PGPOOL_` variable is a warning that names it.
-`PGSTEER_PLUGINS_DIR` is `plugins.dir`, with a file too.
+`PGSTEER_PLUGINS_DIR` is `plugins.dir`, with a file too. Without `PGSTEER_FAILOVER_PROMOTE` no replica
+is promoted: Pgpool-II promotes none itself, so something else may.
 
 | Variable | Here |
 |---|---|

@@ -25,6 +25,7 @@ pub(crate) fn load(
     builder.apply_probe();
     builder.apply_limits();
     builder.apply_operator();
+    builder.apply_promotion();
     if let Some(dir) = builder.given.get(PLUGINS_DIR).cloned() {
         builder.put("plugins.dir", Value::String(dir), PLUGINS_DIR);
     }
@@ -109,7 +110,7 @@ impl Builder {
                 Some(Use::Seconds(key, zero)) => self.put_time(key, &name, &value, "s", zero),
                 Some(Use::Milliseconds(key, zero)) => self.put_time(key, &name, &value, "ms", zero),
                 Some(Use::Switch(key)) => match switch(&lower) {
-                    Some(on) => self.put(&format!("router.{key}"), Value::Boolean(on), &name),
+                    Some(on) => self.put(key, Value::Boolean(on), &name),
                     None => self.error(&name, format!("is \"{value}\""), "use yes or no"),
                 },
                 Some(Use::Word(key, words)) if words.contains(&lower.as_str()) => {
@@ -119,7 +120,6 @@ impl Builder {
                     let advice = format!("use one of: {}", words.join(", "));
                     self.error(&name, format!("is \"{value}\""), advice);
                 }
-                Some(Use::Noted(note)) => self.notes.push(format!("{name}: {note}")),
                 Some(Use::Ignored(why, harmless)) if !harmless.contains(&lower.as_str()) => {
                     self.warnings.push(format!("{name}: has no effect: {why}"));
                 }
@@ -146,11 +146,6 @@ impl Builder {
                 let text = format!("{NAME}: number {} becomes node {index}", node.number);
                 self.warnings.push(text);
             }
-            if let Some(flag) = node.flag.filter(|flag| flag != "ALLOW_TO_FAILOVER") {
-                let why = "nodes are judged by probes alone";
-                self.warnings
-                    .push(format!("{NAME}: the flag {flag} has no effect: {why}"));
-            }
             let mut table = Table::new();
             table.insert("host".to_owned(), Value::String(node.host));
             if let Some(port) = node.port {
@@ -160,7 +155,14 @@ impl Builder {
                 let number = weight.parse().map(Value::Float);
                 table.insert("weight".to_owned(), number.unwrap_or(Value::String(weight)));
             }
-            for field in ["host", "port", "weight"] {
+            if let Some(dir) = node.data_dir {
+                table.insert("data_dir".to_owned(), Value::String(dir));
+            }
+            if let Some(flag) = node.flag {
+                let flag = Value::String(backend_nodes::flag(&flag));
+                table.insert("flag".to_owned(), flag);
+            }
+            for field in ["host", "port", "weight", "data_dir", "flag"] {
                 let place = format!("{NAME} (node {index}, {field})");
                 self.origins
                     .insert(format!("nodes[{index}].{field}"), place);
@@ -305,12 +307,45 @@ impl Builder {
         }
     }
 
-    /// Who administers Pgpool-II through PCP does it here through the console.
+    /// Who administers Pgpool-II through PCP does it here so too, and through the console.
     fn apply_operator(&mut self) {
         const NAME: &str = "PGPOOL_ADMIN_USERNAME";
-        if let Some(name) = self.given.get(NAME).cloned() {
-            let operators = Value::Array(vec![Value::String(name)]);
-            self.put("console.operators", operators, NAME);
+        const PASSWORD: &str = "PGPOOL_ADMIN_PASSWORD";
+        let password = self.given.get(PASSWORD).cloned();
+        let Some(name) = self.given.get(NAME).cloned() else {
+            if password.is_some() {
+                let why = format!("{NAME} is not set");
+                self.warnings
+                    .push(format!("{PASSWORD}: has no effect: {why}"));
+            }
+            return;
+        };
+        let operators = Value::Array(vec![Value::String(name.clone())]);
+        self.put("console.operators", operators, NAME);
+        let Some(password) = password else {
+            let text = format!("{NAME}: {PASSWORD} is not set, so the PCP port is not opened");
+            self.notes.push(text);
+            return;
+        };
+        // As in the image.
+        let listen = Value::Array(vec![Value::String("0.0.0.0:9898".to_owned())]);
+        self.put("pcp.listen", listen, NAME);
+        let users = Value::Array(vec![user(name, Some(password))]);
+        self.table.insert("pcp_users".to_owned(), users);
+        for (key, variable) in [("name", NAME), ("password", PASSWORD)] {
+            let key = format!("pcp_users[0].{key}");
+            self.origins.insert(key, variable.to_owned());
+        }
+    }
+
+    /// Pgpool-II promotes nothing by itself, so something else may.
+    fn apply_promotion(&mut self) {
+        const NAME: &str = "PGSTEER_FAILOVER_PROMOTE";
+        if !self.given.contains_key(NAME) {
+            self.put("failover.promote", Value::Boolean(false), NAME);
+            let text = "is not set, so no replica is promoted here, as with Pgpool-II: \
+                        something else may do that. Set it to yes if nothing else does";
+            self.notes.push(format!("{NAME}: {text}"));
         }
     }
 

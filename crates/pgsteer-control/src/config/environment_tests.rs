@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgsteer_core::settings::AuthMethod;
+use pgsteer_core::settings::{AuthMethod, NodeFlag};
 
 use super::tests::{files, messages};
 use super::*;
@@ -45,7 +45,7 @@ fn the_usual_compose_file_is_accepted() {
         notes,
     } = compose_and(&[]).expect("valid");
     assert_eq!(warnings, Vec::<String>::new());
-    assert_eq!(notes.len(), 2, "about the PCP user");
+    assert_eq!(notes.len(), 1, "about promotion: {notes:?}");
     let nodes: Vec<_> = settings
         .nodes
         .iter()
@@ -69,6 +69,15 @@ fn the_usual_compose_file_is_accepted() {
         ("postgres", "password")
     );
     assert_eq!(settings.operators, ["postgres"]);
+    assert_eq!(
+        settings.pcp.listen,
+        ["0.0.0.0:9898".parse().expect("an address")]
+    );
+    assert_eq!(
+        settings.pcp.users["postgres"],
+        crate::pcp::digest("ppassword")
+    );
+    assert!(!settings.failover.promote);
     assert_eq!(settings.router_config, "{\"load_balance_mode\":true}");
     assert_eq!(settings.auth_method, AuthMethod::ScramSha256);
 }
@@ -191,9 +200,9 @@ fn variables_without_effect_are_warnings() {
             "PGPOOL_BACKEND_NODES: number 1 becomes node 0",
         ),
         (
-            "PGPOOL_BACKEND_NODES",
-            "0:a:1:1:/d:ALWAYS_PRIMARY",
-            "PGPOOL_BACKEND_NODES: the flag ALWAYS_PRIMARY has no effect",
+            "PGPOOL_ADMIN_USERNAME",
+            "",
+            "PGPOOL_ADMIN_PASSWORD: has no effect: PGPOOL_ADMIN_USERNAME is not set",
         ),
     ];
     for (name, value, expected) in cases {
@@ -219,6 +228,48 @@ fn variables_without_effect_are_warnings() {
     }
 }
 
+#[test]
+fn failover_is_as_the_variables_say() {
+    let settings = compose_and(&[
+        (
+            "PGPOOL_BACKEND_NODES",
+            "0:a:1:1:/data:ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER,1:b:1:1::DISALLOW_TO_FAILOVER,2:c",
+        ),
+        ("PGPOOL_FAILOVER_ON_BACKEND_ERROR", "off"),
+        ("PGPOOL_FAILOVER_ON_BACKEND_SHUTDOWN", "on"),
+        ("PGPOOL_AUTO_FAILBACK", "no"),
+        ("PGPOOL_HEALTH_CHECK_RETRY_DELAY", "5"),
+        ("PGSTEER_FAILOVER_PROMOTE", "yes"),
+        ("PGSTEER_ADMIN_SOCKET", "/run/pgsteer/admin.sock"),
+    ]);
+    let Loaded {
+        settings,
+        warnings,
+        notes,
+    } = settings.expect("valid");
+    assert!(
+        warnings.is_empty() && notes.is_empty(),
+        "{warnings:?} {notes:?}"
+    );
+    let flags: Vec<_> = settings.nodes.iter().map(|node| node.flag).collect();
+    let expected = [
+        NodeFlag::AlwaysPrimary,
+        NodeFlag::DisallowToFailover,
+        NodeFlag::AllowToFailover,
+    ];
+    assert_eq!(flags, expected);
+    assert_eq!(&*settings.nodes[0].data_dir, "/data");
+    let failover = &settings.failover;
+    assert!(failover.promote && failover.on_backend_shutdown && !failover.on_backend_error);
+    assert_eq!(failover.rules, "{\"auto_failback\":false}");
+    assert_eq!(settings.nodes[2].probe.retry_delay, Duration::from_secs(5));
+    let socket = settings.admin.socket.expect("one");
+    assert_eq!(socket, Path::new("/run/pgsteer/admin.sock"));
+    let settings = compose_and(&[("PGPOOL_ADMIN_PASSWORD", "")]).expect("valid");
+    assert!(settings.settings.pcp.users.is_empty());
+    assert_eq!(settings.settings.operators, ["postgres"]);
+}
+
 /// A variable beside the usual ones, and how the one complaint about it begins.
 const MISTAKES: &[(&str, &str, &str)] = &[
     (
@@ -240,6 +291,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "PGPOOL_BACKEND_NODES",
         "0:a:1:-2",
         "PGPOOL_BACKEND_NODES (node 0, weight): is -2",
+    ),
+    (
+        "PGPOOL_BACKEND_NODES",
+        "0:a:1:1:/d:SOMETIMES",
+        "PGPOOL_BACKEND_NODES (node 0, flag): is \"SOMETIMES\"; use one of",
     ),
     (
         "PGPOOL_PORT_NUMBER",

@@ -11,6 +11,7 @@ mod environment_tests;
 mod error;
 mod failover;
 mod keys;
+mod operation;
 pub(crate) mod plugins;
 pub(crate) mod raw;
 mod shape;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use pgsteer_core::Settings;
 
+pub(crate) use backend_nodes::flag as backend_flag;
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{Kind, Reload, SETTINGS, Setting};
 pub(crate) use shape::syntax_error;

@@ -22,6 +22,9 @@ pub(crate) struct Raw {
     pub(crate) catalog: Catalog,
     pub(crate) plugins: Plugins,
     pub(crate) console: Console,
+    pub(crate) admin: Admin,
+    pub(crate) pcp: Pcp,
+    pub(crate) pcp_users: Vec<PcpUser>,
     pub(crate) router: Table,
 }
 
@@ -160,6 +163,31 @@ pub(crate) struct Plugins {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Console {
     pub(crate) operators: Given,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    pub(crate) socket: Given,
+}
+
+/// `[pcp]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pcp {
+    pub(crate) listen: Given,
+    pub(crate) users_file: Given,
+}
+
+/// `[[pcp_users]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PcpUser {
+    pub(crate) name: Given,
+    pub(crate) password: Given,
+    pub(crate) password_file: Given,
+    pub(crate) md5: Given,
 }
 
 /// `[limits]` in the file beside a plugin; part of `[plugins]` in the configuration.

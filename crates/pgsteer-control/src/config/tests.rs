@@ -406,6 +406,9 @@ fn the_table_is_what_the_file_accepts() {
         accepted::<raw::Catalog>("catalog."),
         accepted::<raw::Plugins>("plugins."),
         accepted::<raw::Console>("console."),
+        accepted::<raw::Admin>("admin."),
+        accepted::<raw::Pcp>("pcp."),
+        accepted::<raw::PcpUser>("pcp_users[]."),
         vec!["router".to_owned(), "failover_rules".to_owned()],
     ];
     let accepted_keys: BTreeSet<String> = sections.into_iter().flatten().collect();

@@ -11,7 +11,7 @@ use pgsteer_core::settings::{
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{failover, plugins, raw};
+use super::{failover, operation, plugins, raw};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
@@ -43,15 +43,27 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         catalog: catalog(raw.catalog, checker),
         plugins: plugins::settings(raw.plugins, checker),
         operators: checker.list("console.operators", raw.console.operators),
+        admin: operation::admin(raw.admin, checker),
+        pcp: operation::pcp(raw.pcp, raw.pcp_users, checker),
         router_config: free("router", raw.router, checker),
         users,
     }
 }
 
 fn addresses(key: &str, given: raw::Given, checker: &mut Checker<'_>) -> Vec<SocketAddr> {
+    let texts = checker.texts(key, given);
+    addresses_of(key, texts, checker)
+}
+
+/// Addresses with ports, each once.
+pub(super) fn addresses_of(
+    key: &str,
+    texts: Vec<String>,
+    checker: &mut Checker<'_>,
+) -> Vec<SocketAddr> {
     let mut seen = HashSet::new();
     let mut addresses = Vec::new();
-    for text in checker.texts(key, given) {
+    for text in texts {
         match text.parse::<SocketAddr>() {
             Ok(address) if seen.insert(address) => addresses.push(address),
             Ok(address) => checker.error(key, format!("names {address} twice"), "remove one"),

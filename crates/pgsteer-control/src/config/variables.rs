@@ -1,4 +1,5 @@
-//! The `PGPOOL_*` variables of the `bitnami/pgpool` image, and what each is here.
+//! The `PGPOOL_*` variables of the `bitnami/pgpool` image, and what each is here; and a few of our
+//! own for what that image has not.
 
 /// What a variable is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,14 +10,12 @@ pub(crate) enum Use {
     Seconds(&'static str, &'static str),
     /// Milliseconds of this setting; 0 (off in Pgpool-II) becomes the second text.
     Milliseconds(&'static str, &'static str),
-    /// A switch of the router.
+    /// A switch, the setting.
     Switch(&'static str),
     /// A word of the router, one of these.
     Word(&'static str, &'static [&'static str]),
     /// Needs a rule of its own, in `environment.rs`.
     Special,
-    /// Accepted; the note says what became of it.
-    Noted(&'static str),
     /// Has no effect: why, and the values that ask for nothing and need no warning.
     Ignored(&'static str, &'static [&'static str]),
     /// Cannot be granted, and going on without it would be dangerous: why, and harmless values.
@@ -35,19 +34,13 @@ const NO: &[&str] = &["no", "false", "off", "0"];
 const YES: &[&str] = &["yes", "true", "on", "1"];
 
 const NO_CHILDREN: &str = "there are no child processes that would have to be replaced";
-const NO_PCP: &str =
-    "noted; there is no PCP port here, so the user of PCP is not used (it is not a database user)";
-const OPERATOR: &str =
-    "noted; there is no PCP port here: the user of this name may give orders in the console";
 const NO_HBA: &str = "there is no pool_hba.conf: PGPOOL_AUTHENTICATION_METHOD and the users decide";
-const NO_FAILOVER: &str =
-    "nodes are taken out and brought back by probes, not by errors of a session";
 const NO_LOG: &str = "logging is configured by PGSTEER_LOG";
 const NO_TLS: &str = "TLS is not supported yet";
 const NO_LDAP: &str = "LDAP is not supported";
 const NO_SHELL: &str = "this is about the container's own scripts";
 
-use Use::{Ignored, Milliseconds, Noted, Refused, Seconds, Special, Switch, Text, Word};
+use Use::{Ignored, Milliseconds, Refused, Seconds, Special, Switch, Text, Word};
 
 #[rustfmt::skip]
 pub(crate) const VARIABLES: &[(&str, Use)] = &[
@@ -67,10 +60,10 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_HEALTH_CHECK_PERIOD", Special),
     ("PGPOOL_HEALTH_CHECK_TIMEOUT", Seconds("probe.timeout", "20s")),
     ("PGPOOL_HEALTH_CHECK_MAX_RETRIES", Special),
-    ("PGPOOL_HEALTH_CHECK_RETRY_DELAY", Ignored("after a failed probe the next ones come within one interval", &[])),
+    ("PGPOOL_HEALTH_CHECK_RETRY_DELAY", Seconds("probe.retry_delay", "10ms")),
     ("PGPOOL_HEALTH_CHECK_PSQL_TIMEOUT", Ignored(NO_SHELL, &[])),
-    ("PGPOOL_ADMIN_USERNAME", Noted(OPERATOR)),
-    ("PGPOOL_ADMIN_PASSWORD", Noted(NO_PCP)),
+    ("PGPOOL_ADMIN_USERNAME", Special),
+    ("PGPOOL_ADMIN_PASSWORD", Special),
     ("PGPOOL_AUTHENTICATION_METHOD", Text("auth.method")),
     ("PGPOOL_AUTHENTICATION_TIMEOUT", Seconds("listen.login_timeout", "10m")),
     ("PGPOOL_AES_KEY", Ignored("passwords are not stored encrypted", &[])),
@@ -79,8 +72,8 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_PASSWD_FILE", Ignored("passwords come from variables or their _FILE forms", &[])),
     ("PGPOOL_USER_HBA_FILE", Refused("there is no pool_hba.conf, so its restrictions would be missing", &[])),
     ("PGPOOL_USER_CONF_FILE", Ignored("pgpool.conf is not read", &[])),
-    ("PGPOOL_ENABLE_LOAD_BALANCING", Switch("load_balance_mode")),
-    ("PGPOOL_ENABLE_STATEMENT_LOAD_BALANCING", Switch("statement_level_load_balance")),
+    ("PGPOOL_ENABLE_LOAD_BALANCING", Switch("router.load_balance_mode")),
+    ("PGPOOL_ENABLE_STATEMENT_LOAD_BALANCING", Switch("router.statement_level_load_balance")),
     ("PGPOOL_DISABLE_LOAD_BALANCE_ON_WRITE", Word("disable_load_balance_on_write", &["off", "transaction", "trans_transaction", "always", "dml_adaptive"])),
     ("PGPOOL_NUM_INIT_CHILDREN", Special),
     ("PGPOOL_MAX_POOL", Special),
@@ -91,9 +84,9 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_CLIENT_IDLE_LIMIT", Ignored("idle clients are not disconnected yet", &["0"])),
     ("PGPOOL_CONNECT_TIMEOUT", Milliseconds("pool.connect_timeout", "10m")),
     ("PGPOOL_ENABLE_CONNECTION_CACHE", Ignored("server connections are always kept for reuse", YES)),
-    ("PGPOOL_FAILOVER_ON_BACKEND_ERROR", Ignored(NO_FAILOVER, NO)),
-    ("PGPOOL_FAILOVER_ON_BACKEND_SHUTDOWN", Ignored(NO_FAILOVER, &["on", "yes"])),
-    ("PGPOOL_AUTO_FAILBACK", Ignored("a node always comes back when its probes succeed", YES)),
+    ("PGPOOL_FAILOVER_ON_BACKEND_ERROR", Switch("failover.on_backend_error")),
+    ("PGPOOL_FAILOVER_ON_BACKEND_SHUTDOWN", Switch("failover.on_backend_shutdown")),
+    ("PGPOOL_AUTO_FAILBACK", Switch("failover_rules.auto_failback")),
     ("PGPOOL_ENABLE_LOG_CONNECTIONS", Ignored(NO_LOG, NO)),
     ("PGPOOL_ENABLE_LOG_HOSTNAME", Ignored(NO_LOG, NO)),
     ("PGPOOL_ENABLE_LOG_PER_NODE_STATEMENT", Ignored(NO_LOG, NO)),
@@ -111,4 +104,6 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_TIMEOUT", Ignored(NO_SHELL, &[])),
     ("PGPOOL_DAEMON_USER", Ignored(NO_SHELL, &[])),
     ("PGPOOL_DAEMON_GROUP", Ignored(NO_SHELL, &[])),
+    ("PGSTEER_FAILOVER_PROMOTE", Switch("failover.promote")),
+    ("PGSTEER_ADMIN_SOCKET", Text("admin.socket")),
 ];

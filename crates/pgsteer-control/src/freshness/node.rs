@@ -92,7 +92,7 @@ impl Asker {
     /// One question, bounded by the timeout of the probes. After a failure the connection is closed.
     async fn ask(&mut self) -> Option<Timed> {
         let settings = Arc::clone(&self.settings.borrow());
-        let timeout = settings.probe.timeout;
+        let timeout = settings.probe_of(self.id).timeout;
         let work = tokio::time::timeout(timeout, self.ask_patiently(&settings)).await;
         match work.unwrap_or(Err(Fault::Timeout(timeout))) {
             Ok(timed) => Some(timed),
@@ -107,7 +107,7 @@ impl Asker {
     }
 
     async fn ask_patiently(&mut self, settings: &Settings) -> Result<Timed, Fault> {
-        let probe = &settings.probe;
+        let probe = settings.probe_of(self.id);
         // Taken out while in use: whatever ends this early also closes the connection.
         let kept = self.kept.take();
         let kept = kept.filter(|kept| kept.connection.fits(probe, &probe.database));

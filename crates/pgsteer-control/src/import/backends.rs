@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use super::Work;
 use super::draft::{self, Node};
 use super::items::{Answer, Item, Items};
-use super::report::Verdict::{CarriedOver, NotNeeded, NotThere};
+use super::report::Verdict::{CarriedOver, NotNeeded};
+
 use super::rules::{whole, wrong};
+use crate::config::backend_flag as flag;
 
 /// Answers them and gathers the nodes, in the order of their numbers.
 pub(crate) fn answer(items: &Items, work: &mut Work) {
@@ -77,7 +79,13 @@ fn node(items: &Items, number: u32, position: usize, work: &mut Work) {
             0.0
         }
     };
-    work.draft.nodes.push(Node { host, port, weight });
+    work.draft.nodes.push(Node {
+        number,
+        host,
+        port,
+        weight,
+        more: Vec::new(),
+    });
 }
 
 fn weight(index: usize, item: &Item, place: &str, work: &mut Work) -> f64 {
@@ -92,15 +100,37 @@ fn weight(index: usize, item: &Item, place: &str, work: &mut Work) -> f64 {
 }
 
 fn flags(items: &Items, work: &mut Work) {
-    for (index, item) in items.all("backend_flag") {
-        let flags = item.entry.value.to_ascii_uppercase();
-        let answer = if flags.contains("ALWAYS_PRIMARY") || flags.contains("ALWAYS_MASTER") {
-            let text = "the role of a node is always asked for with pg_is_in_recovery(); try this \
-                        with your servers (Aurora) before you switch";
-            Answer::new(NotThere, text).warn()
-        } else {
-            Answer::new(NotNeeded, "probes alone take nodes out and bring them back")
-        };
-        work.answers.insert(index, answer);
+    for name in ["backend_flag", "backend_data_directory"] {
+        for (index, item) in items.all(name) {
+            let Some((_, Some(number))) = item.key else {
+                continue;
+            };
+            let text = item.entry.value.trim();
+            let (key, value) = match name {
+                "backend_flag" => ("flag", flag(text)),
+                _ => ("data_dir", text.to_owned()),
+            };
+            if value.is_empty() {
+                work.answers
+                    .insert(index, Answer::new(NotNeeded, "it is empty"));
+                continue;
+            }
+            if key == "flag" && !FLAGS.contains(&value.as_str()) {
+                wrong(item, &format!("made of {}", FLAGS.join(", ")), work);
+                continue;
+            }
+            let shown = format!("{value:?}");
+            let answer = match work.draft.set_of_node(number, key, value) {
+                Some(place) => Answer::new(CarriedOver, format!("{place} = {shown}")),
+                None => Answer::new(NotNeeded, format!("there is no backend_hostname{number}")),
+            };
+            work.answers.insert(index, answer);
+        }
     }
 }
+
+const FLAGS: [&str; 3] = [
+    "ALLOW_TO_FAILOVER",
+    "DISALLOW_TO_FAILOVER",
+    "ALWAYS_PRIMARY",
+];

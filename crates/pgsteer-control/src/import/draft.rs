@@ -13,13 +13,19 @@ pub(crate) struct Draft {
     /// Users whose password is not known, with how it is stored.
     pub(crate) users_without: Vec<(String, &'static str)>,
     pub(crate) nodes: Vec<Node>,
+    /// Users of the tools, with the MD5 of their passwords.
+    pub(crate) pcp_users: Vec<(String, String)>,
 }
 
 /// One `[[nodes]]`.
 pub(crate) struct Node {
+    /// As Pgpool-II numbers it.
+    pub(crate) number: u32,
     pub(crate) host: String,
     pub(crate) port: Option<i64>,
     pub(crate) weight: f64,
+    /// Further keys.
+    pub(crate) more: Vec<(String, Value)>,
 }
 
 impl Draft {
@@ -30,6 +36,19 @@ impl Draft {
             Some((_, old)) => *old = value,
             None => self.settings.push((key.to_owned(), value)),
         }
+    }
+
+    /// Sets a key of the node with this number, if there is one; its place.
+    pub(crate) fn set_of_node(
+        &mut self,
+        number: u32,
+        key: &str,
+        value: impl Into<Value>,
+    ) -> Option<String> {
+        let found = (0..).zip(&mut self.nodes).find(|(_, n)| n.number == number);
+        let (position, node): (usize, _) = found?;
+        node.more.push((key.to_owned(), value.into()));
+        Some(format!("nodes[{position}].{key}"))
     }
 
     /// The value as it will be written.
@@ -45,6 +64,7 @@ impl Draft {
             match section {
                 "users" => self.write_users(&mut out),
                 "nodes" => self.write_nodes(&mut out),
+                "pcp_users" => self.write_pcp_users(&mut out),
                 _ => self.write_section(section, &mut out),
             }
         }
@@ -80,6 +100,13 @@ impl Draft {
         }
     }
 
+    fn write_pcp_users(&self, out: &mut String) {
+        for (name, hash) in &self.pcp_users {
+            let (name, hash) = (quoted(name), quoted(hash));
+            let _ = write!(out, "\n[[pcp_users]]\nname = {name}\nmd5 = {hash}\n");
+        }
+    }
+
     fn write_nodes(&self, out: &mut String) {
         if self.nodes.is_empty() {
             out.push_str(NO_NODES);
@@ -90,6 +117,9 @@ impl Draft {
                 let _ = writeln!(out, "port = {port}");
             }
             let _ = writeln!(out, "weight = {}", weight(node.weight));
+            for (key, value) in &node.more {
+                let _ = writeln!(out, "{key} = {value}");
+            }
         }
     }
 }
@@ -107,8 +137,18 @@ fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
-const SECTIONS: [&str; 7] = [
-    "listen", "auth", "users", "nodes", "pool", "probe", "router",
+const SECTIONS: [&str; 11] = [
+    "listen",
+    "auth",
+    "users",
+    "nodes",
+    "pool",
+    "probe",
+    "failover",
+    "failover_rules",
+    "pcp",
+    "pcp_users",
+    "router",
 ];
 
 const HEAD: &str = "\

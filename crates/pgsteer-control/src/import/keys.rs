@@ -124,7 +124,8 @@ const WRITES: &[&str] = &[
 const TEMP_TABLES: &[&str] = &["catalog", "trace", "none"];
 
 const NO_PROCESSES: &str = "threads serve clients, one per core; there are no child processes";
-const NO_PCP: &str = "there is no PCP port; SHOW pool_nodes and SIGHUP do what most use it for";
+const NO_PCP_SOCKET: &str =
+    "the pcp_* tools have no Unix socket here: give them `-h 127.0.0.1`, or use `pgsteer node`";
 const NO_SOCKET: &str = "there is no Unix socket to connect to; let these clients use TCP";
 const LOG: &str = "what is logged is chosen by PGSTEER_LOG, how it looks by --log-format";
 const LOG_FILE: &str = "log lines go to standard error; let the service manager keep them";
@@ -133,11 +134,12 @@ const CATALOG: &str = "facts from catalogs are kept up to date by themselves";
 const FRESHNESS: &str = "how fresh a node is, is known per table; there is nothing to size";
 const TLS: &str = "there is no TLS yet";
 const WATCHDOG: &str = "there is no watchdog; run two proxies behind a virtual IP or a load balancer, they share nothing";
-const NODES_JUDGED: &str = "probes alone take nodes out and bring them back";
-const NO_COMMANDS: &str = "no commands are run; leave promotion to Patroni, repmgr or the like, the new primary is noticed by itself";
+const NODES_JUDGED: &str = "has the node probed at once; probes alone take nodes out";
+const COMMAND: &str = "placeholders as in Pgpool-II; nothing waits for it, and `failover.promote` becomes false, since something else promotes";
 const RECOVERY: &str = "there is no online recovery; rebuild a node with pg_basebackup, it is used as soon as it answers";
 const REPLICATION: &str = "statements are never replicated; streaming replication does that";
-const ONE_PROBE: &str = "one set of probe settings serves all nodes; sr_check_ comes before health_check_, the one without a number before the others";
+const PROBE_EACH: &str =
+    "with a number for that node alone; for all, sr_check_ comes before health_check_";
 
 use Numbered::{Always, Never, Perhaps};
 use Rule::{Danger, Duration, Missing, NotNeeded, Number, Part, Special, Switch, Text, Word};
@@ -157,10 +159,10 @@ pub(crate) const KEYS: &[Key] = &[
     was(&["socket_dir", "backend_socket_dir"], key("unix_socket_directories", Missing(EMPTY), NO_SOCKET)),
     key("unix_socket_group", Missing(EMPTY), NO_SOCKET),
     key("unix_socket_permissions", Missing(EMPTY), NO_SOCKET),
-    key("pcp_listen_addresses", Missing(EMPTY), NO_PCP),
-    key("pcp_port", Missing(EMPTY), NO_PCP),
-    key("pcp_socket_dir", Missing(EMPTY), NO_PCP),
-    key("pcp_timeout", Missing(EMPTY), NO_PCP),
+    key("pcp_listen_addresses", Special(CarriedOver, "`pcp.listen`"), "as listen_addresses; the port is opened if there is a user, give pcp.conf to the import as well"),
+    key("pcp_port", Special(CarriedOver, "`pcp.listen`"), "the port of every address"),
+    key("pcp_socket_dir", Missing(EMPTY), NO_PCP_SOCKET),
+    key("pcp_timeout", NotNeeded, "a connection that asks for nothing is closed after a minute"),
     key("listen_backlog_multiplier", NotNeeded, "clients are accepted at once; the queue in the kernel holds 1024"),
     key("serialize_accept", NotNeeded, "one thread accepts clients"),
     key("reserved_connections", Special(OtherMeaning, "`listen.clients_max`"), "is subtracted from num_init_children; a client too many is always refused with 53300"),
@@ -168,8 +170,8 @@ pub(crate) const KEYS: &[Key] = &[
     each("backend_hostname", Always, Special(CarriedOver, "`nodes[].host`"), "which node is the primary is found out by asking"),
     each("backend_port", Always, Special(CarriedOver, "`nodes[].port`"), ""),
     each("backend_weight", Always, Special(CarriedOver, "`nodes[].weight`"), "0 if it is not given, as in Pgpool-II"),
-    each("backend_data_directory", Always, NotNeeded, "nothing is run on the nodes"),
-    each("backend_flag", Always, Special(OtherMeaning, "–"), "probes alone take nodes out and bring them back; with ALWAYS_PRIMARY (Aurora) the role is still asked for"),
+    each("backend_data_directory", Always, Special(CarriedOver, "`nodes[].data_dir`"), "for commands, which are told it as %D"),
+    each("backend_flag", Always, Special(CarriedOver, "`nodes[].flag`"), "of several the strictest; DISALLOW_TO_FAILOVER is part of ALWAYS_PRIMARY"),
     each("backend_application_name", Always, NotNeeded, "replicas are found in pg_stat_replication by their slot, name or address"),
 
     key("enable_pool_hba", Special(OtherMeaning, "`auth.method`"), "one method for all clients; rules by address, database or user are not there"),
@@ -267,25 +269,25 @@ pub(crate) const KEYS: &[Key] = &[
     key("replication_delay_source_cmd", Missing(EMPTY), "no commands are run; the delay comes from the nodes themselves"),
     key("replication_delay_source_timeout", Part("replication_delay_source_cmd"), "no commands are run; the delay comes from the nodes themselves"),
 
-    each("health_check_period", Perhaps, Special(OtherMeaning, "`probe.interval`"), "the shorter of it and sr_check_period; one set of probe settings serves all nodes, and 0 cannot switch probes off"),
-    each("health_check_timeout", Perhaps, Special(CarriedOver, "`probe.timeout`"), "one set of probe settings serves all nodes"),
-    each("health_check_user", Perhaps, Special(OtherMeaning, "`probe.user`"), ONE_PROBE),
-    each("health_check_password", Perhaps, Special(OtherMeaning, "`probe.password`"), ONE_PROBE),
-    each("health_check_database", Perhaps, Special(OtherMeaning, "`probe.database`"), ONE_PROBE),
+    each("health_check_period", Perhaps, Special(OtherMeaning, "`probe.interval`"), "the shorter of it and sr_check_period, with a number for that node alone; 0 cannot switch probes off"),
+    each("health_check_timeout", Perhaps, Special(CarriedOver, "`probe.timeout`"), "with a number for that node alone"),
+    each("health_check_user", Perhaps, Special(OtherMeaning, "`probe.user`"), PROBE_EACH),
+    each("health_check_password", Perhaps, Special(OtherMeaning, "`probe.password`"), PROBE_EACH),
+    each("health_check_database", Perhaps, Special(OtherMeaning, "`probe.database`"), PROBE_EACH),
     each("health_check_max_retries", Perhaps, Special(OtherMeaning, "`probe.failures_max`"), "failures in a row, the first included: one more than retries"),
-    each("health_check_retry_delay", Perhaps, NotNeeded, "after a failed probe the next ones come within one interval"),
+    each("health_check_retry_delay", Perhaps, Special(CarriedOver, "`probe.retry_delay`"), "with a number for that node alone"),
     each("connect_timeout", Perhaps, Special(CarriedOver, "`pool.connect_timeout`"), "one for all nodes"),
     key("health_check_test", NotNeeded, "it is for tests of Pgpool-II itself"),
 
-    key("failover_command", Danger(EMPTY), NO_COMMANDS),
-    key("failback_command", Missing(EMPTY), NO_COMMANDS),
-    was(&["follow_master_command"], key("follow_primary_command", Missing(EMPTY), NO_COMMANDS)),
-    was(&["fail_over_on_backend_error"], key("failover_on_backend_error", NotNeeded, NODES_JUDGED)),
-    key("failover_on_backend_shutdown", NotNeeded, NODES_JUDGED),
-    key("detach_false_primary", NotNeeded, "with two primaries no write goes anywhere until one is left"),
-    key("search_primary_node_timeout", NotNeeded, "a primary is looked for all the time; writes wait up to `pool.checkout_timeout`"),
-    key("auto_failback", NotNeeded, NODES_JUDGED),
-    key("auto_failback_interval", NotNeeded, NODES_JUDGED),
+    key("failover_command", Special(CarriedOver, "`failover.failover_command`"), COMMAND),
+    key("failback_command", Special(CarriedOver, "`failover.failback_command`"), COMMAND),
+    was(&["follow_master_command"], key("follow_primary_command", Special(CarriedOver, "`failover.follow_primary_command`"), "a node that SQL made follow the new primary (`failover.repoint`) needs none and gets none")),
+    was(&["fail_over_on_backend_error"], key("failover_on_backend_error", Special(OtherMeaning, "`failover.on_backend_error`"), NODES_JUDGED)),
+    key("failover_on_backend_shutdown", Special(OtherMeaning, "`failover.on_backend_shutdown`"), NODES_JUDGED),
+    key("detach_false_primary", Special(CarriedOver, "`failover_rules.detach_false_primary`"), "with two primaries no write goes anywhere in any case until one is left"),
+    key("search_primary_node_timeout", Special(OtherMeaning, "`failover.promote_timeout`"), "a primary is looked for all the time; this limits a promotion. 0 becomes a day; writes wait up to `failover.hold_timeout`"),
+    key("auto_failback", Special(CarriedOver, "`failover_rules.auto_failback`"), ""),
+    key("auto_failback_interval", Special(CarriedOver, "`failover_rules.auto_failback_interval`"), "in seconds"),
 
     key("recovery_user", Missing(EMPTY), RECOVERY),
     key("recovery_password", Missing(EMPTY), RECOVERY),

@@ -10,6 +10,7 @@ use super::values::Unit;
 /// Answers these parameters.
 pub(crate) fn answer(items: &Items, work: &mut Work) {
     addresses(items, work);
+    pcp(items, work);
     clients(items, work);
     connections(items, work);
     reset_query(items, work);
@@ -18,7 +19,7 @@ pub(crate) fn answer(items: &Items, work: &mut Work) {
 
 /// Whether only clients of this machine can connect.
 pub(crate) fn is_local(items: &Items) -> bool {
-    let (addresses, _) = ips(items);
+    let (addresses, _) = ips(items, "listen_addresses");
     addresses
         .iter()
         .all(|ip| ["127.0.0.1", "[::1]"].contains(&ip.as_str()))
@@ -37,7 +38,7 @@ fn addresses(items: &Items, work: &mut Work) {
         work.answers
             .insert(index, Answer::to(CarriedOver, ADDRESS, ""));
     }
-    let (addresses, names) = ips(items);
+    let (addresses, names) = ips(items, "listen_addresses");
     let list: Vec<_> = addresses.iter().map(|ip| format!("{ip}:{port}")).collect();
     match list.as_slice() {
         [one] => work.draft.set(ADDRESS, one.as_str()),
@@ -65,9 +66,42 @@ fn addresses(items: &Items, work: &mut Work) {
     work.answers.insert(index, answer);
 }
 
+/// The port for the tools.
+fn pcp(items: &Items, work: &mut Work) {
+    const LISTEN: &str = "pcp.listen";
+    let (addresses, port) = (items.get("pcp_listen_addresses"), items.get("pcp_port"));
+    if addresses.is_none() && port.is_none() {
+        return;
+    }
+    let mut number = PCP_PORT;
+    if let Some((index, item)) = port {
+        number = whole(item, work).unwrap_or(number);
+        if !(1..=65_535).contains(&number) {
+            wrong(item, "a port, 1 to 65535", work);
+        }
+        work.answers
+            .insert(index, Answer::to(CarriedOver, LISTEN, ""));
+    }
+    let is_off = addresses.is_some_and(|(_, item)| item.entry.value.trim().is_empty());
+    let (ips, names) = ips(items, "pcp_listen_addresses");
+    let list: Vec<_> = ips.iter().map(|ip| format!("{ip}:{number}")).collect();
+    work.draft
+        .set(LISTEN, if is_off { Vec::new() } else { list });
+    if let Some((index, _)) = addresses {
+        let answer = if names.is_empty() {
+            Answer::to(CarriedOver, LISTEN, "")
+        } else {
+            let names = names.join(", ");
+            let text = format!("an address of this machine is wanted instead of the name {names}");
+            Answer::to(OtherMeaning, LISTEN, text).warn()
+        };
+        work.answers.insert(index, answer);
+    }
+}
+
 /// Addresses as they are written before a port, and names that are none. Never empty.
-fn ips(items: &Items) -> (Vec<String>, Vec<String>) {
-    let given = items.get("listen_addresses");
+fn ips(items: &Items, parameter: &str) -> (Vec<String>, Vec<String>) {
+    let given = items.get(parameter);
     let given = given.map_or("localhost", |(_, item)| item.entry.value.as_str());
     let (mut addresses, mut names) = (Vec::new(), Vec::new());
     for name in given
@@ -218,3 +252,6 @@ fn mode(items: &Items, work: &mut Work) {
 
 /// Pgpool-II's own default; a package may have another.
 const PORT: i64 = 9999;
+
+/// The same of its tools.
+const PCP_PORT: i64 = 9898;

@@ -6,6 +6,7 @@ mod conf;
 #[cfg(test)]
 mod docs;
 mod draft;
+mod failover;
 mod hba;
 mod items;
 mod keys;
@@ -87,9 +88,11 @@ pub fn import(files: &[InputFile]) -> Result<Import, ConfigErrors> {
     let passwords = users::read(files, &mut work.mistakes);
 
     users::answer(&passwords, &mut work);
+    let pcp_users = users::pcp(files, &mut work.draft);
     listen::answer(&items, &mut work);
     backends::answer(&items, &mut work);
     probe::answer(&items, &mut work);
+    failover::answer(&items, &mut work);
     hba::answer(&items, hba, &mut work);
     users::answer_keys(&items, files, &mut work);
     rules::answer(&items, &mut work);
@@ -101,7 +104,7 @@ pub fn import(files: &[InputFile]) -> Result<Import, ConfigErrors> {
     work.report
         .lines
         .splice(0..0, items.lines(&work.answers, &work.draft));
-    users::pcp_lines(files, &mut work.report);
+    work.report.lines.extend(pcp_users);
     work.report.to_do.extend(complaints(&toml));
     notes(&items, &mut work.report);
     Ok(Import {

@@ -1,10 +1,10 @@
-//! `sr_check_*` and `health_check_*`: the one set of settings of `[probe]`.
+//! `sr_check_*` and `health_check_*`: `[probe]`, and what is said for one node alone.
 
 use super::Work;
 use super::items::{Answer, Item, Items};
 use super::passwd::{Stored, stored};
 use super::report::Verdict::{CarriedOver, NotNeeded, OtherMeaning};
-use super::rules::{count, duration, whole, wrong};
+use super::rules::{count, duration, shown_duration, whole, wrong};
 use super::values::{self, Unit};
 
 /// Answers these parameters. Users must be known before.
@@ -14,6 +14,16 @@ pub(crate) fn answer(items: &Items, work: &mut Work) {
     interval(items, work);
     timeout(items, work);
     retries(items, work);
+    delay(items, work);
+    for number in work
+        .draft
+        .nodes
+        .iter()
+        .map(|n| n.number)
+        .collect::<Vec<_>>()
+    {
+        of_node(items, number, work);
+    }
 }
 
 const FAMILIES: [&str; 2] = ["sr_check", "health_check"];
@@ -34,7 +44,7 @@ fn settle(items: &Items, name: &str, used: Option<usize>, answer: &Answer, work:
             } else if item.entry.value.is_empty() {
                 Answer::new(NotNeeded, "it is empty")
             } else {
-                Answer::new(OtherMeaning, "another parameter gives it, for all nodes")
+                Answer::new(OtherMeaning, "another parameter comes first")
             };
             work.answers.insert(index, said);
         }
@@ -132,11 +142,7 @@ fn interval(items: &Items, work: &mut Work) {
             } else if values::number(&item.entry.value, Unit::Seconds) == Some(0) {
                 Answer::new(OtherMeaning, "nodes are always probed: `probe.interval`")
             } else {
-                Answer::to(
-                    OtherMeaning,
-                    INTERVAL,
-                    "the shorter of the two, one for all nodes",
-                )
+                Answer::to(OtherMeaning, INTERVAL, "the shorter of the two")
             };
             work.answers.insert(index, answer);
         }
@@ -191,4 +197,91 @@ fn is_off(items: &Items, name: &str, work: &mut Work) -> bool {
         }
     }
     is_off
+}
+
+fn delay(items: &Items, work: &mut Work) {
+    const DELAY: &str = "probe.retry_delay";
+    let Some((used, item)) = items.get("health_check_retry_delay") else {
+        return;
+    };
+    if is_off(items, "retry_delay", work) {
+        return;
+    }
+    if duration(item, DELAY, Unit::Seconds, "10ms", work).is_some() {
+        let answer = Answer::to(CarriedOver, DELAY, "");
+        settle(items, "retry_delay", Some(used), &answer, work);
+    }
+}
+
+/// Parameters with the number of a node count for it alone, also where the lowest of them gave the
+/// value for all.
+fn of_node(items: &Items, number: u32, work: &mut Work) {
+    for name in ["user", "database", "password"] {
+        let Some((index, item)) = items.of_node(&format!("health_check_{name}"), number) else {
+            continue;
+        };
+        let text = item.entry.value.as_str();
+        let value = match stored(text) {
+            _ if text.is_empty() => continue,
+            Stored::Hidden(how) if name == "password" => {
+                let text = format!("it is {how}: fill in probe_password of the node");
+                work.answers
+                    .insert(index, Answer::new(OtherMeaning, text).warn());
+                continue;
+            }
+            Stored::Plain(password) if name == "password" => password,
+            _ => text.to_owned(),
+        };
+        let place = work
+            .draft
+            .set_of_node(number, &format!("probe_{name}"), value);
+        let text = place.unwrap_or_default();
+        work.answers.insert(index, Answer::new(CarriedOver, text));
+    }
+    let period = items.of_node("health_check_period", number);
+    // What Pgpool-II does not check, it does not check in another way either.
+    let own_off = period.map(|(_, item)| is_zero(item));
+    let off = own_off.unwrap_or_else(|| {
+        items
+            .get("health_check_period")
+            .is_none_or(|(_, i)| is_zero(i))
+    });
+    if off {
+        return;
+    }
+    for (name, key, zero) in [
+        ("period", "interval", "1s"),
+        ("timeout", "timeout", "20s"),
+        ("retry_delay", "retry_delay", "10ms"),
+    ] {
+        let Some((index, item)) = items.of_node(&format!("health_check_{name}"), number) else {
+            continue;
+        };
+        let Some(text) = shown_duration(item, &format!("nodes[].probe_{key}"), zero) else {
+            wrong(item, values::wanted(Unit::Seconds), work);
+            continue;
+        };
+        let place = work
+            .draft
+            .set_of_node(number, &format!("probe_{key}"), text.as_str());
+        let text = format!("{} = \"{text}\"", place.unwrap_or_default());
+        work.answers.insert(index, Answer::new(CarriedOver, text));
+    }
+    if let Some((index, item)) = items.of_node("health_check_max_retries", number)
+        && let Some(retries) = whole(item, work)
+    {
+        let failures = retries.saturating_add(1).clamp(1, 1000);
+        let place = work
+            .draft
+            .set_of_node(number, "probe_failures_max", failures);
+        let text = format!(
+            "{} = {failures}, the first included",
+            place.unwrap_or_default()
+        );
+        work.answers.insert(index, Answer::new(OtherMeaning, text));
+    }
+}
+
+fn is_zero(item: &Item) -> bool {
+    values::number(&item.entry.value, Unit::Seconds) == Some(0)
 }

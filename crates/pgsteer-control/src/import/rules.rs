@@ -75,17 +75,26 @@ pub(crate) fn duration(
     zero: &str,
     work: &mut Work,
 ) -> Option<()> {
-    let read = values::number(&item.entry.value, unit);
-    let Some(milliseconds) = read.and_then(|number| u64::try_from(number).ok()) else {
+    let Some(text) = shown(item, setting, unit, zero) else {
         wrong(item, values::wanted(unit), work);
         return None;
     };
-    let text = match milliseconds {
-        0 => zero.to_owned(),
-        _ => units::show_duration(limited(setting, Duration::from_millis(milliseconds))),
-    };
     work.draft.set(setting, text);
     Some(())
+}
+
+/// Seconds as a duration is written, within the limits of the setting; `None` if it is none.
+pub(crate) fn shown_duration(item: &Item, setting: &str, zero: &str) -> Option<String> {
+    shown(item, setting, Unit::Seconds, zero)
+}
+
+fn shown(item: &Item, setting: &str, unit: Unit, zero: &str) -> Option<String> {
+    let read = values::number(&item.entry.value, unit);
+    let milliseconds = read.and_then(|number| u64::try_from(number).ok())?;
+    Some(match milliseconds {
+        0 => zero.to_owned(),
+        _ => units::show_duration(limited(setting, Duration::from_millis(milliseconds))),
+    })
 }
 
 fn limited(setting: &str, value: Duration) -> Duration {

@@ -1,11 +1,13 @@
-//! `pool_passwd` becomes `[[users]]`; `pcp.conf` is not needed.
+//! `pool_passwd` becomes `[[users]]`, `pcp.conf` `[[pcp_users]]`.
 
+use super::draft::Draft;
 use super::items::{Answer, Items};
 use super::passwd::{self, Stored};
+use super::report::Line;
 use super::report::Verdict::{CarriedOver, NotNeeded, NotThere, OtherMeaning};
-use super::report::{Line, Report};
 use super::{FileKind, InputFile, Work, mistake};
 use crate::config::ConfigError;
+use crate::pcp;
 
 /// An entry of `pool_passwd` with its file.
 pub(crate) type Password = (String, passwd::Entry);
@@ -111,16 +113,41 @@ pub(crate) fn answer_keys(items: &Items, files: &[InputFile], work: &mut Work) {
     }
 }
 
-/// One line for each user of PCP.
-pub(crate) fn pcp_lines(files: &[InputFile], report: &mut Report) {
+/// Takes over the users of the tools, and says so, one line for each.
+pub(crate) fn pcp(files: &[InputFile], draft: &mut Draft) -> Vec<Line> {
+    let mut lines = Vec::new();
     for file in files.iter().filter(|file| file.kind == FileKind::Pcp) {
         let (entries, _) = passwd::parse(&file.text);
-        report.lines.extend(entries.into_iter().map(|entry| Line {
-            place: format!("{}:{}", file.name, entry.line),
-            subject: format!("PCP user {}", entry.name),
-            verdict: NotNeeded,
-            text: "there is no PCP port, and it is not a database user".to_owned(),
-            is_warning: false,
-        }));
+        for entry in entries {
+            let is_known = draft
+                .pcp_users
+                .iter()
+                .any(|(known, _)| *known == entry.name);
+            let (verdict, text, is_warning) = match &entry.password {
+                _ if is_known => (
+                    NotNeeded,
+                    "an earlier line is for this user and counts",
+                    false,
+                ),
+                Stored::Plain(hash) if pcp::is_digest(hash) => {
+                    draft.pcp_users.push((entry.name.clone(), hash.clone()));
+                    (CarriedOver, "[[pcp_users]] with name and md5", false)
+                }
+                _ => (
+                    NotThere,
+                    "what stands there is no MD5 of a password, so this user cannot log in, as in \
+                     Pgpool-II",
+                    true,
+                ),
+            };
+            lines.push(Line {
+                place: format!("{}:{}", file.name, entry.line),
+                subject: format!("PCP user {}", entry.name),
+                verdict,
+                text: text.to_owned(),
+                is_warning,
+            });
+        }
     }
+    lines
 }

@@ -54,7 +54,7 @@ impl World {
         let mut world = Self {
             registry: Registry::new(vec![testing::embedded(b"built-in")], state, Arc::default()),
             topology: crate::topology::Nodes::new(&settings.nodes, std::time::UNIX_EPOCH)
-                .topology(0),
+                .topology(0, &crate::topology::View::default()),
             settings,
             loader: FakeLoader::default(),
             files: BTreeMap::new(),

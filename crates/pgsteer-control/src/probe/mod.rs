@@ -10,20 +10,45 @@ use std::time::{Duration, Instant, SystemTime};
 use pgsteer_core::probes::ProbeEnd;
 use pgsteer_core::settings::{NodeSettings, ProbeSettings};
 use pgsteer_core::{Facts, NodeId, Role, Settings};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::connection::Connection;
 pub(crate) use fault::Fault;
 #[cfg(test)]
 pub(crate) use question::Names;
-pub(crate) use question::{Answer, Standby};
+pub(crate) use question::{Answer, Standby, Upstream};
 
 /// What came of one probe of one node.
 #[derive(Debug)]
 pub(crate) struct Observation {
     pub(crate) node: NodeId,
     pub(crate) result: Result<Answer, Fault>,
+}
+
+/// Nodes that are to be probed at once, whatever patience is configured.
+#[derive(Debug)]
+pub(crate) struct Hurry(Box<[Notify]>);
+
+impl Hurry {
+    /// None, of so many nodes.
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self((0..nodes).map(|_| Notify::new()).collect())
+    }
+
+    /// It is probed at once, or as soon as the probe under way has ended.
+    pub(crate) fn now(&self, id: NodeId) {
+        if let Some(node) = self.0.get(id.index()) {
+            node.notify_one();
+        }
+    }
+
+    async fn wanted(&self, id: NodeId) {
+        match self.0.get(id.index()) {
+            Some(node) => node.notified().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Probes one node until the receiver of observations is gone. New settings apply from the next
@@ -34,6 +59,7 @@ pub(crate) async fn run(
     mut settings: watch::Receiver<Arc<Settings>>,
     observations: mpsc::Sender<Observation>,
     facts: Arc<Facts>,
+    hurry: Arc<Hurry>,
 ) {
     let mut probe = Probe {
         id,
@@ -43,7 +69,7 @@ pub(crate) async fn run(
     };
     let mut failures = 0;
     loop {
-        let current = settings.borrow_and_update().probe.clone();
+        let current = settings.borrow_and_update().probe_of(id).clone();
         let started = Instant::now();
         let result = probe.once(&current).await;
         let early = retries(&current, failures);
@@ -60,6 +86,13 @@ pub(crate) async fn run(
         tokio::select! {
             // Cancel safe: a timer.
             () = tokio::time::sleep(pause(&current, failures)) => {}
+            // Cancel safe: a suspicion that was not taken is taken next time. While a node is being
+            // judged it gets the patience that was configured, however many suspect it.
+            () = facts.suspicions.raised(id), if failures == 0 => {
+                tokio::time::sleep(PAUSE_MIN).await;
+            }
+            // Cancel safe: the same.
+            () = hurry.wanted(id) => tokio::time::sleep(PAUSE_MIN).await,
             // Cancel safe: an end that nobody saw is seen by the next probe.
             () = lost(&mut probe.connection) => {}
             // Cancel safe: a change that nobody saw is reported again.
@@ -92,10 +125,15 @@ fn note(facts: &Facts, id: NodeId, started: Instant, answered: bool, retries: u6
 
 /// While a node is being judged, probes come faster, so that the judgement takes one interval.
 fn pause(settings: &ProbeSettings, failures: u32) -> Duration {
-    if failures > 0 && failures < settings.failures_max {
-        return settings.interval / settings.failures_max;
+    let judging = failures > 0 && failures < settings.failures_max.max(FAILURES_MIN);
+    if !judging {
+        return settings.interval;
     }
-    settings.interval
+    if settings.retry_delay > Duration::ZERO {
+        settings.retry_delay
+    } else {
+        settings.interval / settings.failures_max
+    }
 }
 
 /// Waits until the server closes the kept connection: it may have died, so it is asked at once.
@@ -199,6 +237,10 @@ pub(crate) fn role_word(role: Role) -> &'static str {
     }
 }
 
+/// Before a probe that somebody asked for (ours): a node may be asked for many times in a row.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Failed probes in a row without which nothing is decided about a primary (ours).
+pub(crate) const FAILURES_MIN: u32 = 2;
 /// `application_name` of its connections.
 const NAME: &str = "pgsteer probe";
 /// Different faults in a row that get a line of their own (ours).

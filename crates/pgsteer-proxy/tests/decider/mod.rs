@@ -74,7 +74,7 @@ pub(crate) fn world(router: &str) -> World {
         draining: false,
     });
     let counters = Arc::new(Counters::new(1, NODES));
-    let shared = Arc::new(Shared::new(counters, facts, NODES));
+    let shared = Arc::new(Shared::new(counters, facts));
     World {
         decider: Decider::new(&shared, publisher.subscribe(), "alice", "shop"),
         _publisher: publisher,

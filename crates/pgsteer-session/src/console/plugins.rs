@@ -1,6 +1,9 @@
-//! The tables about plugins, and what operators say about them.
+//! The tables about plugins, and what operators say about them and about nodes.
 
-use pgsteer_core::admin::{Order, USAGE};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pgsteer_core::admin::{NODE_USAGE, NodeOrder, Order, USAGE};
 use pgsteer_core::counters::Counter;
 use pgsteer_core::policy::{
     FailureClass, Plugin, PluginCounters, PluginReport, PluginState, SeriesKind,
@@ -8,6 +11,7 @@ use pgsteer_core::policy::{
 use pgsteer_wire::{ErrorReply, SqlState};
 use tracing::info;
 
+use crate::leg::Leg;
 use crate::session::Session;
 
 /// A row of `SHOW pool_plugins`.
@@ -138,24 +142,35 @@ impl Session {
     /// An order for the control plane.
     pub(super) async fn order(&mut self, text: &str) -> Result<Vec<Vec<String>>, ErrorReply> {
         self.check_operator()?;
-        let order = Order::parse(text).map_err(|why| {
-            let reply = ErrorReply::error(SqlState::SYNTAX_ERROR, why.clone());
-            if why == USAGE {
-                ErrorReply {
-                    message: "no such command".to_owned(),
-                    ..reply
-                }
-                .with_hint(USAGE)
-            } else {
-                reply
-            }
-        })?;
-        let (facts, user) = (
-            &self.steering.worker.shared.facts,
-            &self.steering.identity.user,
-        );
-        let lines = facts.desk.ask(order, user).await.map_err(refused)?;
+        let facts = Arc::clone(&self.steering.worker.shared.facts);
+        let user = Rc::clone(&self.steering.identity.user);
+        let answer = if let Some(rest) = about_nodes(text) {
+            let order = NodeOrder::parse(rest).map_err(|why| misread(why, NODE_USAGE))?;
+            self.let_go_of_all()?;
+            info!(?order, user = &*user, "an operator orders");
+            facts.node_desk.ask(order, &user).await
+        } else {
+            let order = Order::parse(text).map_err(|why| misread(why, USAGE))?;
+            facts.desk.ask(order, &user).await
+        };
+        let lines = answer.map_err(refused)?;
         Ok(lines.into_iter().map(|line| vec![line]).collect())
+    }
+
+    /// While this session waits for an order to be carried out it looks after no connection; one on
+    /// the node that the order is about would be waited for in turn.
+    fn let_go_of_all(&mut self) -> Result<(), ErrorReply> {
+        let bound = |leg: &Leg| leg.in_transaction() || leg.pinned.is_some();
+        if self.legs.iter().any(bound) {
+            let text = "PGSTEER NODE cannot be used in a transaction block, nor in a session that \
+                        left something on a server";
+            let reply = ErrorReply::error(SqlState::ACTIVE_SQL_TRANSACTION, text);
+            return Err(reply.with_hint("Use another session, or pgsteer node."));
+        }
+        for leg in std::mem::take(&mut self.legs) {
+            self.let_go(leg);
+        }
+        Ok(())
     }
 
     fn check_operator(&self) -> Result<(), ErrorReply> {
@@ -170,6 +185,40 @@ impl Session {
     }
 }
 
+/// What follows `NODE`, if that comes first.
+fn about_nodes(text: &str) -> Option<&str> {
+    let (word, rest) = text
+        .split_once(|c: char| c.is_ascii_whitespace())
+        .unwrap_or((text, ""));
+    word.eq_ignore_ascii_case("node").then_some(rest)
+}
+
+/// An order that is not understood.
+fn misread(why: String, usage: &'static str) -> ErrorReply {
+    if why == usage {
+        let hint = format!("{USAGE}; {NODE_USAGE}");
+        return ErrorReply::error(SqlState::SYNTAX_ERROR, "no such command".to_owned())
+            .with_hint(hint);
+    }
+    ErrorReply::error(SqlState::SYNTAX_ERROR, why)
+}
+
 fn refused(why: String) -> ErrorReply {
     ErrorReply::error(SqlState::NOT_IN_PREREQUISITE_STATE, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_about_nodes_are_told_from_those_about_plugins() {
+        assert_eq!(about_nodes("NODE 1 DETACH"), Some("1 DETACH"));
+        assert_eq!(about_nodes("node"), Some(""));
+        assert_eq!(about_nodes("nodes 1 detach"), None);
+        assert_eq!(about_nodes("plugin node rollback"), None);
+        let hint = misread(NODE_USAGE.to_owned(), NODE_USAGE).hint;
+        assert!(hint.is_some_and(|hint| hint.contains("SWITCHOVER")));
+        assert_eq!(misread("why".to_owned(), USAGE).message, "why");
+    }
 }

@@ -3,8 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use pgsteer_core::facts::SessionList;
+
 use super::time::{utc, utc_or_empty};
-use crate::cancel::{CancelSlot, ServerTarget};
+use crate::cancel::{CancelRegistry, CancelSlot, ServerTarget};
 use crate::session::Session;
 use crate::whereabouts::Rest;
 
@@ -19,19 +21,10 @@ impl Session {
 
     /// Rows of `pool_pools`.
     pub(crate) fn pools(&self) -> Vec<Vec<String>> {
-        let sessions = self.steering.worker.shared.cancels.list();
-        let now = SystemTime::now();
-        let rows = sessions.iter().flat_map(|(pid, slot)| {
-            let status = self.status_word(*pid, slot);
-            let servers = slot.servers();
-            let row = |server| pool_row(*pid, slot, server, status, now);
-            if servers.is_empty() {
-                vec![row(None)]
-            } else {
-                servers.iter().map(|server| row(Some(server))).collect()
-            }
-        });
-        rows.collect()
+        pool_rows(
+            &self.steering.worker.shared.cancels,
+            Some(self.cancel.key.0),
+        )
     }
 
     /// What a session does; the one that asks executes a command.
@@ -39,6 +32,30 @@ impl Session {
         let asks = pid == self.cancel.key.0;
         status(asks || slot.is_active(), slot.last_rest.get())
     }
+}
+
+impl SessionList for CancelRegistry {
+    fn rows(&self) -> Vec<Vec<String>> {
+        pool_rows(self, None)
+    }
+}
+
+/// A row for each server connection that a session holds, or for the session; one may be asking.
+fn pool_rows(registry: &CancelRegistry, asks: Option<u32>) -> Vec<Vec<String>> {
+    let sessions = registry.list();
+    let now = SystemTime::now();
+    let rows = sessions.iter().flat_map(|(pid, slot)| {
+        let executes = asks == Some(*pid) || slot.is_active();
+        let status = status(executes, slot.last_rest.get());
+        let servers = slot.servers();
+        let row = |server| pool_row(*pid, slot, server, status, now);
+        if servers.is_empty() {
+            vec![row(None)]
+        } else {
+            servers.iter().map(|server| row(Some(server))).collect()
+        }
+    });
+    rows.collect()
 }
 
 fn status(executes: bool, rest: Option<Rest>) -> &'static str {
@@ -119,7 +136,6 @@ mod tests {
     use pgsteer_core::NodeId;
 
     use super::*;
-    use crate::cancel::CancelRegistry;
     use crate::console::columns::columns;
     use crate::whereabouts::About;
 

@@ -1,0 +1,417 @@
+//! What clients notice when the primary is lost, handed over or cut off: a wait, or a clear error,
+//! and a session that lives on.
+
+use anyhow::Result;
+use pgsteer_core::topology::{Health, Role, Standing};
+use pgsteer_core::{NodeId, Subscription};
+use pgsteer_testkit::{Cluster, Mode, Node, wait_until};
+
+use crate::support::{
+    DEADLINE, Frame, Options, Plane, Running, Wire, cluster, msg, runtime, shown,
+};
+
+/// Nobody promotes but the test, and statements wait long enough for it.
+const BY_HAND: &str = "connections_per_node_max = 60\n\
+                       [failover]\npromote = false\nhold_timeout = \"60s\"";
+
+async fn own_cluster() -> Result<Cluster> {
+    Cluster::builder().fast(true).start().await
+}
+
+fn by_hand() -> Options {
+    Options {
+        pool: BY_HAND,
+        ..Options::weights([1, 0, 0])
+    }
+}
+
+async fn wait_for_health(mut proxy: Subscription, node: u16, wanted: Health) -> Result<()> {
+    wait_until(DEADLINE, &format!("node {node} to be {wanted:?}"), || {
+        let health = proxy.get().topology.node(NodeId(node)).map(|n| n.health);
+        async move { health == Some(wanted) }
+    })
+    .await
+}
+
+fn state(frames: &[Frame]) -> Option<String> {
+    let error = frames.iter().find(|frame| frame.tag == b'E')?;
+    assert_eq!(
+        error.field(b'V').as_deref(),
+        Some("ERROR"),
+        "{}",
+        error.shown()
+    );
+    Some(error.error().0)
+}
+
+/// Status in the last ReadyForQuery.
+fn status(frames: &[Frame]) -> char {
+    let ready = frames.last().filter(|frame| frame.tag == b'Z');
+    let ready = ready.unwrap_or_else(|| panic!("no ReadyForQuery:\n{}", shown(frames)));
+    char::from(ready.body[0])
+}
+
+fn command_tags(frames: &[Frame]) -> Vec<String> {
+    let completed = frames.iter().filter(|frame| frame.tag == b'C');
+    let text = |frame: &Frame| String::from_utf8_lossy(&frame.body).into_owned();
+    completed
+        .map(|f| text(f).trim_end_matches('\0').to_owned())
+        .collect()
+}
+
+fn check(wire: &mut Wire, sql: &str, expected: (Option<&str>, char)) {
+    let frames = wire.query(sql);
+    let got = (state(&frames), status(&frames));
+    let got = (got.0.as_deref(), got.1);
+    assert_eq!(got, expected, "{sql}:\n{}", shown(&frames));
+}
+
+/// Waits until a server runs a statement with this in its text.
+fn wait_until_runs(node: &Node, mark: &str) {
+    let sql = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+         AND query LIKE '%{mark}%' AND pid <> pg_backend_pid()"
+    );
+    let sql = &sql;
+    let waited = wait_until(DEADLINE, mark, || async move {
+        node.value(sql).await.is_ok_and(|count| count != "0")
+    });
+    runtime().block_on(waited).expect("it runs");
+}
+
+/// Kills the primary and waits until the proxy knows.
+fn kill_primary(cluster: &Cluster, proxy: &Running) -> Result<()> {
+    runtime().block_on(async {
+        cluster.primary().stop(Mode::Kill9).await?;
+        wait_for_health(proxy.subscription(), 0, Health::Down).await
+    })
+}
+
+#[test]
+fn writes_wait_from_the_death_of_the_primary_to_the_promotion() -> Result<()> {
+    let runtime = runtime();
+    let cluster = runtime.block_on(own_cluster())?;
+    let proxy = by_hand().start_for(&cluster);
+    let mut idle = Wire::connect(proxy.port(), "postgres");
+    idle.query("CREATE TABLE t (a int)");
+    idle.query("SET work_mem = '1234kB'");
+    idle.query("PREPARE q (int) AS INSERT INTO t VALUES ($1)");
+    idle.send(&[msg::parse("p", "INSERT INTO t VALUES ($1)"), msg::sync()].concat());
+    idle.until(b'Z');
+    let mut unseen = Wire::connect(proxy.port(), "postgres");
+    unseen.query("BEGIN");
+    runtime.block_on(cluster.wait_until_caught_up(DEADLINE))?;
+    runtime.block_on(cluster.primary().stop(Mode::Kill9))?;
+
+    // At once: the probes do not know yet.
+    let values = |value| msg::bind("", "p", &[Some(value)]);
+    let extended = [values("1"), msg::execute("", 0), msg::sync()].concat();
+    // A pipeline of two batches.
+    idle.send(&[&extended[..], &extended].concat());
+    unseen.send(&msg::query("INSERT INTO t VALUES (2)"));
+    let port = proxy.port();
+    let fresh = std::thread::spawn(move || {
+        let mut fresh = Wire::connect(port, "postgres");
+        fresh.query("INSERT INTO t VALUES (3)")
+    });
+    runtime.block_on(wait_for_health(proxy.subscription(), 0, Health::Down))?;
+    runtime.block_on(cluster.nodes()[1].promote())?;
+
+    for _ in 0..2 {
+        let frames = idle.until(b'Z');
+        assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    }
+    let frames = unseen.until(b'Z');
+    assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    let frames = unseen.query("COMMIT");
+    assert_eq!(command_tags(&frames), ["COMMIT"], "{}", shown(&frames));
+    let frames = fresh.join().expect("no panic");
+    assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    let frames = idle.query("EXECUTE q (4)");
+    assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    // The same session on another server, which knows what the first was told.
+    assert_eq!(idle.value("SHOW work_mem"), "1234kB");
+    assert_eq!(idle.value("SELECT count(*) FROM t"), "5");
+    assert_eq!(
+        idle.value("SELECT inet_server_port()"),
+        cluster.nodes()[1].port().to_string()
+    );
+    Ok(())
+}
+
+#[test]
+fn commit_of_a_lost_transaction_is_an_error_and_the_session_lives_on() -> Result<()> {
+    let cluster = runtime().block_on(own_cluster())?;
+    let proxy = by_hand().start_for(&cluster);
+    let mut wires: Vec<Wire> = (0..5)
+        .map(|_| Wire::connect(proxy.port(), "postgres"))
+        .collect();
+    wires[0].query("CREATE TABLE t (a int)");
+    for wire in &mut wires {
+        wire.query("BEGIN");
+        check(wire, "INSERT INTO t VALUES (1)", (None, 'T'));
+    }
+    runtime().block_on(cluster.wait_until_caught_up(DEADLINE))?;
+    kill_primary(&cluster, &proxy)?;
+
+    let [commit, statement, extended, rollback, savepoint] = &mut wires[..] else {
+        panic!("five sessions");
+    };
+    check(commit, "COMMIT", (Some("40001"), 'I'));
+    check(statement, "SELECT 1", (Some("40001"), 'E'));
+    check(statement, "SELECT 1", (Some("25P02"), 'E'));
+    check(statement, "SHOW pool_nodes", (Some("25P02"), 'E'));
+    assert_eq!(command_tags(&statement.query("COMMIT")), ["ROLLBACK"]);
+    let frames = extended.extended("COMMIT");
+    assert_eq!(
+        (state(&frames).as_deref(), status(&frames)),
+        (Some("40001"), 'I')
+    );
+    assert_eq!(command_tags(&rollback.query("ROLLBACK")), ["ROLLBACK"]);
+    let frames = savepoint.extended("INSERT INTO t VALUES (2)");
+    assert_eq!(
+        (state(&frames).as_deref(), status(&frames)),
+        (Some("40001"), 'E')
+    );
+    check(savepoint, "ROLLBACK TO s", (Some("25P02"), 'E'));
+    check(savepoint, "ROLLBACK", (None, 'I'));
+
+    runtime().block_on(cluster.nodes()[1].promote())?;
+    for wire in &mut wires {
+        check(wire, "INSERT INTO t VALUES (3)", (None, 'I'));
+        check(wire, "BEGIN", (None, 'T'));
+        check(wire, "INSERT INTO t VALUES (3)", (None, 'T'));
+        check(wire, "COMMIT", (None, 'I'));
+    }
+    assert_eq!(wires[0].value("SELECT count(*) FROM t"), "10");
+    Ok(())
+}
+
+#[test]
+fn a_frozen_primary_keeps_nobody_once_it_is_cut_off() -> Result<()> {
+    let cluster = runtime().block_on(own_cluster())?;
+    let plane = Plane::start(&cluster, "hold_timeout = \"60s\"");
+    let mut wires: Vec<Wire> = (0..4)
+        .map(|_| Wire::connect(plane.port(), "postgres"))
+        .collect();
+    wires[0].query("CREATE TABLE t (a int)");
+    for wire in &mut wires[1..3] {
+        wire.query("BEGIN");
+        check(wire, "INSERT INTO t VALUES (1)", (None, 'T'));
+    }
+    wires[3].query("SET work_mem = '1234kB'");
+    runtime().block_on(cluster.wait_until_caught_up(DEADLINE))?;
+    cluster.primary().pause()?;
+
+    wires[0].send(&msg::query("INSERT INTO t VALUES (2)"));
+    wires[1].send(&msg::query("INSERT INTO t VALUES (2)"));
+    wires[2].send(&msg::query("COMMIT"));
+    // Nobody answers a login either.
+    let port = plane.port();
+    let fresh = std::thread::spawn(move || {
+        let mut fresh = Wire::connect(port, "postgres");
+        fresh.query("INSERT INTO t VALUES (3)")
+    });
+    plane.wait_for_connections(0, 5);
+    // Who wants to connect does so elsewhere as soon as the node is known to be down.
+    plane.change(0, |node| node.health = Health::Down);
+    plane.wait_for_held(1);
+    plane.sever(0);
+
+    let expected = [("08006", 'I'), ("40001", 'E'), ("08006", 'I')];
+    for (wire, (code, ready)) in wires.iter_mut().zip(expected) {
+        let frames = wire.until(b'Z');
+        let got = (state(&frames), status(&frames));
+        assert_eq!(got, (Some(code.to_owned()), ready), "{}", shown(&frames));
+    }
+    plane.wait_for_connections(0, 0);
+    wires[1].query("ROLLBACK");
+    for wire in &mut wires {
+        wire.send(&msg::query("INSERT INTO t VALUES (4)"));
+    }
+    plane.wait_for_held(5);
+    runtime().block_on(cluster.nodes()[1].promote())?;
+    plane.change(1, |node| node.role = Role::Primary);
+    for wire in &mut wires {
+        let frames = wire.until(b'Z');
+        assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    }
+    let frames = fresh.join().expect("no panic");
+    assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    assert_eq!(wires[3].value("SHOW work_mem"), "1234kB");
+    cluster.primary().resume()
+}
+
+#[test]
+fn a_pipeline_keeps_the_answers_it_has_and_the_request_in_flight_gets_the_error() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    let first = [msg::statement("SELECT 1", &[]), msg::sync()].concat();
+    let sleeps = msg::statement("SELECT pg_sleep(600), 'pipeline'", &[]);
+    let rest = [msg::statement("SELECT 3", &[]), msg::sync()].concat();
+    let later = [msg::statement("SELECT 4", &[]), msg::sync()].concat();
+    wire.send(&[first, sleeps, rest, later].concat());
+    assert_eq!(command_tags(&wire.until(b'Z')), ["SELECT 1"]);
+    wait_until_runs(cluster().primary(), "pipeline");
+    plane.sever(0);
+    let frames = wire.until(b'Z');
+    assert_eq!(
+        (state(&frames).as_deref(), status(&frames)),
+        (Some("08006"), 'I')
+    );
+    assert_eq!(command_tags(&frames), Vec::<String>::new());
+    assert_eq!(command_tags(&wire.until(b'Z')), ["SELECT 1"]);
+
+    // The same inside a transaction.
+    wire.query("BEGIN");
+    check(&mut wire, "SELECT 1", (None, 'T'));
+    let sleeps = msg::statement("SELECT pg_sleep(600), 'within'", &[]);
+    wire.send(&[msg::statement("SELECT 5", &[]), msg::flush()].concat());
+    assert_eq!(command_tags(&wire.until(b'C')), ["SELECT 1"]);
+    wire.send(&[sleeps, msg::sync()].concat());
+    wait_until_runs(cluster().primary(), "within");
+    plane.sever(0);
+    let frames = wire.until(b'Z');
+    assert_eq!(
+        (state(&frames).as_deref(), status(&frames)),
+        (Some("40001"), 'E')
+    );
+    check(&mut wire, "ROLLBACK", (None, 'I'));
+    check(&mut wire, "SELECT 1", (None, 'I'));
+    Ok(())
+}
+
+#[test]
+fn no_more_statements_wait_than_may_and_one_whose_client_has_left_does_not() -> Result<()> {
+    let plane = Plane::start(cluster(), "hold_timeout = \"60s\"\nhold_max = 1");
+    let mut waits = Wire::connect(plane.port(), "postgres");
+    let mut other = Wire::connect(plane.port(), "postgres");
+    plane.change(0, |node| node.health = Health::Down);
+    waits.send(&msg::query("SELECT 1"));
+    plane.wait_for_held(1);
+    check(&mut other, "SELECT 2", (Some("57P03"), 'I'));
+    let frames = other.extended("SELECT 2");
+    assert_eq!(
+        (state(&frames).as_deref(), status(&frames)),
+        (Some("57P03"), 'I')
+    );
+    drop(waits);
+    plane.wait_for_held(0);
+    other.send(&msg::query("SELECT 3"));
+    plane.wait_for_held(1);
+    plane.change(0, |node| node.health = Health::Up);
+    assert_eq!(command_tags(&other.until(b'Z')), ["SELECT 1"]);
+    plane.wait_for_held(0);
+    Ok(())
+}
+
+#[test]
+fn a_statement_that_waited_in_vain_says_what_it_waited_for() -> Result<()> {
+    let plane = Plane::start(cluster(), "hold_timeout = \"200ms\"");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    plane.change(0, |node| node.health = Health::Down);
+    let frames = wire.query("SELECT 1");
+    assert_eq!(
+        (state(&frames).as_deref(), status(&frames)),
+        (Some("57P03"), 'I')
+    );
+    let hint = frames[0].field(b'H').expect("a hint");
+    assert!(hint.contains("failover.hold_timeout"), "{hint}");
+    assert!(hint.contains("SHOW pool_nodes"), "{hint}");
+    Ok(())
+}
+
+#[test]
+fn sessions_at_rest_leave_a_node_that_leaves_service() -> Result<()> {
+    let plane = Plane::start(cluster(), "hold_timeout = \"60s\"");
+    let connect = || Wire::connect(plane.port(), "postgres");
+    let (mut idle, mut inside, mut listens, mut writes) =
+        (connect(), connect(), connect(), connect());
+    check(&mut idle, "SET work_mem = '1234kB'", (None, 'I'));
+    check(&mut inside, "BEGIN", (None, 'T'));
+    check(&mut inside, "SELECT 1", (None, 'T'));
+    check(&mut listens, "LISTEN x", (None, 'I'));
+    check(&mut writes, "SELECT 1", (None, 'I'));
+    // Of a session that has ended, in the pool.
+    connect().query("SELECT 1");
+    plane.wait_for_connections(0, 5);
+    plane.set_standing(0, Standing::Closing);
+
+    // The transaction goes on, and what is pinned stays; new work waits.
+    plane.wait_for_connections(0, 2);
+    writes.send(&msg::query("SELECT pg_is_in_recovery()"));
+    plane.wait_for_held(1);
+    check(&mut inside, "SELECT 2", (None, 'T'));
+    check(&mut inside, "COMMIT", (None, 'I'));
+    plane.wait_for_connections(0, 1);
+    plane.sever(0);
+    plane.wait_for_connections(0, 0);
+    let end = listens.read()?;
+    assert_eq!(end.field(b'V').as_deref(), Some("FATAL"), "{}", end.shown());
+    assert!(listens.is_closed());
+
+    plane.set_standing(0, Standing::InService);
+    let frames = writes.until(b'Z');
+    assert_eq!(command_tags(&frames), ["SELECT 1"], "{}", shown(&frames));
+    check(&mut inside, "SELECT 1", (None, 'I'));
+    assert_eq!(idle.value("SHOW work_mem"), "1234kB");
+    Ok(())
+}
+
+#[test]
+fn data_of_a_copy_whose_server_is_lost_is_thrown_away() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    check(&mut wire, "BEGIN", (None, 'T'));
+    check(
+        &mut wire,
+        "CREATE TABLE copied_in_vain (a int)",
+        (None, 'T'),
+    );
+    wire.send(&msg::query("COPY copied_in_vain FROM STDIN"));
+    wire.until(b'G');
+    wire.send(&msg::copy_data(b"1\n"));
+    plane.sever(0);
+    let frames = wire.until(b'Z');
+    let got = (state(&frames), status(&frames));
+    assert_eq!(got, (Some("40001".to_owned()), 'E'), "{}", shown(&frames));
+    wire.send(&[msg::copy_data(b"2\n"), msg::copy_done()].concat());
+    check(&mut wire, "ROLLBACK", (None, 'I'));
+
+    // By the extended protocol the client has said Sync already.
+    let copy = [
+        msg::parse("", "COPY copied_in_vain FROM STDIN"),
+        msg::bind("", "", &[]),
+        msg::execute("", 0),
+        msg::sync(),
+    ];
+    check(&mut wire, "BEGIN", (None, 'T'));
+    check(
+        &mut wire,
+        "CREATE TABLE copied_in_vain (a int)",
+        (None, 'T'),
+    );
+    wire.send(&copy.concat());
+    wire.until(b'G');
+    plane.sever(0);
+    let frames = wire.until(b'Z');
+    let got = (state(&frames), status(&frames));
+    assert_eq!(got, (Some("40001".to_owned()), 'E'), "{}", shown(&frames));
+    check(&mut wire, "ROLLBACK", (None, 'I'));
+    check(&mut wire, "SELECT 1", (None, 'I'));
+    Ok(())
+}
+
+#[test]
+fn a_row_that_is_cut_off_ends_the_session_without_a_word() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    wire.send(&msg::query("SELECT repeat('x', 200000000)"));
+    // The description first, then a row that fits into no buffer.
+    wire.until(b'T');
+    wire.wait_for_answer();
+    plane.sever(0);
+    let (frames, closed) = wire.read_until(b'Z');
+    assert!(closed && frames.is_empty(), "{}", shown(&frames));
+    Ok(())
+}
