@@ -7,7 +7,7 @@ use pgsteer_core::policy::{Crisis, Occasion, PastEvent, Witness};
 use pgsteer_core::settings::NodeFlag;
 use pgsteer_core::topology::{Health, Standing};
 
-use super::safety::behind;
+use super::safety::{behind, is_other};
 use super::sight::Sight;
 use super::state::{Action, By, Phase, Question, State};
 use super::step::{Machine, is_linked};
@@ -79,16 +79,18 @@ impl Machine<'_> {
         let Some(tenure) = self.state.nodes.get(sight.id.index()) else {
             return false;
         };
-        let waits = match tenure.standing {
-            Standing::Fenced => true,
-            Standing::Detached => tenure.by == Some(By::Policy),
-            Standing::InService | Standing::Closing => false,
+        let Some(reign) = self.state.reign else {
+            return false;
         };
-        waits
-            && self
-                .state
-                .reign
-                .is_some_and(|reign| is_linked(sight, reign))
+        match tenure.standing {
+            Standing::Fenced => is_linked(sight, reign),
+            // Whether it follows the primary is judged all the time; until it does nothing is read
+            // there.
+            Standing::Detached if tenure.by == Some(By::Policy) => {
+                sight.is_replica() && !is_other(reign.system_identifier, sight.system_identifier)
+            }
+            Standing::Detached | Standing::InService | Standing::Closing => false,
+        }
     }
 
     fn is_node_lost(&self, sight: &Sight) -> bool {

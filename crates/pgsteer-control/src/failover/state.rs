@@ -115,6 +115,8 @@ pub(crate) struct State {
     pub(crate) history: VecDeque<(Duration, NodeId, &'static str)>,
     /// Why the last answer of the policy was not followed.
     pub(crate) refused: String,
+    /// Promotions in a row that came to nothing.
+    pub(crate) failed_promotions: u32,
     /// Failed probes of the primary when the others were last asked about it.
     pub(crate) alarm: u32,
     /// The question the policy was asked and has not answered.

@@ -122,6 +122,22 @@ impl Machine<'_> {
                 return;
             }
         }
+        // A former primary that came back while those that left it behind are replicas, or down.
+        let is_later = |s: &&Sight| {
+            s.up && s.timeline > first.timeline
+                && !is_other(first.system_identifier, s.system_identifier)
+        };
+        if first.flag != NodeFlag::AlwaysPrimary
+            && let Some(later) = self.sights.iter().find(is_later)
+        {
+            let text = format!(
+                "node {} says that it is a primary, but node {} is on a later timeline: it was \
+                 replaced once. If its replacement is gone for good, say `pgsteer node promote`",
+                first.id, later.id
+            );
+            self.say(first.id, text);
+            return;
+        }
         let node = first.id;
         self.crown(node, "recognised", format!("node {node} is the primary"));
     }
@@ -318,6 +334,7 @@ impl Machine<'_> {
         {
             tenure.standing = Standing::InService;
         }
+        self.state.failed_promotions = 0;
         self.state.phase = Phase::Calm;
         let text = format!("node {} answers again and is still the primary", reign.node);
         self.note("primary back", Some(reign.node), text);
@@ -352,6 +369,9 @@ impl Machine<'_> {
 
     fn give_up_promotion(&mut self, promotion: &Promotion, why: String) {
         let node = promotion.node;
+        // One that cannot be promoted is not tried every second for ever.
+        let again = AGAIN * 2_u32.saturating_pow(self.state.failed_promotions.min(6));
+        self.state.failed_promotions += 1;
         self.state.note_past(self.now, node, "promotion-failed");
         self.state.refused.clone_from(&why);
         self.note("promotion failed", Some(node), why.clone());
@@ -360,7 +380,7 @@ impl Machine<'_> {
         }
         self.state.phase = Phase::Lost {
             since: promotion.lost_since,
-            ask_at: self.now + AGAIN,
+            ask_at: self.now + again.min(WAIT_MAX),
             commanded: false,
         };
     }
@@ -389,6 +409,7 @@ impl Machine<'_> {
         let past = if how == "promoted" { how } else { "followed" };
         self.state.note_past(self.now, node, past);
         self.state.refused.clear();
+        self.state.failed_promotions = 0;
         self.state.phase = Phase::Calm;
         self.note(how, Some(node), text);
         self.actions.push(Action::Remember);
@@ -498,7 +519,13 @@ impl Machine<'_> {
                 Ok(())
             }
             Remedy::Detach(node) => self.detach_by_policy(node),
-            Remedy::Reattach(node) => self.reattach(node, "the policy says so"),
+            Remedy::Reattach(node) => {
+                let tenure = self.state.nodes.get(node.index());
+                if tenure.is_some_and(|tenure| tenure.by == Some(By::Operator)) {
+                    return Err(format!("node {node} was taken out by an operator"));
+                }
+                self.reattach(node, "the policy says so")
+            }
         }
     }
 

@@ -536,6 +536,37 @@ fn a_start_with_two_primaries_takes_the_later_timeline_or_none() {
 }
 
 #[test]
+fn a_start_does_not_take_a_primary_that_was_replaced() {
+    let mut scene = Scene::new();
+    scene.state = State::new(3);
+    scene.primary(0, 1, 5);
+    scene.kill(1);
+    scene.sights[1].observed = true;
+    // It follows node 1, which took over from node 0 and does not answer.
+    scene.sights[2].timeline = Some(2);
+    scene.look();
+    assert_eq!(scene.reigning(), None);
+    scene.sights[2].timeline = Some(1);
+    scene.look();
+    assert_eq!(scene.reigning(), Some(NodeId(0)));
+}
+
+#[test]
+fn a_policy_does_not_bring_back_what_an_operator_took_out() {
+    let mut scene = Scene::new();
+    scene.event(Event::Order(
+        1,
+        NodeOrder::Detach(NodeId(2)),
+        "alice".to_owned(),
+    ));
+    scene.kill(1);
+    scene.look();
+    scene.answer(Occasion::NodeLost, Remedy::Reattach(NodeId(2)));
+    assert_eq!(scene.standings()[2], Detached);
+    assert!(scene.state.refused.contains("operator"));
+}
+
+#[test]
 fn a_cluster_that_was_set_up_anew_is_recognised() {
     let mut scene = Scene::new();
     for (node, sight) in (0u16..).zip(&mut scene.sights) {
