@@ -14,6 +14,7 @@ mod support;
 mod auth;
 mod cancel;
 mod drivers;
+mod failover;
 mod failure;
 mod fresh;
 mod hooks;

@@ -95,6 +95,7 @@ fn writes_wait_from_the_death_of_the_primary_to_the_promotion() -> Result<()> {
     let mut idle = Wire::connect(proxy.port(), "postgres");
     idle.query("CREATE TABLE t (a int)");
     idle.query("SET work_mem = '1234kB'");
+    idle.query("PREPARE q (int) AS INSERT INTO t VALUES ($1)");
     idle.send(&[msg::parse("p", "INSERT INTO t VALUES ($1)"), msg::sync()].concat());
     idle.until(b'Z');
     let mut unseen = Wire::connect(proxy.port(), "postgres");
@@ -126,9 +127,11 @@ fn writes_wait_from_the_death_of_the_primary_to_the_promotion() -> Result<()> {
     assert_eq!(command_tags(&frames), ["COMMIT"], "{}", shown(&frames));
     let frames = fresh.join().expect("no panic");
     assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    let frames = idle.query("EXECUTE q (4)");
+    assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
     // The same session on another server, which knows what the first was told.
     assert_eq!(idle.value("SHOW work_mem"), "1234kB");
-    assert_eq!(idle.value("SELECT count(*) FROM t"), "4");
+    assert_eq!(idle.value("SELECT count(*) FROM t"), "5");
     assert_eq!(
         idle.value("SELECT inet_server_port()"),
         cluster.nodes()[1].port().to_string()
@@ -210,9 +213,10 @@ fn a_frozen_primary_keeps_nobody_once_it_is_cut_off() -> Result<()> {
         fresh.query("INSERT INTO t VALUES (3)")
     });
     plane.wait_for_connections(0, 5);
-    plane.change(0, |node| {
-        (node.health, node.severances) = (Health::Down, node.severances + 1);
-    });
+    // Who wants to connect does so elsewhere as soon as the node is known to be down.
+    plane.change(0, |node| node.health = Health::Down);
+    plane.wait_for_held(1);
+    plane.sever(0);
 
     let expected = [("08006", 'I'), ("40001", 'E'), ("08006", 'I')];
     for (wire, (code, ready)) in wires.iter_mut().zip(expected) {
@@ -351,5 +355,63 @@ fn sessions_at_rest_leave_a_node_that_leaves_service() -> Result<()> {
     assert_eq!(command_tags(&frames), ["SELECT 1"], "{}", shown(&frames));
     check(&mut inside, "SELECT 1", (None, 'I'));
     assert_eq!(idle.value("SHOW work_mem"), "1234kB");
+    Ok(())
+}
+
+#[test]
+fn data_of_a_copy_whose_server_is_lost_is_thrown_away() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    check(&mut wire, "BEGIN", (None, 'T'));
+    check(
+        &mut wire,
+        "CREATE TABLE copied_in_vain (a int)",
+        (None, 'T'),
+    );
+    wire.send(&msg::query("COPY copied_in_vain FROM STDIN"));
+    wire.until(b'G');
+    wire.send(&msg::copy_data(b"1\n"));
+    plane.sever(0);
+    let frames = wire.until(b'Z');
+    let got = (state(&frames), status(&frames));
+    assert_eq!(got, (Some("40001".to_owned()), 'E'), "{}", shown(&frames));
+    wire.send(&[msg::copy_data(b"2\n"), msg::copy_done()].concat());
+    check(&mut wire, "ROLLBACK", (None, 'I'));
+
+    // By the extended protocol the client has said Sync already.
+    let copy = [
+        msg::parse("", "COPY copied_in_vain FROM STDIN"),
+        msg::bind("", "", &[]),
+        msg::execute("", 0),
+        msg::sync(),
+    ];
+    check(&mut wire, "BEGIN", (None, 'T'));
+    check(
+        &mut wire,
+        "CREATE TABLE copied_in_vain (a int)",
+        (None, 'T'),
+    );
+    wire.send(&copy.concat());
+    wire.until(b'G');
+    plane.sever(0);
+    let frames = wire.until(b'Z');
+    let got = (state(&frames), status(&frames));
+    assert_eq!(got, (Some("40001".to_owned()), 'E'), "{}", shown(&frames));
+    check(&mut wire, "ROLLBACK", (None, 'I'));
+    check(&mut wire, "SELECT 1", (None, 'I'));
+    Ok(())
+}
+
+#[test]
+fn a_row_that_is_cut_off_ends_the_session_without_a_word() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    wire.send(&msg::query("SELECT repeat('x', 200000000)"));
+    // The description first, then a row that fits into no buffer.
+    wire.until(b'T');
+    wire.wait_for_answer();
+    plane.sever(0);
+    let (frames, closed) = wire.read_until(b'Z');
+    assert!(closed && frames.is_empty(), "{}", shown(&frames));
     Ok(())
 }

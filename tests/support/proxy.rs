@@ -76,7 +76,7 @@ impl Options {
             );
         }
         for (node, weight) in cluster.nodes().iter().zip(weights) {
-            let (host, port) = (node.host(), node.port());
+            let (host, port) = (node.host(), node.public_port());
             let _ = writeln!(
                 text,
                 "[[nodes]]\nhost = \"{host}\"\nport = {port}\nweight = {weight}"

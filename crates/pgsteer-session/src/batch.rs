@@ -155,7 +155,7 @@ impl Session {
                 Err(LegError::Reply(reply)) => {
                     return self.fail(batch, &reply).await.map(|()| None);
                 }
-                Err(LegError::Ended(reply)) => return Err(End::Fatal(reply)),
+                Err(LegError::Ended(end)) => return Err(end),
                 Err(LegError::Refused(body)) => {
                     let message = with_severity(&body, Severity::Error);
                     return self.fail_with(batch, &message).await.map(|()| None);

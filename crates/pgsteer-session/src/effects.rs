@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
 use pgsteer_core::policy::traits;
-use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_sql::{Analysis, Class, Effect, PinReason};
 use pgsteer_wire::HEADER_LEN;
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::error_response::ErrorFields;
@@ -52,9 +52,6 @@ fn counter<'a>(counters: &'a NodeCounters, analysis: &Analysis) -> &'a Counter {
     }
 }
 
-/// Statements prepared in SQL of which the session remembers what they are.
-const SQL_PREPARED_MAX: usize = 10_000;
-
 impl Session {
     /// A statement was sent to a leg.
     pub(crate) fn count(&mut self, node: NodeId, analysis: &Analysis) {
@@ -93,11 +90,8 @@ impl Session {
     /// A statement succeeded on a leg.
     pub(crate) fn apply(&mut self, analysis: &Rc<Analysis>, node: NodeId, rolled_back: bool) {
         for effect in &analysis.effects {
-            if let Effect::Prepare(name) = effect {
-                // EXECUTE of one that is not remembered counts as a write.
-                if self.sql_prepared.len() < SQL_PREPARED_MAX {
-                    self.sql_prepared.insert(name.clone(), Rc::clone(analysis));
-                }
+            if let Effect::Prepare { name, text } = effect {
+                self.note_sql_prepared(node, analysis, (name, text));
             }
             self.apply_effect(effect, node, rolled_back);
         }
@@ -107,6 +101,21 @@ impl Session {
         {
             open.wrote = true;
             open.pinned = open.pinned.or(Some(node));
+        }
+    }
+
+    /// A statement was prepared in SQL: it is remembered, so that EXECUTE is known for what it is
+    /// and other servers can be told. One that is not counts as a write, and stays on its server.
+    fn note_sql_prepared(&mut self, node: NodeId, analysis: &Rc<Analysis>, of: (&str, &str)) {
+        let (name, text) = of;
+        let remembered = self.sql_prepared.insert(name, analysis, text);
+        let latest = self.sql_prepared.latest();
+        if let Some(leg) = self.held(node) {
+            if remembered {
+                leg.sql_seen = latest;
+            } else {
+                leg.pinned = Some(PinReason::SqlPrepare);
+            }
         }
     }
 
@@ -158,8 +167,8 @@ impl Session {
                     leg.pinned = Some(*reason);
                 }
             }
-            // The analysis was kept, so that EXECUTE is known for what it is.
-            Effect::Prepare(_) => {}
+            // Noted already, with its analysis.
+            Effect::Prepare { .. } => {}
             Effect::Deallocate(name) => {
                 self.sql_prepared.remove(name);
                 self.forget_prepared(name.as_bytes(), Some(node));

@@ -202,19 +202,23 @@ impl Session {
             return Poll::Ready(Woken::Leave);
         }
         self.control.wake_by(cx);
+        self.poll_gone(cx).map(|()| Woken::End(End::ClientGone))
+    }
+
+    /// Ready when a client that waits for an answer has gone away.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Answers that are due already do not wait with the statement.
-        let gone = matches!(self.client.poll_flush(cx), Poll::Ready(Err(_)));
-        while !gone && self.client.input.len() < READ_AHEAD_MAX {
+        if let Poll::Ready(Err(_)) = self.client.poll_flush(cx) {
+            return Poll::Ready(());
+        }
+        while self.client.input.len() < READ_AHEAD_MAX {
             match self.client.poll_fill(cx) {
                 Poll::Ready(Ok(len)) if len > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(Woken::End(End::ClientGone)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
             }
         }
-        match gone {
-            true => Poll::Ready(Woken::End(End::ClientGone)),
-            false => Poll::Pending,
-        }
+        Poll::Pending
     }
 }
 

@@ -8,6 +8,7 @@ use pgsteer_sql::PinReason;
 use pgsteer_wire::backend::TransactionStatus;
 
 use crate::journal::Settings;
+use crate::sql_prepared::SqlPrepared;
 use crate::transaction::Transaction;
 
 /// Prepared statements by name, with the number of the Parse they come from.
@@ -26,6 +27,8 @@ pub(crate) struct Leg {
     pub(crate) prepared: Names,
     /// Prepared statements the session closed and this server still has.
     pub(crate) stale: Vec<Box<[u8]>>,
+    /// Number of the latest statement prepared in SQL that it was told.
+    pub(crate) sql_seen: u64,
     /// State on this server that no other could take over.
     pub(crate) pinned: Option<PinReason>,
     /// What a plugin wants set in each transaction was set, and no transaction has ended since.
@@ -48,6 +51,7 @@ impl Leg {
             took_part: false,
             prepared: Names::default(),
             stale: Vec::new(),
+            sql_seen: 0,
             pinned: None,
             assured: false,
         }
@@ -71,6 +75,31 @@ impl Leg {
     /// Whether the server is inside a transaction.
     pub(crate) fn in_transaction(&self) -> bool {
         self.status() != TransactionStatus::Idle
+    }
+
+    /// Tells the server which statements were prepared in SQL: behind the parameters, which say what
+    /// their names mean, and before a transaction, which an error would spoil. One that cannot be
+    /// prepared any more will be missed when it is executed. A replica is told too: it may become
+    /// the primary.
+    pub(crate) async fn prepare_in_sql(
+        &mut self,
+        settings: &Settings,
+        prepared: &SqlPrepared,
+    ) -> Result<(), PrologueError> {
+        if self.in_transaction() {
+            return Ok(());
+        }
+        let missing = prepared.missing(self.sql_seen);
+        self.sql_seen = prepared.latest();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.bring_up_to_date(settings, &Transaction::None, false, None)
+            .await?;
+        self.prepared.remove(b"".as_slice());
+        let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+        let ran = self.lease.connection().run(&missing).await;
+        ran.map(|_| ()).map_err(PrologueError::Lost)
     }
 
     /// Tells the server what it does not know yet: parameters, BEGIN, savepoints. Costs a round

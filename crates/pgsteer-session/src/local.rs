@@ -96,7 +96,7 @@ impl Session {
                 open.refused = false;
                 format!("ROLLBACK TO {}", quote_identifier(name))
             }
-            _ => return Err(self.tell_loss()),
+            _ => return Err(reply.unwrap_or_else(|| self.tell_loss())),
         };
         let mut kept = Vec::with_capacity(self.legs.len());
         for mut leg in std::mem::take(&mut self.legs) {

@@ -19,6 +19,7 @@ use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
 use crate::observe::NOTICE_ROUTE;
 use crate::session::{LegError, Session};
+use crate::sql_prepared::SqlPrepared;
 use crate::steering::{Identity, Steering, refusal};
 use crate::transaction::Transaction;
 use crate::whereabouts::About;
@@ -115,7 +116,7 @@ async fn start(
         startup,
         prepared: HashMap::default(),
         prepared_bytes: 0,
-        sql_prepared: HashMap::default(),
+        sql_prepared: SqlPrepared::default(),
         portals: HashMap::default(),
         next_parse: 0,
         cancel,
@@ -336,7 +337,8 @@ impl Session {
                     failed = Some(reply);
                 }
                 Err(LegError::Moved) => {}
-                Err(LegError::Reply(reply) | LegError::Ended(reply)) => {
+                Err(LegError::Ended(end)) => return Err(end),
+                Err(LegError::Reply(reply)) => {
                     return Err(End::Fatal(ErrorReply {
                         severity: Severity::Fatal,
                         ..reply

@@ -4,7 +4,7 @@
 //! message to the client was cut off. Otherwise the client is told what happened to its statement or
 //! its transaction, and goes on.
 
-use pgsteer_core::{NodeId, Role};
+use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::HEADER_LEN;
 use pgsteer_wire::error_response::ErrorFields;
@@ -181,18 +181,6 @@ impl Session {
             self.lose_transaction(leg.node);
         }
         Ok(())
-    }
-
-    /// Whether a node has changed so much since the session looked that nothing must be sent there.
-    pub(crate) fn has_left(&self, node: NodeId) -> bool {
-        let latest = self.steering.worker.snapshot();
-        let seen = self.steering.snapshot.topology.node(node);
-        let now = latest.topology.node(node);
-        let (Some(seen), Some(now)) = (seen, now) else {
-            return false;
-        };
-        let demoted = seen.role == Role::Primary && now.role != Role::Primary;
-        demoted || (seen.is_usable() && !now.is_usable())
     }
 
     fn is_free_to_leave(&self, leg: &Leg) -> bool {

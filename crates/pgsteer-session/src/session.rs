@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use pgsteer_core::{Generation, NodeId, Role};
-use pgsteer_pool::{Channel, CheckoutError, ConnectError, PoolKey, ServerLost, Target};
+use pgsteer_pool::{Channel, ServerLost};
 use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
@@ -16,15 +16,15 @@ use pgsteer_wire::frontend::{self, tag};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
-use crate::cancel::{Registered, ServerTarget};
+use crate::cancel::Registered;
 use crate::console::Options;
 use crate::end::{End, administrator, server_lost, server_lost_idle};
 use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Leg, PrologueError};
-use crate::lost::node_withdrawn;
 use crate::relay::{Relay, RelayError, Stop, Until};
+use crate::sql_prepared::SqlPrepared;
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced, Values};
 use crate::transaction::Transaction;
 use crate::whereabouts::Rest;
@@ -79,8 +79,7 @@ pub(crate) struct Session {
     pub(crate) startup: Vec<(Box<str>, Box<str>)>,
     pub(crate) prepared: ByName<Rc<Prepared>>,
     pub(crate) prepared_bytes: usize,
-    /// What PREPARE in SQL left on the primary, by name.
-    pub(crate) sql_prepared: HashMap<Box<str>, Rc<Analysis>, foldhash::fast::RandomState>,
+    pub(crate) sql_prepared: SqlPrepared,
     pub(crate) portals: ByName<Portal>,
     pub(crate) next_parse: u64,
     pub(crate) cancel: Registered,
@@ -116,7 +115,7 @@ pub(crate) enum LegError {
     /// The server's own words, as body of an ErrorResponse.
     Refused(Vec<u8>),
     /// The session cannot go on.
-    Ended(ErrorReply),
+    Ended(End),
     /// The node does not answer; another one may.
     NodeFailed(ErrorReply),
     /// The node left service before anything was sent: the statement is to be placed again.
@@ -448,7 +447,11 @@ impl Session {
         let (settings, transaction) = (&self.settings, &self.transaction);
         let leg = self.legs.iter_mut().find(|leg| leg.node == node);
         let enforced = self.enforced.as_deref();
-        let is_known = |leg: &Leg| leg.is_up_to_date(settings, transaction, enforced.is_some());
+        let prepared = &self.sql_prepared;
+        let is_known = |leg: &Leg| {
+            let knows_prepared = leg.sql_seen == prepared.latest() || leg.in_transaction();
+            knows_prepared && leg.is_up_to_date(settings, transaction, enforced.is_some())
+        };
         let Some(leg) = leg.filter(|leg| !is_known(leg)) else {
             return if is_new {
                 self.still_serves(node, false)
@@ -459,9 +462,13 @@ impl Session {
         let took_part = leg.in_transaction();
         let known = self.steering.snapshot.topology.node(node);
         let replica = known.is_some_and(|n| n.role == Role::Replica);
-        let done = leg
-            .bring_up_to_date(settings, transaction, replica, enforced)
-            .await;
+        let done = match leg.prepare_in_sql(settings, prepared).await {
+            Ok(()) => {
+                leg.bring_up_to_date(settings, transaction, replica, enforced)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
         // What the server said meanwhile that was meant for the client.
         let asides = std::mem::take(&mut leg.connection().asides);
         self.client.output.extend_from_slice(&asides);
@@ -475,7 +482,7 @@ impl Session {
             self.lose_transaction(node);
         }
         if pinned {
-            return Err(LegError::Ended(server_lost_idle()));
+            return Err(LegError::Ended(End::Fatal(server_lost_idle())));
         }
         Err(match error {
             PrologueError::Refused(body) => LegError::Refused(body),
@@ -493,87 +500,10 @@ impl Session {
         })
     }
 
-    /// A leg was waited for. Nothing is sent to a node that has left meanwhile, unless the
-    /// transaction is there already.
-    fn still_serves(&mut self, node: NodeId, took_part: bool) -> Result<(), LegError> {
-        let pinned = self.held(node).is_some_and(|leg| leg.pinned.is_some());
-        if took_part || pinned || !self.has_left(node) {
-            return Ok(());
-        }
-        self.drop_leg(node);
-        Err(self.moved(node))
-    }
-
-    /// A node that was chosen has left.
-    fn moved(&self, node: NodeId) -> LegError {
-        if self.is_unseen() {
-            LegError::Moved
-        } else {
-            LegError::Reply(node_withdrawn(node))
-        }
-    }
-
     /// Closes a leg whose connection must not be used again.
     pub(crate) fn drop_leg(&mut self, node: NodeId) {
         self.legs.retain(|leg| leg.node != node);
         self.cancel.slot.remove(node);
-    }
-
-    async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {
-        let Steering {
-            snapshot,
-            identity,
-            worker,
-            ..
-        } = &self.steering;
-        let Some(known) = snapshot.topology.node(node) else {
-            return Err(LegError::Reply(no_node()));
-        };
-        let target = Target {
-            node,
-            host: known.host.clone(),
-            port: known.port,
-        };
-        let (user, database) = (Rc::clone(&identity.user), Rc::clone(&identity.database));
-        let password = snapshot
-            .settings
-            .users
-            .get(&*user)
-            .map(|u| u.password.clone());
-        let key = PoolKey {
-            pool: identity.pool.clone(),
-            user,
-            database,
-            node,
-        };
-        let checkout = worker.pools.checkout(key, &target, password.as_deref());
-        let lease = match checkout.await {
-            Ok(lease) => lease,
-            Err(CheckoutError::Closed(_) | CheckoutError::Connect(ConnectError::Withdrawn)) => {
-                return Err(self.moved(node));
-            }
-            Err(error) => {
-                let failed = checkout_failed(error);
-                match &failed {
-                    LegError::NodeFailed(reply) => self.suspect_for_refusal(node, reply),
-                    _ => {}
-                }
-                return Err(failed);
-            }
-        };
-        let server = &lease.peek().key;
-        self.cancel.slot.add(ServerTarget {
-            node,
-            host: target.host,
-            port: target.port,
-            pid: server.pid,
-            key: server.key.to_vec(),
-            opened_at: lease.peek().opened_at,
-            leased_at: SystemTime::now(),
-            uses: lease.peek().uses,
-        });
-        self.legs.push(Leg::new(node, lease));
-        Ok(())
     }
 
     /// Transaction status as the client is to see it.
@@ -630,34 +560,4 @@ fn begins_unnoticed() -> ErrorReply {
         "A plugin sets parameters at the beginning of each: send BEGIN, COMMIT and ROLLBACK by \
          themselves, without AND CHAIN.",
     )
-}
-
-/// A server that is full or on its way up or down may be no obstacle: another node may do.
-fn refused(body: Vec<u8>) -> LegError {
-    let fields = ErrorFields::new(&body);
-    match SqlState::from_text(fields.sqlstate()) {
-        Some(state) if matches!(fields.sqlstate(), "57P01" | "57P02" | "57P03" | "53300") => {
-            LegError::NodeFailed(ErrorReply::error(state, fields.message()))
-        }
-        _ => LegError::Refused(body),
-    }
-}
-
-fn checkout_failed(error: CheckoutError) -> LegError {
-    match error {
-        CheckoutError::Connect(ConnectError::Refused(body)) => refused(body),
-        CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(ErrorReply {
-            severity: Severity::Error,
-            ..reply
-        }),
-        CheckoutError::Connect(failed) => LegError::NodeFailed(ErrorReply::error(
-            SqlState::CANNOT_CONNECT,
-            failed.to_string(),
-        )),
-        CheckoutError::Closed(_) => LegError::Moved,
-        full @ (CheckoutError::QueueFull(_) | CheckoutError::Timeout(_)) => LegError::Reply(
-            ErrorReply::error(SqlState::TOO_MANY_CONNECTIONS, full.to_string())
-                .with_hint("Raise pool.connections_per_node_max, or pool.checkout_timeout."),
-        ),
-    }
 }

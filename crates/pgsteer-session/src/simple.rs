@@ -152,7 +152,7 @@ impl Session {
                 }
                 Err(LegError::Moved) => self.after_move(attempts).await?,
                 Err(LegError::Reply(reply)) => return Err(NotRun::Reply(reply)),
-                Err(LegError::Ended(reply)) => return Err(NotRun::End(End::Fatal(reply))),
+                Err(LegError::Ended(end)) => return Err(NotRun::End(end)),
                 Err(LegError::Refused(body)) => return Err(NotRun::Refused(body)),
             }
         }

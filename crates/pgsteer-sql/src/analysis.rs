@@ -68,7 +68,7 @@ pub enum PinReason {
     TemporaryRelation,
     /// LISTEN.
     Listen,
-    /// PREPARE in SQL.
+    /// PREPARE in SQL, of more than can be remembered.
     SqlPrepare,
     /// An advisory lock of the session.
     AdvisoryLock,
@@ -135,8 +135,13 @@ pub enum Effect {
     CreateTemporary(Box<str>),
     /// State that ties the session to its server connection.
     Pin(PinReason),
-    /// PREPARE in SQL, under this name.
-    Prepare(Box<str>),
+    /// PREPARE in SQL.
+    Prepare {
+        /// Name of the statement.
+        name: Box<str>,
+        /// The whole PREPARE.
+        text: Box<str>,
+    },
     /// DEALLOCATE of one statement.
     Deallocate(Box<str>),
     /// DEALLOCATE ALL.
@@ -276,7 +281,11 @@ impl Analysis {
         };
         let relations = self.relations.iter().map(|r| text(&r.schema, &r.name));
         let functions = self.functions.iter().map(|f| text(&f.schema, &f.name));
-        let texts: usize = relations.chain(functions).sum();
+        let prepared = self.effects.iter().map(|effect| match effect {
+            Effect::Prepare { text, .. } => text.len(),
+            _ => 0,
+        });
+        let texts: usize = relations.chain(functions).chain(prepared).sum();
         size_of::<Self>()
             + texts
             + self.console.as_ref().map_or(0, Console::text_len)

@@ -24,8 +24,8 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
         N::DeallocateStmt(s) if s.isall => effects.push(Effect::DeallocateAll),
         N::DeallocateStmt(s) => effects.push(Effect::Deallocate(s.name.as_str().into())),
         N::PrepareStmt(s) => {
-            effects.push(Effect::Prepare(s.name.as_str().into()));
-            effects.push(Effect::Pin(PinReason::SqlPrepare));
+            let (name, text) = (s.name.as_str().into(), text.into());
+            effects.push(Effect::Prepare { name, text });
         }
         N::ListenStmt(_) => effects.push(Effect::Pin(PinReason::Listen)),
         N::LoadStmt(_) => effects.push(Effect::Pin(PinReason::Load)),

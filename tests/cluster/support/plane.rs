@@ -121,6 +121,7 @@ fn settings(cluster: &Cluster, failover: &str) -> Settings {
     });
     let text = format!(
         "[listen]\nworkers = 2\n[auth]\nmethod = \"trust\"\n[failover]\n{failover}\n\
+         [pool]\nconnect_timeout = \"10m\"\n\
          [[users]]\nname = \"postgres\"\npassword = \"{}\"\n{}",
         pgsteer_testkit::DEFAULT_PASSWORD,
         nodes.collect::<String>()

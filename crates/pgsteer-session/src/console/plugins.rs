@@ -1,5 +1,8 @@
 //! The tables about plugins, and what operators say about them and about nodes.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use pgsteer_core::admin::{NODE_USAGE, NodeOrder, Order, USAGE};
 use pgsteer_core::counters::Counter;
 use pgsteer_core::policy::{
@@ -8,6 +11,7 @@ use pgsteer_core::policy::{
 use pgsteer_wire::{ErrorReply, SqlState};
 use tracing::info;
 
+use crate::leg::Leg;
 use crate::session::Session;
 
 /// A row of `SHOW pool_plugins`.
@@ -138,20 +142,35 @@ impl Session {
     /// An order for the control plane.
     pub(super) async fn order(&mut self, text: &str) -> Result<Vec<Vec<String>>, ErrorReply> {
         self.check_operator()?;
-        let (facts, user) = (
-            &self.steering.worker.shared.facts,
-            &self.steering.identity.user,
-        );
+        let facts = Arc::clone(&self.steering.worker.shared.facts);
+        let user = Rc::clone(&self.steering.identity.user);
         let answer = if let Some(rest) = about_nodes(text) {
             let order = NodeOrder::parse(rest).map_err(|why| misread(why, NODE_USAGE))?;
-            info!(?order, user = &**user, "an operator orders");
-            facts.node_desk.ask(order, user).await
+            self.let_go_of_all()?;
+            info!(?order, user = &*user, "an operator orders");
+            facts.node_desk.ask(order, &user).await
         } else {
             let order = Order::parse(text).map_err(|why| misread(why, USAGE))?;
-            facts.desk.ask(order, user).await
+            facts.desk.ask(order, &user).await
         };
         let lines = answer.map_err(refused)?;
         Ok(lines.into_iter().map(|line| vec![line]).collect())
+    }
+
+    /// While this session waits for an order to be carried out it looks after no connection; one on
+    /// the node that the order is about would be waited for in turn.
+    fn let_go_of_all(&mut self) -> Result<(), ErrorReply> {
+        let bound = |leg: &Leg| leg.in_transaction() || leg.pinned.is_some();
+        if self.legs.iter().any(bound) {
+            let text = "PGSTEER NODE cannot be used in a transaction block, nor in a session that \
+                        left something on a server";
+            let reply = ErrorReply::error(SqlState::ACTIVE_SQL_TRANSACTION, text);
+            return Err(reply.with_hint("Use another session, or pgsteer node."));
+        }
+        for leg in std::mem::take(&mut self.legs) {
+            self.let_go(leg);
+        }
+        Ok(())
     }
 
     fn check_operator(&self) -> Result<(), ErrorReply> {

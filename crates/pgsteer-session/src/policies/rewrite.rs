@@ -291,7 +291,7 @@ fn strength(analysis: &Analysis) -> Strength {
 fn leaves_something(effect: &Effect) -> bool {
     !matches!(
         effect,
-        Effect::Prepare(_) | Effect::Pin(PinReason::SqlPrepare | PinReason::HoldCursor)
+        Effect::Prepare { .. } | Effect::Pin(PinReason::HoldCursor)
     )
 }
 
