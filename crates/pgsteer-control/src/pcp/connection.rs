@@ -185,16 +185,17 @@ impl Connection {
     /// The proxy's own process stands for all of its sessions.
     fn processes(&self, process: Option<i64>, out: &mut Vec<u8>) {
         let mut sessions = self.house.facts.sessions();
-        let Some(process) = process else {
-            return rows::put_processes(out, sessions);
-        };
-        if process != i64::from(std::process::id()) {
+        let own = std::process::id();
+        if let Some(process) = process.filter(|process| *process != i64::from(own)) {
             let text = process.to_string();
             sessions.retain(|row| row.first() == Some(&text));
             if sessions.is_empty() {
                 let detail = format!("invalid process ID : {process}");
                 return put_error(out, "ERROR", "informing process info failed", &detail);
             }
+        }
+        if sessions.is_empty() {
+            sessions.push(rows::idle(own, self.common.started));
         }
         rows::put_processes(out, sessions);
     }

@@ -17,6 +17,7 @@ mod tool_tests;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -57,6 +58,8 @@ pub(crate) async fn run(listener: TcpListener, house: House, common: Common) {
 /// What all addresses share.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
+    /// When the port was opened.
+    started: SystemTime,
     /// Wrong passwords that may be answered at the same time.
     guesses: Arc<Semaphore>,
 }
@@ -64,7 +67,8 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn new() -> Self {
         let guesses = Arc::new(Semaphore::new(GUESSES_MAX));
-        Self { guesses }
+        let started = SystemTime::now();
+        Self { started, guesses }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the tools are shown, in the fields and the order of Pgpool-II 4.3.
 
-use pgsteer_core::shown::{health_check_row, pg_role, pg_status, status};
+use std::time::SystemTime;
+
+use pgsteer_core::shown::{health_check_row, pg_role, pg_status, status, utc};
 use pgsteer_core::{Facts, Node, Role, Topology};
 
 use super::frame::{COMPLETE, put_strings};
@@ -26,7 +28,7 @@ fn node_fields(node: &Node, topology: &Topology) -> Vec<String> {
         Role::Primary => PRIMARY,
         Role::Replica | Role::Unknown => STANDBY,
     };
-    let since_1970 = node.changed_at.duration_since(std::time::UNIX_EPOCH);
+    let since_1970 = node.changed_at.duration_since(SystemTime::UNIX_EPOCH);
     vec![
         "NodeInfo".to_owned(),
         node.host.to_string(),
@@ -69,6 +71,15 @@ pub(super) fn put_processes(out: &mut Vec<u8>, rows: Vec<Vec<String>>) {
             );
         }
     });
+}
+
+/// The row of a process without a session, by which the tools know that there is none.
+pub(super) fn idle(pid: u32, started: SystemTime) -> Vec<String> {
+    let mut row = vec![pid.to_string(), utc(started)];
+    row.extend(["0", "0", "0", "", "", "", "", ""].map(str::to_owned));
+    row.extend(["0", "0", "0", "0", "0", "0"].map(str::to_owned));
+    row.push("Wait for connection".to_owned());
+    row
 }
 
 /// Up to the status; later versions add to them.
