@@ -14,6 +14,7 @@ mod execute;
 mod memory;
 mod orders;
 mod safety;
+mod scribe;
 mod sight;
 mod state;
 mod step;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pgsteer_core::NodeId;
-use pgsteer_core::policy::{Occasion, Remedy};
+use pgsteer_core::policy::{Occasion, Receiver, Remedy};
 use pgsteer_core::settings::{FailoverSettings, NodeFlag};
 use pgsteer_core::topology::Standing;
 
@@ -14,6 +14,7 @@ use super::state::{
     Action, By, Command, CommandKind, Event, Outcome, Phase, Promotion, Question, Reign, State,
     Work,
 };
+use crate::probe::FAILURES_MIN;
 
 /// The next state, and what is to be done. `now` is the time since some start and never goes back.
 #[must_use]
@@ -55,10 +56,12 @@ impl Machine<'_> {
     /// Compares what is with what should be.
     fn look(&mut self) {
         self.notice_changes();
-        if self.state.reign.is_none() {
+        self.obey_flag();
+        if self.state.reign.is_none() && self.nothing_under_way().is_ok() {
             self.recognise();
         }
         self.keep_reign();
+        self.confirm();
         self.fence_pretenders();
         self.watch_followers();
         match self.state.phase.clone() {
@@ -92,9 +95,60 @@ impl Machine<'_> {
         }
     }
 
+    /// A node that is always the primary is it.
+    fn obey_flag(&mut self) {
+        let fixed = |s: &&Sight| s.flag == NodeFlag::AlwaysPrimary && s.is_primary();
+        if let Some(fixed) = self.sights.iter().find(fixed)
+            && !self.state.is_reigning(fixed.id)
+        {
+            let node = fixed.id;
+            self.crown(
+                node,
+                "recognised",
+                format!("node {node} is always the primary"),
+            );
+        }
+    }
+
+    /// Another node of this cluster that is up and on a later timeline: the primary was replaced.
+    fn is_replaced(&self, reign: Reign, among: fn(&Sight) -> bool) -> bool {
+        self.sights.iter().any(|s| {
+            s.id != reign.node
+                && among(s)
+                && s.timeline > reign.timeline
+                && !is_other(reign.system_identifier, s.system_identifier)
+        })
+    }
+
+    /// What is remembered counts once it was seen, and nobody knows better.
+    fn confirm(&mut self) {
+        let Some(reign) = self.state.reign.filter(|_| !self.state.confirmed) else {
+            return;
+        };
+        let sight = self.sights.get(reign.node.index());
+        if !sight.is_some_and(Sight::is_primary) {
+            return;
+        }
+        if self.is_replaced(reign, |s| s.up) {
+            let node = reign.node;
+            let text = format!(
+                "node {node} was the primary once, but another node is on a later timeline: it was \
+                 replaced. If its replacement is gone for good, say `pgsteer node promote {node}`"
+            );
+            self.say(node, text);
+            return;
+        }
+        self.state.confirmed = true;
+    }
+
     /// The first primary: the only one, or the one that was promoted last.
     fn recognise(&mut self) {
         if !self.sights.iter().all(|sight| sight.observed) {
+            return;
+        }
+        // Whoever knows that it was replaced may be on its way up.
+        let all_answer = self.sights.iter().all(|sight| sight.up);
+        if !all_answer && self.rules.promote && self.now < RECOGNISE_AFTER {
             return;
         }
         let mut primaries: Vec<_> = self.sights.iter().filter(|s| s.is_primary()).collect();
@@ -155,6 +209,7 @@ impl Machine<'_> {
 
     /// Follows how far the primary is.
     fn keep_reign(&mut self) {
+        self.forget_former_cluster();
         let Some(reign) = &mut self.state.reign else {
             return;
         };
@@ -166,21 +221,30 @@ impl Machine<'_> {
             return;
         };
         if is_other(reign.system_identifier, sight.system_identifier) {
-            // Everything was set up anew, and what is remembered is about the cluster before.
-            let known = reign.system_identifier;
-            let is_old = |s: &Sight| s.up && !is_other(known, s.system_identifier);
-            if !self.sights.iter().any(is_old) {
-                self.state.reign = None;
-                self.recognise();
-            }
             return;
         }
         let before = (reign.system_identifier, reign.timeline);
         reign.system_identifier = sight.system_identifier.or(reign.system_identifier);
-        reign.timeline = reign.timeline.max(sight.timeline);
-        reign.lsn = reign.lsn.max(sight.lsn);
-        if before != (reign.system_identifier, reign.timeline) {
+        // Its own word, smaller or not: it may have been taken back to an earlier state.
+        reign.timeline = sight.timeline.or(reign.timeline);
+        let moved = reign.lsn.is_none();
+        reign.lsn = sight.received.or(reign.lsn);
+        let due = self.now >= self.state.remember_at || moved;
+        if due || before != (reign.system_identifier, reign.timeline) {
+            self.state.remember_at = self.now + REMEMBER_EVERY;
             self.actions.push(Action::Remember);
+        }
+    }
+
+    /// Everything was set up anew, and what is remembered is about a cluster that no node has any
+    /// more. A node that has not answered since the start may have it.
+    fn forget_former_cluster(&mut self) {
+        let known = self.state.reign.and_then(|reign| reign.system_identifier);
+        let is_new = |s: &Sight| is_other(known, s.system_identifier);
+        if self.sights.iter().all(is_new) && self.nothing_under_way().is_ok() {
+            self.state.reign = None;
+            self.state.phase = Phase::Calm;
+            self.recognise();
         }
     }
 
@@ -217,7 +281,6 @@ impl Machine<'_> {
     pub(super) fn fence(&mut self, node: NodeId) {
         if let Some(tenure) = self.state.tenure(node) {
             tenure.standing = Standing::Fenced;
-            tenure.by = None;
             tenure.severances += 1;
             self.state.note_past(self.now, node, "fenced");
         }
@@ -302,7 +365,7 @@ impl Machine<'_> {
     }
 
     /// Probes all but the primary at once.
-    fn ask_witnesses(&mut self, primary: NodeId) {
+    pub(super) fn ask_witnesses(&mut self, primary: NodeId) {
         let others = self.sights.iter().map(|sight| sight.id);
         let others = others.filter(|id| *id != primary);
         self.actions.extend(others.map(Action::Probe));
@@ -312,6 +375,8 @@ impl Machine<'_> {
     pub(super) fn lose(&mut self, why: String) {
         let node = self.state.reign.map(|reign| reign.node);
         self.note("primary lost", node, why);
+        self.state.refused.clear();
+        self.actions.push(Action::Remember);
         self.state.phase = Phase::Lost {
             since: self.now,
             ask_at: self.now,
@@ -326,8 +391,13 @@ impl Machine<'_> {
         };
         let is_back = |s: &&Sight| s.is_primary();
         let sight = self.sights.get(reign.node.index()).filter(is_back);
-        if sight.is_none() || safety::is_lost(reign, self.sights).is_ok() {
+        // Somebody may have promoted another one meanwhile; the policy is asked about that.
+        let replaced = self.is_replaced(reign, Sight::is_primary);
+        if sight.is_none() || replaced || safety::is_lost(reign, self.sights).is_ok() {
             return;
+        }
+        for tenure in &mut self.state.nodes {
+            tenure.outdated |= tenure.abandoned;
         }
         if let Some(tenure) = self.state.tenure(reign.node)
             && tenure.standing == Standing::Fenced
@@ -359,12 +429,26 @@ impl Machine<'_> {
                 "node {node} is no primary after {} s (failover.promote_timeout)",
                 (self.now - promotion.since).as_secs()
             );
-            // It may become one yet.
-            self.fence(node);
+            self.abandon(node);
             self.give_up_promotion(promotion, why);
+        } else if self.is_dead(node) {
+            self.abandon(node);
+            self.give_up_promotion(promotion, format!("node {node} is lost as well"));
         } else {
             self.actions.push(Action::Probe(node));
         }
+    }
+
+    /// It may become a primary yet.
+    fn abandon(&mut self, node: NodeId) {
+        if let Some(tenure) = self.state.tenure(node) {
+            tenure.abandoned = true;
+        }
+    }
+
+    fn is_dead(&self, node: NodeId) -> bool {
+        let sight = self.sights.get(node.index());
+        sight.is_some_and(|s| s.down && s.failures >= FAILURES_MIN && !s.refuses)
     }
 
     fn give_up_promotion(&mut self, promotion: &Promotion, why: String) {
@@ -405,7 +489,16 @@ impl Machine<'_> {
             tenure.standing = Standing::InService;
             tenure.by = None;
             tenure.repoint_until = None;
+            (tenure.abandoned, tenure.outdated) = (false, false);
         }
+        let commanded = matches!(
+            self.state.phase,
+            Phase::Lost {
+                commanded: true,
+                ..
+            }
+        );
+        self.state.confirmed = true;
         let past = if how == "promoted" { how } else { "followed" };
         self.state.note_past(self.now, node, past);
         self.state.refused.clear();
@@ -418,7 +511,11 @@ impl Machine<'_> {
             if self.state.standing(old) != Standing::Fenced {
                 self.fence(old);
             }
-            self.command(CommandKind::Failover, old, Some(old));
+            if !commanded {
+                self.command(CommandKind::Failover, old, Some(old));
+            }
+        }
+        if before.is_some() || how == "promoted" {
             self.gather_followers(node);
         }
     }
@@ -430,10 +527,19 @@ impl Machine<'_> {
         };
         for sight in self.sights {
             let id = sight.id;
-            if id == primary || is_linked(sight, reign) || sight.flag == NodeFlag::AlwaysPrimary {
+            let by = self
+                .state
+                .nodes
+                .get(id.index())
+                .and_then(|tenure| tenure.by);
+            // A command may well delete what is there: not what somebody left alone on purpose.
+            let left_alone = by == Some(By::Operator)
+                || sight.flag != NodeFlag::AllowToFailover
+                || is_other(reign.system_identifier, sight.system_identifier);
+            if id == primary || is_linked(sight, reign) || left_alone {
                 continue;
             }
-            if sight.is_replica() && !is_other(reign.system_identifier, sight.system_identifier) {
+            if sight.is_replica() {
                 if let Some(tenure) = self.state.tenure(id) {
                     tenure.repoint_until = Some(self.now + REPOINT_MAX);
                 }
@@ -460,7 +566,10 @@ impl Machine<'_> {
         let remedy = match remedy {
             Ok(remedy) => remedy,
             Err(why) => {
-                self.note("no advice", question.subject, why);
+                if self.state.refused != why {
+                    self.note("no advice", question.subject, why.clone());
+                    self.state.refused = why;
+                }
                 Remedy::Wait(AGAIN_MS)
             }
         };
@@ -507,9 +616,7 @@ impl Machine<'_> {
                 if self.state.is_reigning(node) {
                     return Err(format!("node {node} counts as the primary already"));
                 }
-                if !matches!(self.state.phase, Phase::Calm | Phase::Lost { .. }) {
-                    return Err("something else is under way".to_owned());
-                }
+                self.nothing_under_way()?;
                 safety::may_follow(self.state, self.sights, node, Wish::Policy)?;
                 self.crown(
                     node,
@@ -524,6 +631,7 @@ impl Machine<'_> {
                 if tenure.is_some_and(|tenure| tenure.by == Some(By::Operator)) {
                     return Err(format!("node {node} was taken out by an operator"));
                 }
+                self.nothing_under_way()?;
                 self.reattach(node, "the policy says so")
             }
         }
@@ -592,6 +700,9 @@ impl Machine<'_> {
         if sight.flag != NodeFlag::AllowToFailover {
             return Err(format!("the flag of node {node} forbids it"));
         }
+        if !sight.down && !sight.is_primary() {
+            return Err(format!("node {node} is up and a replica"));
+        }
         if self.state.is_reigning(node) {
             return Err(format!(
                 "node {node} is the primary: it is replaced, not detached"
@@ -601,6 +712,10 @@ impl Machine<'_> {
             return Ok(());
         }
         self.detach(node, By::Policy, "the policy says so");
+        // What runs there would wait for an answer for ever.
+        if let Some(tenure) = self.state.tenure(node) {
+            tenure.severances += 1;
+        }
         self.command(
             CommandKind::Failover,
             node,
@@ -631,6 +746,9 @@ impl Machine<'_> {
         if standing == Standing::InService {
             return Ok(());
         }
+        if standing == Standing::Closing {
+            return Err("a switchover is under way".to_owned());
+        }
         if standing == Standing::Fenced && !self.may_leave_fence(sight) {
             return Err(format!(
                 "node {node} is fenced until it is a replica of the primary; to make it the primary \
@@ -640,6 +758,7 @@ impl Machine<'_> {
         if let Some(tenure) = self.state.tenure(node) {
             tenure.standing = Standing::InService;
             tenure.by = None;
+            (tenure.abandoned, tenure.outdated) = (false, false);
         }
         self.state.note_past(self.now, node, "attached");
         self.note(
@@ -657,11 +776,10 @@ impl Machine<'_> {
     }
 
     fn may_leave_fence(&self, sight: &Sight) -> bool {
-        self.state.is_reigning(sight.id)
-            || self
-                .state
-                .reign
-                .is_some_and(|reign| is_linked(sight, reign))
+        let linked = |reign| is_linked(sight, reign);
+        let promoting = matches!(self.state.phase, Phase::Promoting(_));
+        let reigns = self.state.is_reigning(sight.id) && !promoting;
+        reigns || self.state.reign.is_some_and(linked)
     }
 
     /// A task has ended.
@@ -710,11 +828,14 @@ impl Machine<'_> {
 
 /// Whether a node is a replica that streams from the primary.
 pub(super) fn is_linked(sight: &Sight, reign: Reign) -> bool {
-    let same_timeline = sight
-        .timeline
-        .zip(reign.timeline)
-        .is_none_or(|(own, its)| own >= its);
-    let streams = sight.receiver == pgsteer_core::policy::Receiver::Streaming;
+    let timelines = sight.timeline.zip(reign.timeline);
+    let same_timeline = timelines.is_none_or(|(own, its)| own >= its);
+    let streams = match sight.receiver {
+        Receiver::Streaming => true,
+        // It has one, and hides what that does.
+        Receiver::Unknown => timelines.is_some(),
+        Receiver::None => false,
+    };
     sight.is_replica()
         && !is_other(reign.system_identifier, sight.system_identifier)
         && same_timeline
@@ -738,6 +859,11 @@ const REFUSED: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(5);
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// A primary that nobody remembers is not taken before every node has answered, or for so long after
+/// the start.
+const RECOGNISE_AFTER: Duration = Duration::from_secs(10);
+/// How often the position of the primary is kept for after a restart.
+const REMEMBER_EVERY: Duration = Duration::from_secs(10);
 /// How long a replica may take to stream from the new primary after it was told to. PostgreSQL tries
 /// to connect anew every 5 s (`wal_retrieve_retry_interval`).
 const REPOINT_MAX: Duration = Duration::from_secs(30);
