@@ -128,3 +128,78 @@ async fn balances(cluster: &Cluster, books: &Books) -> Result<()> {
     }
     Ok(())
 }
+
+/// The audit itself: what it must find, and what it must not.
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn attempt(outcome: Outcome, timeline: u32, from: Instant, decided_ms: u64) -> Attempt {
+        let decided = from + Duration::from_millis(decided_ms);
+        Attempt {
+            id: 1,
+            client: 1,
+            autocommit: true,
+            begun: decided,
+            decided,
+            ended: decided + Duration::from_millis(10),
+            outcome,
+            stamp: Some(stamp(timeline)),
+        }
+    }
+
+    fn stamp(timeline: u32) -> Stamp {
+        Stamp {
+            port: 5432,
+            timeline,
+        }
+    }
+
+    #[test]
+    fn what_clients_were_told_is_compared_with_what_is_there() {
+        let now = Instant::now();
+        let told = |outcome| attempt(outcome, 1, now, 0);
+        let refused = || told(Outcome::Refused("40001".to_owned()));
+        let unknown = || told(Outcome::Unknown("ERROR 08006".to_owned()));
+        let row = |count, timeline| Some((count, stamp(timeline)));
+        for (attempt, row, expected) in [
+            (told(Outcome::Acknowledged), row(1, 1), None),
+            (told(Outcome::Acknowledged), None, Some("lost")),
+            (told(Outcome::Acknowledged), row(1, 2), Some("another row")),
+            (told(Outcome::Acknowledged), row(2, 1), Some("twice")),
+            (refused(), None, None),
+            (refused(), row(1, 1), Some("refused and there")),
+            (unknown(), None, None),
+            (unknown(), row(1, 1), None),
+            (unknown(), row(2, 1), Some("twice")),
+        ] {
+            let found = compare(&attempt, row.as_ref());
+            match expected {
+                Some(words) => assert!(found.is_some_and(|f| f.contains(words)), "{found:?}"),
+                None => assert_eq!(found, None),
+            }
+        }
+    }
+
+    #[test]
+    fn writes_on_a_superseded_timeline_are_found() {
+        let now = Instant::now();
+        let acknowledged = |timeline, ms| attempt(Outcome::Acknowledged, timeline, now, ms);
+        let in_order = [
+            acknowledged(1, 0),
+            acknowledged(1, 90),
+            acknowledged(2, 100),
+        ];
+        assert_eq!(superseded(&in_order), Vec::<String>::new());
+        let late = [
+            acknowledged(1, 0),
+            acknowledged(2, 100),
+            acknowledged(1, 200),
+        ];
+        assert_eq!(superseded(&late).len(), 1);
+        let lost = Outcome::Unknown("ERROR 08006".to_owned());
+        let not_even_committed = [acknowledged(2, 100), attempt(lost, 1, now, 200)];
+        assert_eq!(superseded(&not_even_committed).len(), 1);
+    }
+}

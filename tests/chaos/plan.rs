@@ -56,12 +56,15 @@ impl Plan {
                 Fault::IsolatePrimary(Passage::Cut),
                 Fault::KillReplica,
                 Fault::PromoteByHand,
+                Fault::FreezePrimary,
+                Fault::KillPrimaryAndProxy,
             ],
             Promoter::Other => vec![
                 Fault::KillPrimary,
                 Fault::RestartProxy,
                 Fault::PromoteByHand,
                 Fault::HiccupPrimary,
+                Fault::IsolatePrimary(Passage::Silent),
             ],
         };
         Self { seed: 1, faults }

@@ -206,6 +206,60 @@ fn other_hooks_build_and_pass() {
 }
 
 #[test]
+fn a_failover_policy_goes_through_its_scenarios() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    json(dir, &["new", "my-failover", "--hook", "failover"], 0);
+    let built = json(dir, &["build", "my-failover"], 0);
+    assert_eq!(built["hooks"], serde_json::json!(["failover"]));
+    let tested = json(dir, &["test", "my-failover"], 0);
+    assert_eq!(
+        (&tested["passed"], &tested["lock"]),
+        (&3.into(), &Value::Null)
+    );
+    cargo_test(&dir.join("my-failover"));
+    let file = "my-failover/my-failover.wasm";
+    assert_eq!(json(dir, &["check", file], 0)["accepted"], true);
+    let ran = json(dir, &["run", file, "SELECT 1"], 1);
+    let reason = ran["error"].as_str().unwrap_or_default();
+    assert!(
+        reason.contains("pgsteer plugin test asks it about failovers"),
+        "{reason}"
+    );
+
+    let wrong = "[[failover]]\nname = \"x\"\n[[failover.step]]\nat = \"1s\"\n\
+        node.0 = { up = false }\nexpect = \"promote 1\"\n";
+    std::fs::write(dir.join("wrong.toml"), wrong).expect("written");
+    let tested = pgsteer(dir, &["test", file, "--cases", "wrong.toml"]);
+    assert_eq!(tested.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert!(
+        text.contains("at 1s: expected promote 1, got promote 2"),
+        "{text}"
+    );
+
+    // Another plugin has no answer to it.
+    std::fs::write(dir.join("10-router.wasm"), Guest::default().build()).expect("written");
+    let tested = json(dir, &["test", "10-router.wasm", "--cases", "wrong.toml"], 1);
+    let reason = tested["error"].as_str().unwrap_or_default();
+    assert!(reason.contains("has no hook `failover`"), "{reason}");
+}
+
+#[test]
+fn the_scenarios_of_the_built_in_policy_hold() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let component = pgsteer_proxy::embedded::DEFAULT_FAILOVER;
+    std::fs::write(dir.join("90-pgpool-failover.wasm"), component).expect("written");
+    let cases = include_str!("../../../plugins/pgpool-failover/cases.toml");
+    std::fs::write(dir.join("cases.toml"), cases).expect("written");
+    let tested = pgsteer(dir, &["test", "90-pgpool-failover.wasm"]);
+    let text = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert_eq!(tested.status.code(), Some(0), "{text}");
+    assert!(text.contains("all as expected"), "{text}");
+}
+
+#[test]
 fn what_is_no_plugin_is_refused_with_a_reason() {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();

@@ -1,18 +1,19 @@
 //! A node that is no primary is lost, or one that was taken out is back.
 
-use pgsteer_plugin_sdk::{Crisis, NodeFlag, Past, Remedy, Standing};
+use pgsteer_plugin_sdk::{Crisis, NodeFlag, Past, Remedy, Standing, Witness};
 
 use crate::AGAIN_MS;
 use crate::settings::Settings;
 
 pub(crate) fn lost(crisis: &Crisis) -> Remedy {
-    match crisis.subject() {
-        Some(node)
-            if node.flag == NodeFlag::AllowToFailover && node.standing == Standing::InService =>
-        {
-            Remedy::Detach(node.id)
-        }
-        _ => Remedy::Abstain,
+    let may = |node: &&Witness| {
+        node.flag == NodeFlag::AllowToFailover && node.standing == Standing::InService
+    };
+    match crisis.subject().filter(may) {
+        None => Remedy::Abstain,
+        // When it is back it may be the one that is to be promoted.
+        Some(_) if crisis.primary.is_none() => Remedy::Wait(AGAIN_MS),
+        Some(node) => Remedy::Detach(node.id),
     }
 }
 

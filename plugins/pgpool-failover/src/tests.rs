@@ -272,6 +272,9 @@ fn a_false_primary_is_detached_if_that_is_wanted() {
 fn a_lost_node_is_detached_unless_that_is_forbidden() {
     let lost = || cluster(2).with_down(n(2)).about(Occasion::NodeLost, n(2));
     check(&lost(), Remedy::Detach(n(2)));
+    let mut without_primary = lost();
+    without_primary.primary = None;
+    check(&without_primary, Remedy::Wait(1_000));
     for flag in [NodeFlag::AlwaysPrimary, NodeFlag::DisallowToFailover] {
         check(&lost().with_flag(n(2), flag), Remedy::Abstain);
     }

@@ -234,7 +234,7 @@ anew; if that is refused, the running one stays.
 |---|---|
 | `enabled` | `false` takes the plugin out of force. Deleting the files alone does not, so that a lost mount cannot switch off a policy. |
 | `grants` | As `plugins.grants`, for this plugin alone. A list here counts instead of the one there, an empty one too. |
-| `[config]` | Handed to the plugin as a JSON object. A file that replaces the built-in router gets `[router]` if it has none. |
+| `[config]` | Handed to the plugin as a JSON object. A file that replaces the built-in router gets `[router]` if it has none, one that replaces the built-in failover policy `[failover_rules]`. |
 | `limits.decision_timeout`, `limits.configure_timeout`, `limits.memory_max`, `limits.functions_max`, `limits.results_max`, `limits.log_lines_max`, `limits.on_failure` | As under `[plugins]`, for this plugin alone. |
 | `rollout.shadow`, `rollout.shadow_decisions`, `rollout.shadow_time`, `rollout.differences_max`, `rollout.probation`, `rollout.probation_decisions`, `rollout.refusals_max`, `rollout.slow_max` | As under `[plugins]`, for this plugin alone. A change of these alone does not load the plugin anew. |
 

@@ -28,7 +28,8 @@ pub(crate) enum PluginCommand {
     Inspect(FileArgs),
     /// Ask a plugin about one statement; shows fuel, memory and time against the limits.
     Run(RunArgs),
-    /// Ask a plugin about the statements in cases.toml, and compare the answers with those expected.
+    /// Ask a plugin about the statements and failovers in cases.toml, and compare the answers with
+    /// those expected.
     Test(TestArgs),
     /// Measure how long a plugin takes to answer.
     Bench(BenchArgs),
@@ -69,6 +70,8 @@ pub(crate) enum Hook {
     Session,
     /// What happened.
     Observer,
+    /// What is done when a node fails.
+    Failover,
 }
 
 #[derive(Clone, Debug, Args)]

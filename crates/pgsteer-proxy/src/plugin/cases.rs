@@ -1,4 +1,4 @@
-//! `cases.toml`: statements and sessions, and what a plugin should answer.
+//! `cases.toml`: statements, sessions and failovers, and what a plugin should answer.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,17 @@ use pgsteer_core::policy::OwnedValue;
 use serde::Deserialize;
 
 use super::expected::Expected;
+use super::failover::{RawScenario, Scenario};
 use super::question::{Moment, NODES, Question, Transaction};
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cases {
+    /// About statements and sessions.
+    pub(crate) cases: Vec<Case>,
+    /// About failovers.
+    pub(crate) scenarios: Vec<Scenario>,
+}
 
 /// One case, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +37,8 @@ struct RawFile {
     nodes: Option<Vec<String>>,
     #[serde(default)]
     case: Vec<RawCase>,
+    #[serde(default)]
+    failover: Vec<RawScenario>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,7 +90,7 @@ enum RawValue {
 ///
 /// # Errors
 /// The first mistake in it.
-pub(crate) fn parse(text: &str) -> Result<Vec<Case>> {
+pub(crate) fn parse(text: &str) -> Result<Cases> {
     let raw: RawFile = toml::from_str(text)?;
     let shared = nodes(raw.nodes.as_deref())?.unwrap_or_else(|| NODES.to_vec());
     let mut cases = Vec::new();
@@ -88,10 +100,13 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Case>> {
         let read = checked(case, &name, &shared);
         cases.push(read.map_err(|error| error.context(format!("case \"{name}\"")))?);
     }
-    if cases.is_empty() {
-        bail!("there is no [[case]] in it");
+    let scenarios = (1..).zip(raw.failover);
+    let scenarios = scenarios.map(|(number, raw)| Scenario::checked(raw, number));
+    let scenarios = scenarios.collect::<Result<Vec<_>>>()?;
+    if cases.is_empty() && scenarios.is_empty() {
+        bail!("there is no [[case]] and no [[failover]] in it");
     }
-    Ok(cases)
+    Ok(Cases { cases, scenarios })
 }
 
 fn checked(raw: RawCase, name: &str, shared: &[(Role, f64)]) -> Result<Case> {
@@ -203,7 +218,7 @@ mod tests {
             nodes = ["primary"]
             admit = "refuse 28000"
         "#;
-        let cases = parse(text).expect("valid");
+        let cases = parse(text).expect("valid").cases;
         let [first, second] = cases.as_slice() else {
             panic!("two cases: {cases:?}");
         };
@@ -229,6 +244,7 @@ mod tests {
     fn mistakes_name_the_case() {
         for (text, expected) in [
             ("", "no [[case]]"),
+            ("[[failover]]", "no [[failover.step]]"),
             ("[[case]]\nsql = \"SELECT 1\"", "expects nothing"),
             ("[[case]]\nroute = \"primary\"", "add sql"),
             (

@@ -124,7 +124,7 @@ mod tests {
         let text = "[[case]]\nname = \"x\"\nsql = \"SELECT now() FROM s.t WHERE a = $1\"\n\
                     values = [1, { null = true }, { binary = \"0fff\" }]\nsession_marks = 3\n\
                     settings = { a = \"b\" }\nroute = \"primary\"\n";
-        let cases = cases::parse(text).expect("valid");
+        let cases = cases::parse(text).expect("valid").cases;
         let mut subject = Subject {
             file: "10-x",
             config: r#"{"k":1}"#,

@@ -12,6 +12,7 @@ mod check;
 mod compile;
 mod console;
 mod expected;
+mod failover;
 mod inspect;
 mod lock;
 mod new;

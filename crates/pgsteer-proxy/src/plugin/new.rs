@@ -82,14 +82,16 @@ fn files(name: &str, hook: Hook, sdk: Option<&Path>) -> Result<Vec<(PathBuf, Vec
     text("Cargo.toml", manifest(name, &template, sdk)?);
     if let Some(given) = template.cases {
         text("cases.toml", given.to_owned());
+        let cases = cases::parse(given)?.cases;
         let config = serde_json::to_string(&template.config.parse::<Table>()?)?;
         let subject = Subject {
             file: name,
             config: &config,
             grants: Grants::default(),
         };
-        let locked = lock::render(&cases::parse(given)?, subject);
-        text("cases.lock.json", locked);
+        if !cases.is_empty() {
+            text("cases.lock.json", lock::render(&cases, subject));
+        }
     }
     if sdk.is_none() {
         files.extend(vendored()?);
@@ -142,6 +144,14 @@ fn template(hook: Hook) -> Template {
             grants: "[\"log\", \"metrics\"]",
             config: "slow_ms = 1000",
         },
+        Hook::Failover => Template {
+            policy: include_str!("templates/failover.rs"),
+            tests: include_str!("templates/failover_tests.rs"),
+            cases: Some(include_str!("templates/failover.toml")),
+            description: "Promotes the replica that has the most; leaves the rest to others.",
+            grants: "[]",
+            config: "never = []",
+        },
     }
 }
 
@@ -174,10 +184,14 @@ fn beside(name: &str, template: &Template) -> String {
 }
 
 fn readme(name: &str, hook: Hook) -> String {
-    let cases = if hook == Hook::Observer {
-        "cargo test            # natively: src/tests.rs"
-    } else {
-        "pgsteer plugin test   # asks it about the statements in cases.toml; `cargo test` does it natively"
+    let cases = match hook {
+        Hook::Observer => "cargo test            # natively: src/tests.rs",
+        Hook::Failover => {
+            "pgsteer plugin test   # goes through the failovers in cases.toml; `cargo test` asks single questions"
+        }
+        _ => {
+            "pgsteer plugin test   # asks it about the statements in cases.toml; `cargo test` does it natively"
+        }
     };
     format!(
         "# {name}\n\
@@ -276,7 +290,13 @@ fn report(args: &NewArgs, files: &[(PathBuf, Vec<u8>)]) -> Report {
 mod tests {
     use super::*;
 
-    const HOOKS: [Hook; 4] = [Hook::Router, Hook::Rewriter, Hook::Session, Hook::Observer];
+    const HOOKS: [Hook; 5] = [
+        Hook::Router,
+        Hook::Rewriter,
+        Hook::Session,
+        Hook::Observer,
+        Hook::Failover,
+    ];
 
     #[test]
     fn names_are_those_of_packages() {

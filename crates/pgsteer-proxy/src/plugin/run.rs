@@ -1,7 +1,7 @@
 //! `pgsteer plugin run`: one statement, and what a plugin makes of it.
 
 use anyhow::{Result, bail};
-use pgsteer_core::policy::{OwnedValue, PluginSource};
+use pgsteer_core::policy::{Hooks, OwnedValue, PluginSource};
 use serde_json::{Map, Value, json};
 
 use super::args::{MomentArgs, RunArgs};
@@ -31,7 +31,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<Report> {
     }
     if said.is_empty() {
         let hooks = specimen.summary().inspection.hooks;
-        bail!("{file}.wasm has no hook that is asked about statements or sessions, only {hooks}");
+        let advice = if hooks.has(Hooks::FAILOVER) {
+            "; pgsteer plugin test asks it about failovers"
+        } else {
+            ""
+        };
+        bail!(
+            "{file}.wasm has no hook that is asked about statements or sessions, only \
+             {hooks}{advice}"
+        );
     }
     Ok(report(&args.sql, &question, &source, &said))
 }

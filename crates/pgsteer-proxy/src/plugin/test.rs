@@ -1,11 +1,12 @@
-//! `pgsteer plugin test`: the statements in cases.toml, and whether the answers are those expected.
+//! `pgsteer plugin test`: the statements and failovers in cases.toml, and whether the answers are
+//! those expected.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pgsteer_core::Role;
-use pgsteer_core::policy::{Grants, PluginSource};
+use pgsteer_core::policy::{Grants, Hooks, PluginSource};
 use pgsteer_plugin_host::tool::{Specimen, Workbench};
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use super::args::TestArgs;
 use super::ask::{self, Said};
 use super::build::Package;
 use super::cases::{self, Case};
+use super::failover::{self, Scenario};
 use super::lock::Subject;
 use super::question::topology;
 use super::{Report, Verdict, lock, shown, source, usage};
@@ -25,23 +27,28 @@ pub(crate) fn run(args: &TestArgs) -> Result<Report> {
     let text = std::fs::read_to_string(&cases)
         .map_err(|error| usage(format!("{shown}: cannot be read: {error}; {CASES}")))?;
     let all = cases::parse(&text).map_err(|error| usage(format!("{shown}: {error:#}")))?;
-    let lock = cases.with_extension("lock.json");
+    let lock = (!all.cases.is_empty()).then(|| cases.with_extension("lock.json"));
     let subject = Subject {
         file: &source.name,
         config: &source.config,
         grants: source.grants,
     };
-    write_lock(&lock, &lock::render(&all, subject))?;
+    if let Some(lock) = &lock {
+        write_lock(lock, &lock::render(&all.cases, subject))?;
+    }
     let mut bench = Bench::new(source)?;
-    let outcomes: Vec<Outcome> = all.iter().map(|case| bench.try_case(case)).collect();
-    let mut report = report(&outcomes);
+    let outcomes: Vec<Outcome> = all.cases.iter().map(|case| bench.try_case(case)).collect();
+    let played = all.scenarios.iter().map(|scenario| bench.play(scenario));
+    let played = played.collect::<Result<Vec<_>>>()?;
+    let mut report = report(&outcomes, &played);
     let note = stale(&args.path, &component);
     report.text.extend(note.map(|note| format!("\n{note}")));
-    report.json["lock"] = lock.display().to_string().into();
+    report.json["lock"] = lock.map(|lock| lock.display().to_string()).into();
     Ok(report)
 }
 
-const CASES: &str = "write one with a [[case]] that has name, sql and route, rewrite or admit";
+const CASES: &str = "write one with a [[case]] that has name, sql and route, rewrite or admit, or \
+    with a [[failover]]";
 
 /// Where everything is.
 struct Place {
@@ -127,7 +134,8 @@ impl Bench {
 
     fn try_case(&mut self, case: &Case) -> Outcome {
         let name = self.source.name.clone();
-        let (said, differences) = match self.specimen(case) {
+        let specimen = self.specimen(case.config.as_deref(), &case.nodes);
+        let (said, differences) = match specimen {
             Ok(specimen) => {
                 let said = ask_all(specimen, case, &name);
                 let differences = case.expected.differences(&ask::answers(&said));
@@ -143,16 +151,27 @@ impl Bench {
         }
     }
 
-    /// The plugin with the configuration and the nodes of a case.
-    fn specimen(&mut self, case: &Case) -> Result<&mut Specimen> {
-        let config = case.config.clone();
-        let config = config.unwrap_or_else(|| self.source.config.clone());
+    /// Goes through a failover, with one instance from beginning to end.
+    fn play(&mut self, scenario: &Scenario) -> Result<failover::Outcome> {
+        let specimen = self.specimen(scenario.config.as_deref(), &[])?;
+        if !specimen.summary().inspection.hooks.has(Hooks::FAILOVER) {
+            let name = &scenario.name;
+            bail!("failover \"{name}\": the plugin has no hook `failover`");
+        }
+        Ok(failover::run(scenario, |crisis| {
+            specimen.ask(|policy| policy.remedy(crisis)).answer
+        }))
+    }
+
+    /// The plugin with this configuration, if not its own, and these nodes.
+    fn specimen(&mut self, config: Option<&str>, nodes: &[(Role, f64)]) -> Result<&mut Specimen> {
+        let config = config.unwrap_or(&self.source.config).to_owned();
         if self.source.grants.has(Grants::KV) {
             // An engine remembers what plugins keep; a case begins with an empty store.
             self.workbench = source::workbench()?;
             self.loaded.clear();
         }
-        let same = |loaded: &Loaded| loaded.config == config && loaded.nodes == case.nodes;
+        let same = |loaded: &Loaded| loaded.config == config && loaded.nodes == nodes;
         let index = match self.loaded.iter().position(same) {
             Some(index) => index,
             None => {
@@ -160,12 +179,10 @@ impl Bench {
                     config: config.clone(),
                     ..self.source.clone()
                 };
-                let nodes = topology(&case.nodes);
-                let specimen = source::load(&self.workbench, &source, &nodes)?;
-                let nodes = case.nodes.clone();
+                let specimen = source::load(&self.workbench, &source, &topology(nodes))?;
                 self.loaded.push(Loaded {
                     config,
-                    nodes,
+                    nodes: nodes.to_vec(),
                     specimen,
                 });
                 self.loaded.len() - 1
@@ -201,7 +218,7 @@ struct Outcome {
     differences: Vec<String>,
 }
 
-fn report(outcomes: &[Outcome]) -> Report {
+fn report(outcomes: &[Outcome], played: &[failover::Outcome]) -> Report {
     let mut lines = Vec::new();
     for outcome in outcomes {
         let passed = outcome.differences.is_empty();
@@ -219,11 +236,23 @@ fn report(outcomes: &[Outcome]) -> Report {
         let details = outcome.said.iter().flat_map(|said| &said.details);
         lines.extend(details.map(|detail| format!("        ({detail})")));
     }
-    let failed = outcomes
+    for scenario in played {
+        let mark = if scenario.is_good() {
+            "ok    "
+        } else {
+            "FAILED"
+        };
+        lines.push(format!("{mark}  {}", scenario.name));
+        let differences = scenario.differences().into_iter();
+        lines.extend(differences.map(|difference| format!("        {difference}")));
+    }
+    let wrong = outcomes
         .iter()
         .filter(|o| !o.differences.is_empty())
         .count();
-    let cases = shown::plural(outcomes.len(), "case");
+    let failed = wrong + played.iter().filter(|scenario| !scenario.is_good()).count();
+    let total = outcomes.len() + played.len();
+    let cases = shown::plural(total, "case");
     lines.push(String::new());
     lines.push(match failed {
         0 => format!("{cases}, all as expected"),
@@ -242,7 +271,8 @@ fn report(outcomes: &[Outcome]) -> Report {
         text: lines.join("\n"),
         json: json!({
             "cases": outcomes.iter().map(case).collect::<Vec<_>>(),
-            "passed": outcomes.len() - failed,
+            "failovers": played.iter().map(failover::Outcome::json).collect::<Vec<_>>(),
+            "passed": total - failed,
             "failed": failed,
         }),
     }
@@ -261,10 +291,10 @@ mod tests {
             differences: differences.iter().map(|d| (*d).to_owned()).collect(),
         };
         let good = [outcome("a", &[])];
-        let fine = report(&good);
+        let fine = report(&good, &[]);
         assert_eq!(fine.verdict, Verdict::Good);
         assert_eq!(fine.text, "ok      a\n\n1 case, all as expected");
-        let mixed = report(&[outcome("a", &[]), outcome("b", &["route: no"])]);
+        let mixed = report(&[outcome("a", &[]), outcome("b", &["route: no"])], &[]);
         assert_eq!(mixed.verdict, Verdict::Bad);
         assert_eq!(
             mixed.text,

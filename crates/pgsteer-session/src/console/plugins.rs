@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pgsteer_core::admin::{NODE_USAGE, NodeOrder, Order, USAGE};
 use pgsteer_core::counters::Counter;
 use pgsteer_core::policy::{
-    FailureClass, Plugin, PluginCounters, PluginReport, PluginState, Series, SeriesKind,
+    FailureClass, Plugin, PluginCounters, PluginReport, PluginState, SeriesKind,
 };
 use pgsteer_wire::{ErrorReply, SqlState};
 use tracing::info;
@@ -83,7 +83,7 @@ pub(super) fn stats_row(plugin: &Plugin) -> Vec<String> {
 /// Rows of `SHOW pool_plugin_metrics`.
 pub(super) fn metric_rows(plugin: &Plugin) -> Vec<Vec<String>> {
     let series = plugin.series.all();
-    let row = |series: &Arc<Series>| {
+    let row = |series: &Arc<pgsteer_core::policy::Series>| {
         let kind = match series.kind {
             SeriesKind::Counter => "counter",
             SeriesKind::Gauge => "gauge",
