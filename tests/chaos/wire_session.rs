@@ -162,13 +162,13 @@ impl WireSession {
     /// After an error the session must be able to begin anew.
     fn roll_back(&mut self) -> String {
         let answer = self.ask(&msg::query("ROLLBACK"));
+        let said = format!("ROLLBACK: {}", shown(&answer.frames));
         let status = answer.frames.last().map(|frame| frame.body.clone());
         if answer.complete && status.as_deref() != Some(b"I") {
-            self.findings.push(format!(
-                "in a transaction after ROLLBACK: {}",
-                shown(&answer.frames)
-            ));
+            self.findings
+                .push(format!("still in a transaction after {said}"));
         }
+        said
     }
 }
 
