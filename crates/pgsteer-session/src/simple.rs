@@ -237,19 +237,22 @@ impl Session {
         self.count(node, analysis);
         let len = header.frame_len().min(self.client.input.len());
         let input = &mut self.client.input;
+        let mut sent = Ok(());
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) {
             let channel = &mut leg.connection().channel;
             let bytes = input.bytes().get(..len).unwrap_or_default();
-            std::future::poll_fn(|cx| Poll::Ready(send(cx, channel, bytes)))
-                .await
-                .map_err(|e| RelayError::ServerLost(e.into()))?;
+            sent = std::future::poll_fn(|cx| Poll::Ready(send(cx, channel, bytes))).await;
         }
+        // Whether it was sent or not: it is answered once, and never looked at again.
         self.flow.up_left = header.frame_len() - len;
         if !keep_request {
             self.client.input.consume(len);
         }
         self.busy = true;
-        let ran = self.relay(node, Until::Ready).await;
+        let ran = match sent {
+            Ok(()) => self.relay(node, Until::Ready).await,
+            Err(error) => Err(RelayError::ServerLost(error.into())),
+        };
         if keep_request && ran.is_ok() {
             self.client.input.consume(len);
         }
