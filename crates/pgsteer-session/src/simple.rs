@@ -238,6 +238,7 @@ impl Session {
         let len = header.frame_len().min(self.client.input.len());
         let input = &mut self.client.input;
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) {
+            leg.unsynced = true;
             let channel = &mut leg.connection().channel;
             let bytes = input.bytes().get(..len).unwrap_or_default();
             std::future::poll_fn(|cx| Poll::Ready(send(cx, channel, bytes)))
@@ -254,6 +255,9 @@ impl Session {
             self.client.input.consume(len);
         }
         self.busy = ran.is_err();
+        if let Some(leg) = self.held(node).filter(|_| ran.is_ok()) {
+            leg.unsynced = false;
+        }
         ran.map(|_| ())
     }
 

@@ -83,7 +83,7 @@ pub(super) fn stats_row(plugin: &Plugin) -> Vec<String> {
 /// Rows of `SHOW pool_plugin_metrics`.
 pub(super) fn metric_rows(plugin: &Plugin) -> Vec<Vec<String>> {
     let series = plugin.series.all();
-    let row = |series: &std::sync::Arc<pgsteer_core::policy::Series>| {
+    let row = |series: &Arc<pgsteer_core::policy::Series>| {
         let kind = match series.kind {
             SeriesKind::Counter => "counter",
             SeriesKind::Gauge => "gauge",
