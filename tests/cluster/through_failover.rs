@@ -433,7 +433,7 @@ fn a_session_leaves_a_node_while_it_runs_something_on_another() -> Result<()> {
     wire.send(&msg::query("DO $$BEGIN PERFORM pg_sleep(600); END$$"));
     wait_until_runs(cluster().primary(), "PERFORM pg_sleep");
     let mut operator = Wire::connect(proxy.port(), "postgres");
-    let frames = operator.query("PGSTEER NODE DETACH 1");
+    let frames = operator.query("PGSTEER NODE 1 DETACH");
     assert_eq!(state(&frames), None);
 
     let held = "SELECT count(*) FROM pg_stat_activity \
