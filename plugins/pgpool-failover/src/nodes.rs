@@ -21,7 +21,10 @@ pub(crate) fn back(settings: &Settings, crisis: &Crisis) -> Remedy {
     let Some(node) = crisis.subject().filter(|_| settings.auto_failback) else {
         return Remedy::Abstain;
     };
-    let primary = crisis.nodes.iter().find(|other| Some(other.id) == crisis.primary);
+    let primary = crisis
+        .nodes
+        .iter()
+        .find(|other| Some(other.id) == crisis.primary);
     // Without a primary there is nothing to be connected to, and it may be the one to be promoted.
     if node.connected == Some(false) && primary.is_some_and(|primary| primary.up) {
         return Remedy::Wait(AGAIN_MS);
