@@ -115,10 +115,10 @@ async fn strike(
             chosen.set_link(Link::default());
             Ok(())
         }
-        Fault::RestartProxy => site.restart(),
+        Fault::RestartProxy => site.restart().await,
         Fault::KillPrimaryAndProxy => {
             primary.stop(Mode::Kill9).await?;
-            site.restart()?;
+            site.restart().await?;
             take_over(site, primary, books).await
         }
     }
