@@ -90,7 +90,7 @@ fn a_replica_is_killed_under_load_and_comes_back() -> Result<()> {
 
     // Those that read at the dead node either go on elsewhere or are told, and nothing hangs.
     for mut wire in hit {
-        wire.send(&crate::support::msg::query("SELECT inet_server_port()"));
+        wire.send(&msg::query("SELECT inet_server_port()"));
         let (frames, answered) = wire.read_until(b'Z');
         assert!(answered, "a session of the dead node hangs");
         if let Some(row) = frames.iter().find(|frame| frame.tag == b'D') {
@@ -150,7 +150,7 @@ fn a_transaction_on_a_dead_replica_fails_and_the_session_goes_on() -> Result<()>
     wire.query("SELECT 1");
     runtime.block_on(victim.stop(Mode::Kill9))?;
     let (frames, answered) = {
-        wire.send(&crate::support::msg::query("SELECT 2"));
+        wire.send(&msg::query("SELECT 2"));
         wire.read_until(b'Z')
     };
     assert!(answered);
@@ -180,7 +180,7 @@ fn without_a_primary_reads_go_on_and_writes_are_refused() -> Result<()> {
     let mut after = Wire::connect(proxy.port(), "postgres");
     assert_eq!(after.value("SELECT 2"), "2");
     for wire in [&mut before, &mut after] {
-        wire.send(&crate::support::msg::query("CREATE TABLE x (a int)"));
+        wire.send(&msg::query("CREATE TABLE x (a int)"));
         let (frames, answered) = wire.read_until(b'Z');
         assert!(answered, "a write without a primary hangs");
         let (state, _) = error_of(&frames).expect("no primary");

@@ -68,7 +68,7 @@ impl Session {
             let lost = RelayError::ServerLost(error.into());
             return self.lost_in(batch, node, lost).await;
         }
-        match self.client.fill().await? {
+        match self.fill_from_client().await? {
             0 => Err(End::ClientGone),
             _ => Ok(()),
         }
@@ -252,6 +252,9 @@ impl Session {
             }
             batch.active = Some(node);
             self.busy = true;
+            if let Some(leg) = self.held(node) {
+                leg.unsynced = true;
+            }
             if !batch.touched.contains(&node) {
                 batch.touched.push(node);
             }
@@ -375,6 +378,9 @@ impl Session {
                 return Ok(false);
             }
         };
+        if let Some(leg) = self.held(node) {
+            leg.unsynced = false;
+        }
         self.note_progress(batch, node);
         if stop == Stop::Ready {
             self.reconcile(node).await;

@@ -29,6 +29,8 @@ pub(crate) struct Leg {
     pub(crate) stale: Vec<Box<[u8]>>,
     /// Number of the latest statement prepared in SQL that it was told.
     pub(crate) sql_seen: u64,
+    /// Something was sent there whose end has not come.
+    pub(crate) unsynced: bool,
     /// State on this server that no other could take over.
     pub(crate) pinned: Option<PinReason>,
     /// What a plugin wants set in each transaction was set, and no transaction has ended since.
@@ -52,6 +54,7 @@ impl Leg {
             prepared: Names::default(),
             stale: Vec::new(),
             sql_seen: 0,
+            unsynced: false,
             pinned: None,
             assured: false,
         }

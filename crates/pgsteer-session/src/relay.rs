@@ -15,6 +15,7 @@ use pgsteer_wire::{HEADER_LEN, frame};
 use thiserror::Error;
 
 use crate::flow::{Flow, Next};
+use crate::worker::Control;
 use crate::writes::Writes;
 
 /// When to stop. When no answer is due any more, it stops in any case.
@@ -37,6 +38,9 @@ pub(crate) enum Stop {
     Drained,
     /// The client sent something.
     ClientInput,
+    /// Something concerns the session that has nothing to do with this exchange, which is to be
+    /// gone on with.
+    News,
 }
 
 /// An exchange could not go on.
@@ -72,6 +76,8 @@ pub(crate) struct Relay<'a> {
     pub(crate) flow: &'a mut Flow,
     pub(crate) writes: &'a Writes,
     pub(crate) node: NodeId,
+    /// What others want of the session meanwhile.
+    pub(crate) control: &'a Control,
 }
 
 /// What a turn in one direction came to.
@@ -103,6 +109,12 @@ impl Relay<'_> {
         until: Until,
         forward: &mut Forward,
     ) -> Poll<Result<Stop, RelayError>> {
+        // What was looked at and not passed on yet must not be looked at again.
+        if self.control.is_news.get() && forward.len == 0 && !forward.ready {
+            self.control.is_news.set(false);
+            return Poll::Ready(Ok(Stop::News));
+        }
+        self.control.wake_by(cx);
         for _ in 0..TURNS_MAX {
             let up = self.up(cx)?;
             match self.down(cx, forward)? {
@@ -113,7 +125,6 @@ impl Relay<'_> {
             }
             let idle_client = !self.flow.copy_in && self.flow.up_left == 0;
             let room = self.server.channel.output.len() < UP_PENDING_MAX;
-            // What was looked at and not passed on yet must not be looked at again.
             let passed_on = forward.len == 0;
             if until == Until::ClientInput && idle_client && room && passed_on {
                 // What came behind copied data is there already.

@@ -187,7 +187,7 @@ impl Session {
     /// Reads until a frame is there whole, or `len_max` bytes of it.
     pub(crate) async fn complete(&mut self, header: Header, len_max: usize) -> Result<(), End> {
         while self.client.input.len() < header.frame_len().min(len_max) {
-            if self.client.fill().await? == 0 {
+            if self.fill_from_client().await? == 0 {
                 return Err(End::ClientGone);
             }
         }
@@ -208,10 +208,23 @@ impl Session {
             if left == 0 {
                 return Ok(());
             }
-            if self.client.fill().await? == 0 {
+            if self.fill_from_client().await? == 0 {
                 return Err(End::ClientGone);
             }
         }
+    }
+
+    /// Reads more of the client, however long that takes, and lets go of nodes that leave service
+    /// meanwhile.
+    pub(crate) async fn fill_from_client(&mut self) -> std::io::Result<usize> {
+        poll_fn(|cx| {
+            if self.control.leave.get() {
+                self.leave_nodes();
+            }
+            self.control.wake_by(cx);
+            self.client.poll_fill(cx)
+        })
+        .await
     }
 
     /// Waits while nothing is going on; holds no buffer.
@@ -317,24 +330,35 @@ impl Session {
 
     /// Moves bytes between the client and a leg.
     pub(crate) async fn relay(&mut self, node: NodeId, until: Until) -> Result<Stop, RelayError> {
-        let (client, flow, writes) = (&mut self.client, &mut self.flow, &self.steering.writes);
+        self.cancel.slot.start(node);
+        let ran = loop {
+            let ran = self.relay_on(node, until).await;
+            if !matches!(ran, Ok(Stop::News)) {
+                break ran;
+            }
+            // Other legs may be at rest.
+            self.leave_nodes();
+        };
+        self.cancel.slot.stop();
+        self.count_errors(node, ran.as_ref().err());
+        ran
+    }
+
+    async fn relay_on(&mut self, node: NodeId, until: Until) -> Result<Stop, RelayError> {
         let leg = self.legs.iter_mut().find(|leg| leg.node == node);
         let Some(leg) = leg else {
             return Err(RelayError::ServerLost(ServerLost::Closed));
         };
-        self.cancel.slot.start(node);
-        let ran = Relay {
-            client,
+        Relay {
+            client: &mut self.client,
             server: leg.connection(),
-            flow,
-            writes,
+            flow: &mut self.flow,
+            writes: &self.steering.writes,
             node,
+            control: &self.control,
         }
         .run(until)
-        .await;
-        self.cancel.slot.stop();
-        self.count_errors(node, ran.as_ref().err());
-        ran
+        .await
     }
 
     /// The leg on a node, if it is held.

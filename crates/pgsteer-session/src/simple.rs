@@ -239,6 +239,7 @@ impl Session {
         let input = &mut self.client.input;
         let mut sent = Ok(());
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) {
+            leg.unsynced = true;
             let channel = &mut leg.connection().channel;
             let bytes = input.bytes().get(..len).unwrap_or_default();
             sent = std::future::poll_fn(|cx| Poll::Ready(send(cx, channel, bytes))).await;
@@ -257,6 +258,9 @@ impl Session {
             self.client.input.consume(len);
         }
         self.busy = ran.is_err();
+        if let Some(leg) = self.held(node).filter(|_| ran.is_ok()) {
+            leg.unsynced = false;
+        }
         ran.map(|_| ())
     }
 

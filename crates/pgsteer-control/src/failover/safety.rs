@@ -125,7 +125,8 @@ fn is_rival(state: &State, sight: &Sight, wish: Wish) -> bool {
     let identifier = state.reign.and_then(|reign| reign.system_identifier);
     let foreign = is_other(identifier, sight.system_identifier);
     let is_out = state.standing(sight.id) != Standing::InService;
-    !outdated && !foreign && !(wish == Wish::Operator && is_out)
+    let is_ignored = wish == Wish::Operator && is_out;
+    !(outdated || foreign || is_ignored)
 }
 
 /// What the configuration and orders say about the nodes.
