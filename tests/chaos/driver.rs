@@ -131,7 +131,7 @@ impl Driver {
 
 impl Session for Driver {
     fn transfer(&mut self, order: &Order) -> Report {
-        if order.way % 2 == 0 {
+        if order.way.is_multiple_of(2) {
             self.in_one_statement(order)
         } else {
             self.in_a_transaction(order)

@@ -99,27 +99,40 @@ async fn strike(
             promote_by_hand(primary, chosen, other, overlap).await
         }
         Fault::Switchover => switch_over(site, chosen, books).await,
-        Fault::KillReplica => {
-            chosen.stop(Mode::Kill9).await?;
-            site.writes_go_on(books, 100).await?;
-            chosen.start().await
-        }
-        Fault::FreezeReplica => {
-            chosen.pause()?;
-            sleep(AWAY).await;
-            chosen.resume()
-        }
-        Fault::IsolateReplica(passage) => {
-            chosen.set_link(Link::all(passage));
-            sleep(AWAY).await;
-            chosen.set_link(Link::default());
-            Ok(())
-        }
         Fault::RestartProxy => site.restart().await,
         Fault::KillPrimaryAndProxy => {
             primary.stop(Mode::Kill9).await?;
             site.restart().await?;
             take_over(site, primary, books).await
+        }
+        Fault::KillReplica | Fault::FreezeReplica | Fault::IsolateReplica(_) => {
+            strike_replica(site, fault, chosen, books).await
+        }
+    }
+}
+
+async fn strike_replica(
+    site: &Site<'_>,
+    fault: Fault,
+    replica: &Node,
+    books: &Books,
+) -> Result<()> {
+    match fault {
+        Fault::FreezeReplica => {
+            replica.pause()?;
+            sleep(AWAY).await;
+            replica.resume()
+        }
+        Fault::IsolateReplica(passage) => {
+            replica.set_link(Link::all(passage));
+            sleep(AWAY).await;
+            replica.set_link(Link::default());
+            Ok(())
+        }
+        _ => {
+            replica.stop(Mode::Kill9).await?;
+            site.writes_go_on(books, 100).await?;
+            replica.start().await
         }
     }
 }

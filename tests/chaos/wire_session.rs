@@ -154,7 +154,7 @@ impl WireSession {
             }
         }
         Report {
-            stamp: stamp.clone(),
+            stamp,
             ..self.in_one_message(&msg::query("COMMIT"), b"COMMIT", false)
         }
     }
