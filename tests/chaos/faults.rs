@@ -99,10 +99,10 @@ async fn strike(
             promote_by_hand(primary, chosen, other, overlap).await
         }
         Fault::Switchover => switch_over(site, chosen, books).await,
-        Fault::RestartProxy => site.restart(),
+        Fault::RestartProxy => site.restart().await,
         Fault::KillPrimaryAndProxy => {
             primary.stop(Mode::Kill9).await?;
-            site.restart()?;
+            site.restart().await?;
             take_over(site, primary, books).await
         }
         Fault::KillReplica | Fault::FreezeReplica | Fault::IsolateReplica(_) => {
@@ -111,26 +111,29 @@ async fn strike(
     }
 }
 
-/// A fault that no client has to notice.
-async fn strike_replica(site: &Site<'_>, fault: Fault, chosen: &Node, books: &Books) -> Result<()> {
+async fn strike_replica(
+    site: &Site<'_>,
+    fault: Fault,
+    replica: &Node,
+    books: &Books,
+) -> Result<()> {
     match fault {
-        Fault::KillReplica => {
-            chosen.stop(Mode::Kill9).await?;
-            site.writes_go_on(books, 100).await?;
-            chosen.start().await
-        }
         Fault::FreezeReplica => {
-            chosen.pause()?;
+            replica.pause()?;
             sleep(AWAY).await;
-            chosen.resume()
+            replica.resume()
         }
         Fault::IsolateReplica(passage) => {
-            chosen.set_link(Link::all(passage));
+            replica.set_link(Link::all(passage));
             sleep(AWAY).await;
-            chosen.set_link(Link::default());
+            replica.set_link(Link::default());
             Ok(())
         }
-        _ => anyhow::bail!("{fault:?} is not about a replica"),
+        _ => {
+            replica.stop(Mode::Kill9).await?;
+            site.writes_go_on(books, 100).await?;
+            replica.start().await
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "the seed and what happened are shown with a failure"
+    clippy::panic,
+    reason = "the seed and what happened are shown with a failure; helpers of tests may panic"
 )]
 
 mod audit;
@@ -96,7 +97,7 @@ fn run(promoter: Promoter, plan: &Plan) -> Result<()> {
     let cluster = runtime.block_on(site::start_cluster())?;
     let books = Books::default();
     let memory = resident_kib()?;
-    let mut site = Site::open(&cluster, promoter)?;
+    let mut site = runtime.block_on(Site::open(&cluster, promoter))?;
     let outcome = std::thread::scope(|scope| {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let (handle, cluster) = (runtime.handle().clone(), &cluster);

@@ -53,7 +53,7 @@ pub(crate) async fn start_cluster() -> Result<Cluster> {
 
 impl<'c> Site<'c> {
     /// Starts a proxy in front of a cluster.
-    pub(crate) fn open(cluster: &'c Cluster, promoter: Promoter) -> Result<Self> {
+    pub(crate) async fn open(cluster: &'c Cluster, promoter: Promoter) -> Result<Self> {
         let port = ports::free_port()?;
         let mut site = Self {
             cluster,
@@ -62,16 +62,32 @@ impl<'c> Site<'c> {
             configuration: configuration(cluster, promoter, port),
             proxy: None,
         };
-        site.restart()?;
+        site.restart().await?;
         Ok(site)
     }
 
     /// Ends the proxy, if it runs, and starts it on the same port.
-    pub(crate) fn restart(&mut self) -> Result<()> {
+    pub(crate) async fn restart(&mut self) -> Result<()> {
         drop(self.proxy.take());
-        let proxy = Running::with_configuration(&self.configuration, self.cluster)?;
-        self.proxy = Some(proxy);
-        Ok(())
+        // In this process the port is free again when a thread of the old one has noticed.
+        let mut last = None;
+        let waited = wait_until(DEADLINE, "the proxy to start", || {
+            let started = Running::with_configuration(&self.configuration, self.cluster);
+            let done = match started {
+                Ok(proxy) => {
+                    self.proxy = Some(proxy);
+                    true
+                }
+                Err(error) => {
+                    last = Some(error);
+                    false
+                }
+            };
+            async move { done }
+        });
+        waited
+            .await
+            .with_context(|| last.map_or_else(String::new, |error| format!("{error:#}")))
     }
 
     /// Where clients connect.
@@ -160,13 +176,14 @@ fn configuration(cluster: &Cluster, promoter: Promoter, port: u16) -> String {
     let root = cluster.root().display();
     let promote = promoter == Promoter::Proxy;
     let mut text = format!(
-        "[listen]\naddress = \"127.0.0.1:{port}\"\ndrain_timeout = \"1s\"\n\
+        "[listen]\naddress = \"127.0.0.1:{port}\"\ndrain_timeout = \"10s\"\n\
          [auth]\nmethod = \"trust\"\n\
          [[users]]\nname = \"postgres\"\npassword = \"password\"\n\
          [probe]\ninterval = \"300ms\"\ntimeout = \"1s\"\n\
          [pool]\nconnections_per_node_max = 60\n\
          [plugins]\ndir = \"plugins\"\n\
          [console]\noperators = [\"postgres\"]\n\
+         [failover_rules]\nauto_failback_interval = 1\n\
          [failover]\npromote = {promote}\nrepoint = {promote}\nhold_timeout = \"25s\"\n\
          state_dir = '''{root}/state'''\naudit_log = '''{root}/{AUDIT_LOG}'''\n\
          demote_command = '''{}'''\n",

@@ -235,7 +235,7 @@ fn a_statement_that_could_not_be_written_to_its_server_is_answered_once() -> Res
     assert_eq!(port, replica.port().to_string());
 
     // The connection to the primary is reset while the session looks at the one to the replica.
-    let slow = msg::query("SELECT pg_sleep(1) AS slow");
+    let slow = msg::query("SELECT count(*) FROM generate_series(1, 5000000) AS slow");
     wire.send(&[slow, msg::query("INSERT INTO t VALUES (1)")].concat());
     let running = "SELECT count(*) FROM pg_stat_activity \
                    WHERE query LIKE '%AS slow' AND state = 'active'";

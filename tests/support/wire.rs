@@ -157,10 +157,7 @@ impl Wire {
 
     /// Logs in as `postgres`.
     pub(crate) fn connect(port: u16, database: &str) -> Self {
-        let mut wire = Self::open(port);
-        let refused = wire.log_in(&Login::default(), database);
-        assert_eq!(refused, None, "logging in");
-        wire
+        Self::try_connect(port, database, PATIENCE).expect("it lets us in")
     }
 
     /// Goes through the start-up up to the first ReadyForQuery; returns the refusal if there is one.
