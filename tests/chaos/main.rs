@@ -7,7 +7,6 @@
 
 #![expect(
     clippy::print_stdout,
-    clippy::panic,
     reason = "the seed and what happened are shown with a failure; helpers of tests may panic"
 )]
 
