@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
+use pgsteer_pool::ServerLost;
 use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
@@ -68,7 +69,7 @@ impl Session {
             let lost = RelayError::ServerLost(error.into());
             return self.lost_in(batch, node, lost).await;
         }
-        match self.client.fill().await? {
+        match self.fill().await? {
             0 => Err(End::ClientGone),
             _ => Ok(()),
         }
@@ -119,27 +120,47 @@ impl Session {
             return Ok(None);
         }
         loop {
-            let placed = self.place(analysis, Some(text), values, &mut attempts);
+            // It must see what the batch wrote, and is committed with it.
+            let written = batch.active.filter(|_| batch.writes);
+            attempts.tied = written.filter(|node| !self.steering.is_replica(*node));
+            let placed = self.place(analysis, Some(text), values, &attempts);
             let placement = match placed.await {
-                Ok(placement) => placement,
+                Ok(Some(placement)) => placement,
+                Ok(None) => {
+                    // What was asked before it is answered before it waits.
+                    if !self.drain(batch).await? {
+                        return Ok(None);
+                    }
+                    match self.hold(&mut attempts, None).await {
+                        Ok(()) => continue,
+                        Err(denied) => return self.fail_denied(batch, denied).await,
+                    }
+                }
                 Err(denied) => return self.fail_denied(batch, denied).await,
             };
-            let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
-            let node = match batch.active {
-                // It must see what the batch wrote, and is committed with it; BEGIN concerns what
-                // came before it.
-                Some(active) if batch.writes && (read || writes || begins(analysis)) => active,
-                _ => placement.node,
-            };
+            let node = placement.node;
             // What the batch changed so far must be in the books before another node is told.
-            if batch.active != Some(node) && !self.drain(batch).await? {
-                return Ok(None);
+            if batch.active != Some(node) {
+                let waits = batch.active.is_some() && !self.flow.is_drained();
+                if !self.drain(batch).await? {
+                    return Ok(None);
+                }
+                if waits {
+                    // Much may have changed meanwhile.
+                    continue;
+                }
             }
+            let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
             match self.need(node).await {
                 Ok(()) => {
                     batch.writes |= writes && !self.steering.is_replica(node);
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
+                }
+                Err(LegError::NodeFailed(_) | LegError::Moved) if batch.touched.contains(&node) => {
+                    // It is lost with what was sent there before it.
+                    let lost = RelayError::ServerLost(ServerLost::Closed);
+                    return self.lost_in(batch, node, lost).await.map(|()| None);
                 }
                 Err(LegError::NodeFailed(reply)) => {
                     let again = self.after_failure(&mut attempts, node, reply, read).await;
@@ -192,8 +213,10 @@ impl Session {
         (batch.failed, batch.abort) = (true, true);
         (batch.active, batch.parsed) = (None, None);
         batch.touched.retain(|touched| *touched != node);
-        let (left, owes_sync) = (self.flow.up_left, self.flow.held_syncs);
+        let owes_sync = self.flow.copy_in && self.flow.held_syncs;
+        let left = self.flow.up_left;
         self.flow.abandon();
+        self.forget_lost(node);
         // The client sent it while the server took its data, and waits for the answer.
         self.flow.owes_sync = owes_sync;
         self.skip_bytes(left).await
@@ -254,6 +277,9 @@ impl Session {
             self.busy = true;
             if !batch.touched.contains(&node) {
                 batch.touched.push(node);
+            }
+            if let Some(leg) = self.held(node) {
+                leg.busy = true;
             }
         }
         Ok(true)
@@ -376,6 +402,9 @@ impl Session {
             }
         };
         self.note_progress(batch, node);
+        if let Some(leg) = self.held(node) {
+            leg.busy = false;
+        }
         if stop == Stop::Ready {
             self.reconcile(node).await;
         }

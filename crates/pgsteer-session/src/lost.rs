@@ -184,23 +184,22 @@ impl Session {
     }
 
     fn is_free_to_leave(&self, leg: &Leg) -> bool {
-        !leg.in_transaction() && leg.pinned.is_none() && self.steering.worker.is_withdrawn(leg.node)
+        let bound = leg.busy || leg.in_transaction() || leg.pinned.is_some();
+        !bound && self.steering.worker.is_withdrawn(leg.node)
     }
 
     /// Whether the session holds a leg at rest on a node that is not in service.
     pub(crate) fn can_leave(&self) -> bool {
-        !self.busy && self.legs.iter().any(|leg| self.is_free_to_leave(leg))
+        self.legs.iter().any(|leg| self.is_free_to_leave(leg))
     }
 
     /// Lets go of legs at rest on nodes that are not in service.
     pub(crate) fn leave_nodes(&mut self) {
-        if !self.busy {
-            for leg in std::mem::take(&mut self.legs) {
-                if self.is_free_to_leave(&leg) {
-                    self.let_go(leg);
-                } else {
-                    self.legs.push(leg);
-                }
+        for leg in std::mem::take(&mut self.legs) {
+            if self.is_free_to_leave(&leg) {
+                self.let_go(leg);
+            } else {
+                self.legs.push(leg);
             }
         }
         let worker = &self.steering.worker;

@@ -15,6 +15,7 @@ use pgsteer_wire::{HEADER_LEN, frame};
 use thiserror::Error;
 
 use crate::flow::{Flow, Next};
+use crate::worker::Control;
 use crate::writes::Writes;
 
 /// When to stop. When no answer is due any more, it stops in any case.
@@ -37,6 +38,8 @@ pub(crate) enum Stop {
     Drained,
     /// The client sent something.
     ClientInput,
+    /// The session holds a leg, perhaps, on a node that is to be left.
+    Leave,
 }
 
 /// An exchange could not go on.
@@ -72,6 +75,7 @@ pub(crate) struct Relay<'a> {
     pub(crate) flow: &'a mut Flow,
     pub(crate) writes: &'a Writes,
     pub(crate) node: NodeId,
+    pub(crate) control: &'a Control,
 }
 
 /// What a turn in one direction came to.
@@ -83,13 +87,17 @@ enum Turn {
 }
 
 impl Relay<'_> {
-    /// Moves bytes until `until`.
+    /// Moves bytes until `until`, or until [`Stop::Leave`], after which it is to be called again with
+    /// the same `forward`.
     ///
     /// # Cancel safety
     /// Not cancel safe: a server connection whose exchange was dropped must be closed.
-    pub(crate) async fn run(mut self, until: Until) -> Result<Stop, RelayError> {
-        let mut forward = Forward::default();
-        let ran = poll_fn(|cx| self.poll(cx, until, &mut forward)).await;
+    pub(crate) async fn run(
+        mut self,
+        until: Until,
+        forward: &mut Forward,
+    ) -> Result<Stop, RelayError> {
+        let ran = poll_fn(|cx| self.poll(cx, until, forward)).await;
         if ran.is_err() && forward.len > 0 {
             // The client has a part of it.
             self.flow.cut_off();
@@ -103,6 +111,10 @@ impl Relay<'_> {
         until: Until,
         forward: &mut Forward,
     ) -> Poll<Result<Stop, RelayError>> {
+        if self.control.leave.get() {
+            return Poll::Ready(Ok(Stop::Leave));
+        }
+        self.control.wake_by(cx);
         for _ in 0..TURNS_MAX {
             let up = self.up(cx)?;
             match self.down(cx, forward)? {
@@ -298,9 +310,17 @@ impl Relay<'_> {
 
 /// Bytes of the server's input that go to the client next.
 #[derive(Default)]
-struct Forward {
+pub(crate) struct Forward {
     len: usize,
     ready: bool,
+}
+
+impl Forward {
+    /// Whether the client has its ReadyForQuery, and only the rest of a frame of its own keeps the
+    /// exchange from being over.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.ready && self.len == 0
+    }
 }
 
 /// Writes bytes to a server, or keeps those the socket does not take now.

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::traits;
@@ -23,10 +22,6 @@ use crate::steering::{Placement, Values};
 
 /// In the place of a text where there is none.
 const FUNCTION_CALL: &[u8] = b"(function call)";
-
-/// How long a replica may take to end a transaction in which it only read, before the primary
-/// commits without it.
-const END_READ_MAX: Duration = Duration::from_secs(1);
 
 /// Why a statement was sent to nobody.
 enum NotRun {
@@ -121,7 +116,7 @@ impl Session {
                     if again =>
                 {
                     self.take_back(node, &error);
-                    attempts.avoid.push(node);
+                    attempts.note_lost(node);
                 }
                 Err(error) => {
                     let left = if retry {
@@ -143,10 +138,17 @@ impl Session {
         attempts: &mut Attempts,
     ) -> Result<(Placement, bool), NotRun> {
         loop {
-            let placement = self.place(analysis, None, Values::None, attempts).await?;
+            let placed = self.place(analysis, None, Values::None, attempts).await?;
+            let Some(placement) = placed else {
+                self.hold(attempts, None).await?;
+                continue;
+            };
             let (node, read) = (placement.node, placement.is_proven_read());
             match self.need(node).await {
-                Ok(()) => return Ok((placement, read && attempts.may_avoid(node))),
+                Ok(()) => {
+                    attempts.note_found();
+                    return Ok((placement, read && attempts.may_repeat(node)));
+                }
                 Err(LegError::NodeFailed(reply)) => {
                     self.after_failure(attempts, node, reply, read).await?;
                 }
@@ -203,11 +205,20 @@ impl Session {
             .and_then(|open| open.journal.savepoint(savepoint));
         let Some(number) = number else { return };
         let sql = format!("{verb} {}", crate::journal::quote_identifier(savepoint));
+        let mut lost = Vec::new();
         for leg in &mut self.legs {
-            if leg.node != node && leg.knows_savepoint(number) {
-                // An error makes the leg a failed one, which the client sees at its next use.
-                let _ = leg.connection().run(&[&sql]).await;
+            // An error makes the leg a failed one, which the client sees at its next use.
+            if leg.node != node
+                && leg.knows_savepoint(number)
+                && leg.connection().run(&[&sql]).await.is_err()
+            {
+                lost.push(leg.node);
             }
+        }
+        for node in lost {
+            self.suspect(node);
+            self.drop_leg(node);
+            self.lose_transaction(node);
         }
     }
 
@@ -221,7 +232,7 @@ impl Session {
         );
         let healthy = self.status() != TransactionStatus::Failed;
         if commits && healthy {
-            self.finish_others(node, "COMMIT", Some(END_READ_MAX)).await;
+            self.finish_others(node, "COMMIT").await;
         }
     }
 
@@ -237,19 +248,24 @@ impl Session {
         self.count(node, analysis);
         let len = header.frame_len().min(self.client.input.len());
         let input = &mut self.client.input;
+        let mut sent = Ok(());
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) {
+            leg.busy = true;
             let channel = &mut leg.connection().channel;
             let bytes = input.bytes().get(..len).unwrap_or_default();
-            std::future::poll_fn(|cx| Poll::Ready(send(cx, channel, bytes)))
-                .await
-                .map_err(|e| RelayError::ServerLost(e.into()))?;
+            sent = std::future::poll_fn(|cx| Poll::Ready(send(cx, channel, bytes))).await;
         }
+        // Whatever became of it: what is left of it belongs to nobody else.
         self.flow.up_left = header.frame_len() - len;
         if !keep_request {
             self.client.input.consume(len);
         }
         self.busy = true;
+        sent.map_err(|e| RelayError::ServerLost(e.into()))?;
         let ran = self.relay(node, Until::Ready).await;
+        if let Some(leg) = self.held(node) {
+            leg.busy = false;
+        }
         if keep_request && ran.is_ok() {
             self.client.input.consume(len);
         }

@@ -5,6 +5,7 @@ use pgsteer_wire::encode;
 use proptest::prelude::*;
 
 use super::{Flow, Next, Request, Violation};
+use crate::lost::Sent;
 
 fn frames(list: &[(u8, &[u8])]) -> Vec<u8> {
     let mut bytes = bytes::BytesMut::new();
@@ -67,6 +68,7 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
         flow.expect(Request::Execute {
             analysis: None,
             copies: false,
+            sent: Sent::Inside,
         });
         flow.expect(Request::Sync);
         let seen = forwarded(&mut flow, &bytes, cut).unwrap();
@@ -119,6 +121,7 @@ fn a_watched_statement_ends_with_what_came_back_for_it() {
             let request = Request::Execute {
                 analysis: None,
                 copies: false,
+                sent: Sent::Inside,
             };
             flow.expect_watched(request, Some(watched));
         }
@@ -143,6 +146,7 @@ fn an_error_sweeps_the_queue_up_to_sync() {
     flow.expect(Request::Execute {
         analysis: None,
         copies: false,
+        sent: Sent::Inside,
     });
     flow.expect(Request::Sync);
     let error = frames(&[(b'E', b"SERROR\0C42601\0Mx\0\0"), (b'Z', b"E")]);
