@@ -31,8 +31,8 @@ pub(crate) struct Batch {
     pub(crate) parsed: Option<(u64, NodeId)>,
     /// Marks to set if all goes well.
     placements: Vec<Placement>,
-    /// A statement of this batch wrote, or could have: reads go where it went.
-    writes: bool,
+    /// Where a statement of this batch went that wrote, or could have: the others go there as well.
+    written: Option<NodeId>,
     /// Parameters as they were before the batch changed them outside a transaction.
     settings_before: Option<Settings>,
 }
@@ -120,40 +120,17 @@ impl Session {
             return Ok(None);
         }
         loop {
-            // It must see what the batch wrote, and is committed with it.
-            let written = batch.active.filter(|_| batch.writes);
-            attempts.tied = written.filter(|node| !self.steering.is_replica(*node));
-            let placed = self.place(analysis, Some(text), values, &attempts);
-            let placement = match placed.await {
-                Ok(Some(placement)) => placement,
-                Ok(None) => {
-                    // What was asked before it is answered before it waits.
-                    if !self.drain(batch).await? {
-                        return Ok(None);
-                    }
-                    match self.hold(&mut attempts, None).await {
-                        Ok(()) => continue,
-                        Err(denied) => return self.fail_denied(batch, denied).await,
-                    }
-                }
-                Err(denied) => return self.fail_denied(batch, denied).await,
+            let placed = self.place_in(batch, &mut attempts, (analysis, text, values));
+            let Some(placement) = placed.await? else {
+                return Ok(None);
             };
             let node = placement.node;
-            // What the batch changed so far must be in the books before another node is told.
-            if batch.active != Some(node) {
-                let waits = batch.active.is_some() && !self.flow.is_drained();
-                if !self.drain(batch).await? {
-                    return Ok(None);
-                }
-                if waits {
-                    // Much may have changed meanwhile.
-                    continue;
-                }
-            }
             let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
-            match self.need(node).await {
+            let again = match self.need(node).await {
                 Ok(()) => {
-                    batch.writes |= writes && !self.steering.is_replica(node);
+                    if writes && !self.steering.is_replica(node) {
+                        batch.written = Some(node);
+                    }
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
@@ -163,35 +140,77 @@ impl Session {
                     return self.lost_in(batch, node, lost).await.map(|()| None);
                 }
                 Err(LegError::NodeFailed(reply)) => {
-                    let again = self.after_failure(&mut attempts, node, reply, read).await;
-                    if let Err(denied) = again {
-                        return self.fail_denied(batch, denied).await;
-                    }
+                    self.after_failure(&mut attempts, node, reply, read).await
                 }
-                Err(LegError::Moved) => {
-                    if let Err(denied) = self.after_move(&mut attempts).await {
-                        return self.fail_denied(batch, denied).await;
-                    }
-                }
-                Err(LegError::Reply(reply)) => {
-                    return self.fail(batch, &reply).await.map(|()| None);
-                }
+                Err(LegError::Moved) => self.after_move(&mut attempts).await,
+                Err(LegError::Reply(reply)) => Err(Denied::Reply(reply)),
                 Err(LegError::Ended(end)) => return Err(end),
                 Err(LegError::Refused(body)) => {
                     let message = with_severity(&body, Severity::Error);
                     return self.fail_with(batch, &message).await.map(|()| None);
                 }
+            };
+            if let Err(denied) = again {
+                return self.fail_denied(batch, denied).await.map(|()| None);
             }
         }
     }
 
-    async fn fail_denied(
+    /// Where a statement of a batch goes, when nothing is due from another node any more; `None` if
+    /// the batch failed meanwhile.
+    async fn place_in(
         &mut self,
         batch: &mut Batch,
-        denied: Denied,
-    ) -> Result<Option<NodeId>, End> {
+        attempts: &mut Attempts,
+        (analysis, text, values): (&Analysis, &[u8], Values<'_>),
+    ) -> Result<Option<Placement>, End> {
+        loop {
+            // It must see what the batch wrote, and is committed with it.
+            attempts.tied = batch.written;
+            let placed = self.place(analysis, Some(text), values, attempts).await;
+            let placement = match placed {
+                Ok(Some(placement)) => placement,
+                Ok(None) => {
+                    if !self.rest_in(batch).await? {
+                        return Ok(None);
+                    }
+                    match self.hold(attempts, None).await {
+                        Ok(()) => continue,
+                        Err(denied) => {
+                            return self.fail_denied(batch, denied).await.map(|()| None);
+                        }
+                    }
+                }
+                Err(denied) => return self.fail_denied(batch, denied).await.map(|()| None),
+            };
+            if batch.active == Some(placement.node) {
+                return Ok(Some(placement));
+            }
+            // What the batch changed so far must be in the books before another node is told.
+            let waits = batch.active.is_some() && !self.flow.is_drained();
+            if !self.drain(batch).await? {
+                return Ok(None);
+            }
+            if !waits {
+                return Ok(Some(placement));
+            }
+            // Much may have changed meanwhile.
+        }
+    }
+
+    /// A statement is about to wait: what was asked before it is answered, and reads are ended, so
+    /// that their node can be left. `false` if the batch failed meanwhile.
+    async fn rest_in(&mut self, batch: &mut Batch) -> Result<bool, End> {
+        if batch.written.is_some() {
+            self.drain(batch).await
+        } else {
+            self.close_part(batch).await
+        }
+    }
+
+    async fn fail_denied(&mut self, batch: &mut Batch, denied: Denied) -> Result<(), End> {
         match denied {
-            Denied::Reply(reply) => self.fail(batch, &reply).await.map(|()| None),
+            Denied::Reply(reply) => self.fail(batch, &reply).await,
             Denied::End(end) => Err(end),
         }
     }
@@ -310,14 +329,14 @@ impl Session {
             return Ok(false);
         }
         self.end_batch(batch, true).await?;
-        (batch.active, batch.parsed) = (None, None);
+        (batch.active, batch.parsed, batch.written) = (None, None, None);
         Ok(!batch.failed)
     }
 
     /// Whether the proxy answers this statement itself at this place of the batch.
     pub(crate) fn is_local_in(&self, batch: &Batch, analysis: &Analysis) -> bool {
         // A BEGIN after a write makes that write part of the transaction: the server must see it.
-        self.is_local(analysis) && !(batch.writes && begins(analysis))
+        self.is_local(analysis) && !(batch.written.is_some() && begins(analysis))
     }
 
     /// Fails the batch with an error of the proxy's own. What its servers did in it since the

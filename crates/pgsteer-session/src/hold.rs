@@ -272,3 +272,21 @@ fn too_many(failed: Option<&ErrorReply>) -> ErrorReply {
         None => reply,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_kills_its_servers_is_not_repeated_for_ever() {
+        let mut attempts = Attempts::default();
+        let mut ran = 1;
+        while attempts.may_repeat(NodeId(0)) {
+            attempts.note_lost(NodeId(0));
+            // As it does while it waits for them to come back.
+            attempts.avoid.clear();
+            ran += 1;
+        }
+        assert_eq!(ran, 1 + ATTEMPTS_MAX);
+    }
+}

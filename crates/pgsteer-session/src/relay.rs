@@ -34,6 +34,8 @@ pub(crate) enum Until {
 pub(crate) enum Stop {
     /// ReadyForQuery came.
     Ready,
+    /// ReadyForQuery came, and then the server went away.
+    ReadyAndGone,
     /// No answer is due.
     Drained,
     /// The client sent something.

@@ -387,14 +387,14 @@ impl Session {
         }
     }
 
-    /// A server was lost that had answered everything: that it is gone is noticed when nothing is
-    /// going on. What it would have been sent, the rest of a frame, is thrown away.
+    /// A server was lost that had answered everything. What it would have been sent, the rest of a
+    /// frame, is thrown away.
     async fn end_answered(&mut self) -> Result<Stop, RelayError> {
         let left = std::mem::take(&mut self.flow.up_left);
         self.flow.owes_flush = false;
         let skipped = self.skip_bytes(left).await;
         skipped.map_err(|_| RelayError::ClientGone)?;
-        Ok(Stop::Ready)
+        Ok(Stop::ReadyAndGone)
     }
 
     /// The leg on a node, if it is held.
@@ -515,7 +515,8 @@ impl Session {
                 Ok(())
             };
         };
-        let took_part = leg.in_transaction() || leg.busy;
+        let took_part = leg.in_transaction();
+        let stays = took_part || leg.busy;
         let known = self.steering.snapshot.topology.node(node);
         let replica = known.is_some_and(|n| n.role == Role::Replica);
         let done = match leg.prepare_in_sql(settings, prepared).await {
@@ -530,7 +531,7 @@ impl Session {
         self.client.output.extend_from_slice(&asides);
         let pinned = leg.pinned.is_some();
         let Err(error) = done else {
-            return self.still_serves(node, took_part);
+            return self.still_serves(node, stays);
         };
         self.drop_leg(node);
         if took_part {

@@ -16,7 +16,7 @@ use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::lost::Sent;
 use crate::observe::Message;
-use crate::relay::{RelayError, Until, send};
+use crate::relay::{RelayError, Stop, Until, send};
 use crate::session::{LegError, Session, query_text};
 use crate::steering::{Placement, Values};
 
@@ -111,7 +111,10 @@ impl Session {
                 self.note_end(Ended { watched, tally });
             }
             match ran {
-                Ok(()) => return self.finish_simple(&placement, analysis).await,
+                Ok(stop) => {
+                    self.finish_simple(&placement, analysis).await;
+                    return self.after_stop(node, stop);
+                }
                 Err(error @ (RelayError::ServerLost(_) | RelayError::ServerLeaving(_)))
                     if again =>
                 {
@@ -242,7 +245,7 @@ impl Session {
         analysis: &Analysis,
         node: NodeId,
         keep_request: bool,
-    ) -> Result<(), RelayError> {
+    ) -> Result<Stop, RelayError> {
         self.flow.begin();
         self.flow.expect(Request::Query);
         self.count(node, analysis);
@@ -270,14 +273,10 @@ impl Session {
             self.client.input.consume(len);
         }
         self.busy = ran.is_err();
-        ran.map(|_| ())
+        ran
     }
 
-    async fn finish_simple(
-        &mut self,
-        placement: &Placement,
-        analysis: &Rc<Analysis>,
-    ) -> Result<(), End> {
+    async fn finish_simple(&mut self, placement: &Placement, analysis: &Rc<Analysis>) {
         let node = placement.node;
         if !self.flow.error {
             self.apply_marks(placement);
@@ -287,7 +286,14 @@ impl Session {
             }
         }
         self.reconcile(node).await;
-        Ok(())
+    }
+
+    fn after_stop(&mut self, node: NodeId, stop: Stop) -> Result<(), End> {
+        let gone = || self.legs.iter().position(|leg| leg.node == node);
+        match (stop == Stop::ReadyAndGone).then(gone).flatten() {
+            Some(index) => self.leg_is_gone(index, None),
+            None => Ok(()),
+        }
     }
 
     async fn refuse_simple(&mut self, header: Header, reply: ErrorReply) -> Result<(), End> {

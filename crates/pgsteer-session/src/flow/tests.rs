@@ -156,6 +156,22 @@ fn an_error_sweeps_the_queue_up_to_sync() {
 }
 
 #[test]
+fn a_parse_in_flight_is_lost_with_its_server() {
+    let mut flow = Flow::default();
+    let parse = |name: &[u8], id| Request::Parse {
+        name: name.into(),
+        id,
+    };
+    flow.expect(Request::Sync);
+    flow.expect_hidden(parse(b"repeated", 1));
+    flow.expect(parse(b"asked for", 2));
+    flow.abandon();
+    let lost = flow.lost.iter().map(|lost| (lost.id, lost.hidden));
+    assert_eq!(lost.collect::<Vec<_>>(), [(1, true), (2, false)]);
+    assert!(flow.is_drained());
+}
+
+#[test]
 fn a_server_that_leaves_is_not_forwarded() {
     let mut flow = Flow::default();
     flow.expect(Request::Query);
