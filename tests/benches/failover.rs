@@ -132,12 +132,14 @@ async fn round(cluster: &Cluster, port: u16) -> Result<Outage> {
     let failed_before = state.failed.load(Ordering::Relaxed);
     let killed = Instant::now();
     primary.stop(Mode::Kill9).await?;
+    // Some milliseconds later, when its last process has ended.
+    let dead = Instant::now();
     wait_until(DEADLINE, "a write", || {
-        let first = state.first_after(killed);
+        let first = state.first_after(dead);
         async move { first.is_some() }
     })
     .await?;
-    let first = state.first_after(killed).context("a write")?;
+    let first = state.first_after(dead).context("a write")? - killed;
     state.over.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await?;
@@ -157,11 +159,11 @@ struct Writes {
 }
 
 impl Writes {
-    /// How long after `killed` the first write ended that began after it.
-    fn first_after(&self, killed: Instant) -> Option<Duration> {
+    /// When the first write ended that began after a moment.
+    fn first_after(&self, moment: Instant) -> Option<Instant> {
         let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = times.iter().filter(|(begun, _)| *begun >= killed);
-        after.map(|(_, ended)| *ended - killed).min()
+        let after = times.iter().filter(|(begun, _)| *begun >= moment);
+        after.map(|(_, ended)| *ended).min()
     }
 }
 

@@ -145,6 +145,7 @@ mod tests {
             decided,
             ended: decided + Duration::from_millis(10),
             outcome,
+            said: String::new(),
             stamp: Some(stamp(timeline)),
         }
     }

@@ -37,6 +37,9 @@ pub(crate) struct Attempt {
     pub(crate) decided: Instant,
     pub(crate) ended: Instant,
     pub(crate) outcome: Outcome,
+    /// What came back, if it was not a plain success.
+    #[expect(dead_code, reason = "shown with findings")]
+    pub(crate) said: String,
     /// Known if the row was written, whether it was committed or not.
     pub(crate) stamp: Option<Stamp>,
 }

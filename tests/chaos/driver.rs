@@ -80,6 +80,7 @@ impl Driver {
             _ => None,
         };
         Report {
+            said: said(&answer),
             outcome: judged(answer),
             stamp,
             decided,
@@ -96,7 +97,8 @@ impl Driver {
             client.execute(&update, &values.all()[1..]).await?;
             client.query(&insert, &values.all()).await
         });
-        let report = |outcome, stamp, decided| Report {
+        let report = |outcome, said, stamp, decided| Report {
+            said,
             outcome,
             stamp,
             decided,
@@ -105,6 +107,7 @@ impl Driver {
         let stamp = match work {
             Some(Ok(rows)) => stamp_of(&rows),
             other => {
+                let said = said(&other);
                 // Nothing was committed yet, whatever the error is about.
                 let outcome = match judged(other) {
                     Outcome::Refused(state) | Outcome::Unknown(state) => {
@@ -116,18 +119,19 @@ impl Driver {
                     // An error here is one of the next attempt.
                     let _ = self.ask(async |client| client.batch_execute("ROLLBACK").await);
                 }
-                return report(outcome, None, begun);
+                return report(outcome, said, None, begun);
             }
         };
         let decided = Instant::now();
         let commit = self.ask(async |client| client.batch_execute("COMMIT").await);
-        report(judged(commit), stamp, decided)
+        let said = said(&commit);
+        report(judged(commit), said, stamp, decided)
     }
 }
 
 impl Session for Driver {
     fn transfer(&mut self, order: &Order) -> Report {
-        if order.way % 2 == 0 {
+        if order.way.is_multiple_of(2) {
             self.in_one_statement(order)
         } else {
             self.in_a_transaction(order)
@@ -176,6 +180,13 @@ impl Values {
 fn stamp_of(rows: &[Row]) -> Option<Stamp> {
     let row = rows.first()?;
     stamp(row.get(0), row.get(1))
+}
+
+fn said<T>(answer: &Option<Result<T, Error>>) -> String {
+    match answer {
+        Some(Err(error)) => format!("{error:?}"),
+        _ => String::new(),
+    }
 }
 
 /// The driver says nothing about what a COMMIT became, if it was no error: an application takes it

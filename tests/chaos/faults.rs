@@ -99,6 +99,21 @@ async fn strike(
             promote_by_hand(primary, chosen, other, overlap).await
         }
         Fault::Switchover => switch_over(site, chosen, books).await,
+        Fault::RestartProxy => site.restart(),
+        Fault::KillPrimaryAndProxy => {
+            primary.stop(Mode::Kill9).await?;
+            site.restart()?;
+            take_over(site, primary, books).await
+        }
+        Fault::KillReplica | Fault::FreezeReplica | Fault::IsolateReplica(_) => {
+            strike_replica(site, fault, chosen, books).await
+        }
+    }
+}
+
+/// A fault that no client has to notice.
+async fn strike_replica(site: &Site<'_>, fault: Fault, chosen: &Node, books: &Books) -> Result<()> {
+    match fault {
         Fault::KillReplica => {
             chosen.stop(Mode::Kill9).await?;
             site.writes_go_on(books, 100).await?;
@@ -115,12 +130,7 @@ async fn strike(
             chosen.set_link(Link::default());
             Ok(())
         }
-        Fault::RestartProxy => site.restart(),
-        Fault::KillPrimaryAndProxy => {
-            primary.stop(Mode::Kill9).await?;
-            site.restart()?;
-            take_over(site, primary, books).await
-        }
+        _ => anyhow::bail!("{fault:?} is not about a replica"),
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) stamp: Option<Stamp>,
     pub(crate) decided: Instant,
     pub(crate) autocommit: bool,
+    /// What came back, if it was not a plain success.
+    pub(crate) said: String,
 }
 
 /// One connection of a client.
@@ -76,6 +78,7 @@ fn work(
     open: impl Fn() -> Result<Box<dyn Session>>,
 ) {
     let mut session = None;
+    let mut before = String::new();
     while books.pause(BETWEEN_ATTEMPTS) {
         let Some(open) = session.take().or_else(|| open().ok()) else {
             continue;
@@ -92,6 +95,12 @@ fn work(
         let begun = Instant::now();
         let report = used.transfer(&order);
         let acknowledged = report.outcome == Outcome::Acknowledged;
+        let told = format!(
+            "way {}, {:?}: {}",
+            order.way % 4,
+            report.outcome,
+            report.said
+        );
         books.note(Attempt {
             id: order.id,
             client,
@@ -100,6 +109,7 @@ fn work(
             decided: report.decided,
             ended: Instant::now(),
             outcome: report.outcome,
+            said: report.said,
             stamp: report.stamp,
         });
         // Sessions read their own writes, before, during and after a failover.
@@ -114,8 +124,12 @@ fn work(
             ));
         }
         for finding in used.findings() {
-            books.find(format!("client {client}, attempt {}: {finding}", order.id));
+            let id = order.id;
+            books.find(format!(
+                "client {client}, attempt {id}: {finding}; {told}; the attempt before: {before}"
+            ));
         }
+        before = told;
         if used.is_alive() {
             session = Some(used);
         } else {

@@ -93,19 +93,28 @@ impl WireSession {
         if answer.last_tag() == Some(tag) {
             return Outcome::Acknowledged;
         }
-        self.findings
-            .push(format!("not {tag:?} but {}", shown(&answer.frames)));
+        self.findings.push(format!(
+            "not {} but {}",
+            tag.escape_ascii(),
+            shown(&answer.frames)
+        ));
         Outcome::Unknown("odd answer".to_owned())
     }
 
     fn in_one_message(&mut self, message: &[u8], tag: &[u8], autocommit: bool) -> Report {
         let decided = Instant::now();
         let answer = self.ask(message);
+        let outcome = self.judged(&answer, tag);
+        let said = match outcome {
+            Outcome::Acknowledged => String::new(),
+            _ => shown(&answer.frames),
+        };
         Report {
-            outcome: self.judged(&answer, tag),
+            outcome,
             stamp: answer.stamp(),
             decided,
             autocommit,
+            said,
         }
     }
 
@@ -131,10 +140,12 @@ impl WireSession {
                 None => Some("end of connection".to_owned()),
             };
             if let Some(state) = refused {
+                let mut said = format!("{step}: {}", shown(&answer.frames));
                 if self.alive {
-                    self.roll_back();
+                    said += &self.roll_back();
                 }
                 return Report {
+                    said,
                     outcome: Outcome::Refused(format!("{state}, before the commit")),
                     stamp,
                     decided,
@@ -143,21 +154,21 @@ impl WireSession {
             }
         }
         Report {
-            stamp: stamp.clone(),
+            stamp,
             ..self.in_one_message(&msg::query("COMMIT"), b"COMMIT", false)
         }
     }
 
     /// After an error the session must be able to begin anew.
-    fn roll_back(&mut self) {
+    fn roll_back(&mut self) -> String {
         let answer = self.ask(&msg::query("ROLLBACK"));
+        let said = format!("ROLLBACK: {}", shown(&answer.frames));
         let status = answer.frames.last().map(|frame| frame.body.clone());
         if answer.complete && status.as_deref() != Some(b"I") {
-            self.findings.push(format!(
-                "in a transaction after ROLLBACK: {}",
-                shown(&answer.frames)
-            ));
+            self.findings
+                .push(format!("still in a transaction after {said}"));
         }
+        said
     }
 }
 
@@ -181,9 +192,9 @@ impl Session for WireSession {
                     update(&from, &to, &amount),
                     insert(&id, &from, &to, &amount)
                 );
-                let report = self.in_one_message(&msg::query(&text), b"COMMIT", false);
+                let mut report = self.in_one_message(&msg::query(&text), b"COMMIT", false);
                 if report.outcome != Outcome::Acknowledged && self.alive {
-                    self.roll_back();
+                    report.said += &self.roll_back();
                 }
                 report
             }
@@ -201,6 +212,8 @@ impl Session for WireSession {
     }
 
     fn findings(&mut self) -> Vec<String> {
+        // Nobody knows what would be an answer to what.
+        self.alive &= self.findings.is_empty();
         std::mem::take(&mut self.findings)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use pgsteer_core::topology::{Role, Standing};
 use pgsteer_core::{NodeId, Subscription};
 use pgsteer_testkit::{Cluster, Link, Mode, Node, Passage, wait_until};
@@ -46,10 +46,7 @@ async fn wait_for(
         async move { so }
     })
     .await;
-    if waited.is_err() {
-        eprintln!("the proxy believes: {:?}", subscription.get().topology);
-    }
-    waited
+    waited.with_context(|| format!("the proxy believes: {:?}", subscription.get().topology))
 }
 
 fn audit(proxy: &Running) -> String {
@@ -64,7 +61,7 @@ fn noted(proxy: &Running, what: &str) -> bool {
 async fn wait_for_note(proxy: &Running, what: &str) -> Result<()> {
     let expected = format!("a note: {what}");
     let waited = wait_until(DEADLINE, &expected, || async { noted(proxy, what) });
-    waited.await.inspect_err(|_| eprintln!("{}", audit(proxy)))
+    waited.await.with_context(|| audit(proxy))
 }
 
 /// The port of the node a write ran on.

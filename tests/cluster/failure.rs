@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use anyhow::Result;
 use pgsteer_core::topology::Health;
 use pgsteer_core::{NodeId, Subscription};
-use pgsteer_testkit::{Cluster, Mode, Node, wait_until};
+use pgsteer_testkit::{Cluster, Link, Mode, Node, Passage, wait_until};
 
-use crate::support::{DEADLINE, Frame, Options, Running, Wire, runtime};
+use crate::support::{DEADLINE, Frame, Options, Running, Wire, msg, runtime};
 
 async fn own_cluster() -> Result<Cluster> {
     Cluster::builder().fast(true).start().await
@@ -90,7 +90,7 @@ fn a_replica_is_killed_under_load_and_comes_back() -> Result<()> {
 
     // Those that read at the dead node either go on elsewhere or are told, and nothing hangs.
     for mut wire in hit {
-        wire.send(&crate::support::msg::query("SELECT inet_server_port()"));
+        wire.send(&msg::query("SELECT inet_server_port()"));
         let (frames, answered) = wire.read_until(b'Z');
         assert!(answered, "a session of the dead node hangs");
         if let Some(row) = frames.iter().find(|frame| frame.tag == b'D') {
@@ -150,7 +150,7 @@ fn a_transaction_on_a_dead_replica_fails_and_the_session_goes_on() -> Result<()>
     wire.query("SELECT 1");
     runtime.block_on(victim.stop(Mode::Kill9))?;
     let (frames, answered) = {
-        wire.send(&crate::support::msg::query("SELECT 2"));
+        wire.send(&msg::query("SELECT 2"));
         wire.read_until(b'Z')
     };
     assert!(answered);
@@ -180,7 +180,7 @@ fn without_a_primary_reads_go_on_and_writes_are_refused() -> Result<()> {
     let mut after = Wire::connect(proxy.port(), "postgres");
     assert_eq!(after.value("SELECT 2"), "2");
     for wire in [&mut before, &mut after] {
-        wire.send(&crate::support::msg::query("CREATE TABLE x (a int)"));
+        wire.send(&msg::query("CREATE TABLE x (a int)"));
         let (frames, answered) = wire.read_until(b'Z');
         assert!(answered, "a write without a primary hangs");
         let (state, _) = error_of(&frames).expect("no primary");
@@ -217,4 +217,54 @@ fn a_write_that_found_no_primary_does_not_hold_up_the_reads_after_it() -> Result
     assert_eq!(error_of(&refused).map(|e| e.0).as_deref(), Some("57P03"));
     assert_eq!(wire.value("SELECT inet_server_port()"), port);
     runtime.block_on(cluster.stop())
+}
+
+/// It was read again from the client's input and sent to the next server, so that the client got two
+/// answers, and every later one belonged to the statement before.
+#[test]
+fn a_statement_that_could_not_be_written_to_its_server_is_answered_once() -> Result<()> {
+    let runtime = runtime();
+    let cluster = Cluster::builder().fast(true).replicas(1).relays(true);
+    let cluster = runtime.block_on(cluster.start())?;
+    let proxy = Options::weights([0, 1, 0]).start_for(&cluster);
+    let (primary, replica) = (&cluster.nodes()[0], &cluster.nodes()[1]);
+    let mut wire = Wire::connect(proxy.port(), "postgres");
+    wire.query("CREATE TABLE t (a int)");
+    runtime.block_on(cluster.wait_until_caught_up(DEADLINE))?;
+    let port = wire.value("SELECT inet_server_port()");
+    assert_eq!(port, replica.port().to_string());
+
+    // The connection to the primary is reset while the session looks at the one to the replica.
+    let slow = msg::query("SELECT pg_sleep(1) AS slow");
+    wire.send(&[slow, msg::query("INSERT INTO t VALUES (1)")].concat());
+    let running = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE query LIKE '%AS slow' AND state = 'active'";
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE TABLE t%'";
+    runtime.block_on(async {
+        wait_until(DEADLINE, "the slow statement", || async {
+            replica.value(running).await.is_ok_and(|n| n == "1")
+        })
+        .await?;
+        primary.set_link(Link {
+            clients: Passage::Cut,
+            replicas: Passage::Open,
+        });
+        wait_until(DEADLINE, "the end of the connection", || async {
+            primary.value(sessions).await.is_ok_and(|n| n == "0")
+        })
+        .await
+    })?;
+    primary.set_link(Link::default());
+
+    let slow = wire.until(b'Z');
+    assert!(error_of(&slow).is_none(), "{slow:?}");
+    let insert = wire.until(b'Z');
+    let inserted = error_of(&insert).map_or(1, |(state, _)| {
+        assert_eq!(state, "08006");
+        0
+    });
+    assert_eq!(wire.value("SELECT 42"), "42");
+    let rows = runtime.block_on(primary.value("SELECT count(*) FROM t"))?;
+    assert_eq!(rows, inserted.to_string());
+    Ok(())
 }

@@ -338,16 +338,19 @@ fn a_statement_that_waited_in_vain_says_what_it_waited_for() -> Result<()> {
 fn sessions_at_rest_leave_a_node_that_leaves_service() -> Result<()> {
     let plane = Plane::start(cluster(), "hold_timeout = \"60s\"");
     let connect = || Wire::connect(plane.port(), "postgres");
-    let (mut idle, mut inside, mut listens, mut writes) =
-        (connect(), connect(), connect(), connect());
+    let (mut idle, mut inside, mut listens, mut writes, mut slow) =
+        (connect(), connect(), connect(), connect(), connect());
     check(&mut idle, "SET work_mem = '1234kB'", (None, 'I'));
     check(&mut inside, "BEGIN", (None, 'T'));
     check(&mut inside, "SELECT 1", (None, 'T'));
     check(&mut listens, "LISTEN x", (None, 'I'));
     check(&mut writes, "SELECT 1", (None, 'I'));
+    check(&mut slow, "SELECT 1", (None, 'I'));
+    let statement = msg::query("SELECT 2");
+    slow.send(&statement[..8]);
     // Of a session that has ended, in the pool.
     connect().query("SELECT 1");
-    plane.wait_for_connections(0, 5);
+    plane.wait_for_connections(0, 6);
     plane.set_standing(0, Standing::Closing);
 
     // The transaction goes on, and what is pinned stays; new work waits.
@@ -366,6 +369,8 @@ fn sessions_at_rest_leave_a_node_that_leaves_service() -> Result<()> {
     plane.set_standing(0, Standing::InService);
     let frames = writes.until(b'Z');
     assert_eq!(command_tags(&frames), ["SELECT 1"], "{}", shown(&frames));
+    slow.send(&statement[8..]);
+    assert_eq!(command_tags(&slow.until(b'Z')), ["SELECT 1"]);
     check(&mut inside, "SELECT 1", (None, 'I'));
     assert_eq!(idle.value("SHOW work_mem"), "1234kB");
     Ok(())
@@ -716,5 +721,35 @@ fn a_commit_that_nobody_understands_may_have_happened() -> Result<()> {
     let frames = wire.until(b'Z');
     let got = (state(&frames), status(&frames));
     assert_eq!(got, (Some("08006".to_owned()), 'I'), "{}", shown(&frames));
+    Ok(())
+}
+
+/// A long statement elsewhere must not hold up a switchover.
+#[test]
+fn a_session_leaves_a_node_while_it_runs_something_on_another() -> Result<()> {
+    let proxy = Options::weights([0, 1, 0]).start();
+    let mut wire = Wire::connect(proxy.port(), "postgres");
+    wire.query("SET application_name = 'leaves while it runs'");
+    let replica = &cluster().nodes()[1];
+    let port = wire.value("SELECT inet_server_port()");
+    assert_eq!(port, replica.port().to_string());
+    wire.send(&msg::query("DO $$BEGIN PERFORM pg_sleep(600); END$$"));
+    wait_until_runs(cluster().primary(), "PERFORM pg_sleep");
+    let mut operator = Wire::connect(proxy.port(), "postgres");
+    let frames = operator.query("PGSTEER NODE 1 DETACH");
+    assert_eq!(state(&frames), None);
+
+    let held = "SELECT count(*) FROM pg_stat_activity \
+                WHERE application_name = 'leaves while it runs'";
+    let waited = wait_until(DEADLINE, "the replica to be left", || async {
+        replica.value(held).await.is_ok_and(|count| count == "0")
+    });
+    runtime().block_on(waited)?;
+    let here = runtime().block_on(cluster().primary().value(held))?;
+    assert_eq!(here, "1", "the statement goes on");
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+                  WHERE application_name = 'leaves while it runs'";
+    runtime().block_on(cluster().primary().sql(cancel))?;
+    assert_eq!(state(&wire.until(b'Z')).as_deref(), Some("57014"));
     Ok(())
 }

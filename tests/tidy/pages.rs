@@ -274,10 +274,11 @@ mod tests {
             file("docs/cli.md", "## `serve`\n"),
             file("crates/pgsteer-proxy/src/cli.rs", cli),
             file("crates/pgsteer-proxy/src/plugin/args.rs", cli),
+            file("crates/pgsteer-proxy/src/node/mod.rs", cli),
         ];
         let mut found = Violations::default();
         check(&files, &mut found);
-        assert_eq!(found.0.len(), 3, "{:?}", found.0);
+        assert_eq!(found.0.len(), 4, "{:?}", found.0);
         assert!(found.0[0].contains("`two`") && found.0[1].contains("`--port`"));
     }
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::failover::{Conductor, Sight};
 use crate::health::{NodeHealth, ProbeOutcome, step};
-use crate::probe::{Answer, Observation, Standby, Upstream, role_word};
+use crate::probe::{Answer, Fault, Observation, Standby, Upstream, role_word};
 
 /// Everything known about the nodes.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ struct Known {
     settings: NodeSettings,
     health: NodeHealth,
     answer: Option<Answer>,
-    // When it answered last.
-    answered: Option<Instant>,
     observed: bool,
     foreign: bool,
     follows: bool,
+    // The last probe was refused by a server that lives.
+    refuses: bool,
 }
 
 /// What the failover machine says about the nodes.
@@ -124,7 +124,7 @@ pub(crate) async fn run(mut nodes: Nodes, mut conductor: Conductor, mut ends: En
             }
             // Cancel safe, as it says.
             happened = conductor.happened() => {
-                conductor.take(happened, &nodes.sights(&ends.facts, SystemTime::now()));
+                conductor.take(happened, &nodes.sights(conductor.reigning(), &ends.facts, SystemTime::now()));
             }
             // Cancel safe: a change that nobody saw is reported again.
             changed = ends.settings.changed() => {
@@ -145,7 +145,7 @@ pub(crate) async fn run(mut nodes: Nodes, mut conductor: Conductor, mut ends: En
             // Cancel safe: a timer. Brings out details that came too soon after the last ones.
             () = tokio::time::sleep(pause) => {}
         }
-        conductor.look(&nodes.sights(&ends.facts, SystemTime::now()));
+        conductor.look(&nodes.sights(conductor.reigning(), &ends.facts, SystemTime::now()));
         let mut view = View::of(&conductor, nodes.0.len());
         view.withheld = handover.withholds(view.primary, &ends.facts);
         nodes.find_foreigners(&view);
@@ -225,9 +225,9 @@ impl Nodes {
             settings: settings.clone(),
             health: NodeHealth::new(now),
             answer: None,
-            answered: None,
             observed: false,
             foreign: false,
+            refuses: false,
             follows: true,
         };
         Self(settings.iter().map(known).collect())
@@ -256,6 +256,8 @@ impl Nodes {
             Err(_) => ProbeOutcome::Failed,
         };
         let after = step(&node.health, outcome, failures_max, now);
+        let refusal = observation.result.as_ref().err();
+        node.refuses = refusal.is_some_and(Fault::is_sign_of_life);
         log_change(observation.node, node, &after);
         node.health = after;
         if let Ok(mut answer) = observation.result {
@@ -263,7 +265,6 @@ impl Nodes {
                 keep_timeline(before, &mut answer);
             }
             node.answer = Some(answer);
-            node.answered = Some(Instant::now());
         }
     }
 
@@ -274,14 +275,19 @@ impl Nodes {
     }
 
     /// What the failover machine sees.
-    fn sights(&self, facts: &Facts, now: SystemTime) -> Vec<Sight> {
-        let primary = self.only_primary();
+    fn sights(&self, reign: Option<NodeId>, facts: &Facts, now: SystemTime) -> Vec<Sight> {
+        // Its last word counts, whether it is still there or not.
+        let primary = reign.and_then(|id| self.0.get(id.index())?.answer.as_ref());
         let ids = (0u16..).map(NodeId);
         let sight = |(id, known): (NodeId, &Known)| {
             let mut sight = self.sight(id, known, now);
             let standby = primary.zip(known.answer.as_ref());
             let standby = standby.and_then(|(p, a)| self.standby(p, a, &known.settings));
-            sight.sync_state = standby.map(|s| s.sync_state.clone()).unwrap_or_default();
+            if let Some(standby) = standby.filter(|_| reign != Some(id)) {
+                sight.sync_state.clone_from(&standby.sync_state);
+                // It may reach the primary under a name that is not the configured one.
+                sight.follows = sight.follows.or(reign);
+            }
             sight.connections = facts.connections.get(id);
             sight
         };
@@ -292,8 +298,6 @@ impl Nodes {
         let health = &known.health;
         let answer = known.answer.as_ref();
         let upstream = answer.map(|answer| &answer.upstream);
-        // It has been silent since the probe as well, as far as we know.
-        let since = known.answered.map(|at| at.elapsed()).unwrap_or_default();
         Sight {
             id,
             host: Arc::clone(&known.settings.host),
@@ -303,6 +307,7 @@ impl Nodes {
             up: health.health == Health::Up,
             down: health.health == Health::Down,
             failures: health.failures,
+            refuses: known.refuses,
             role: health.role,
             age: now.duration_since(health.changed_at).unwrap_or_default(),
             system_identifier: answer.and_then(|answer| answer.system_identifier),
@@ -312,9 +317,7 @@ impl Nodes {
             receiver: upstream
                 .map(|upstream| upstream.receiver)
                 .unwrap_or_default(),
-            silent: upstream
-                .and_then(|upstream| upstream.silent)
-                .map(|silent| silent + since),
+            silent: upstream.and_then(|upstream| upstream.silent),
             receiver_timeout: upstream.and_then(|upstream| upstream.timeout),
             follows: upstream.and_then(|upstream| self.followed(upstream)),
             sync_state: String::new(),
@@ -412,9 +415,7 @@ impl Nodes {
 
     fn node(&self, id: NodeId, known: &Known, primary: Option<&Answer>, view: &View) -> Node {
         let (standing, severances) = view.standing(id);
-        let no_writes = view
-            .primary
-            .is_some_and(|primary| primary != id || view.withheld);
+        let no_writes = view.primary != Some(id) || view.withheld;
         // Until it is known whether it is to be followed it gets no writes.
         let is_new = no_writes && standing == Standing::InService;
         let is_live_replica =

@@ -297,15 +297,15 @@ async fn orders_are_carried_out_whichever_way_they_come() -> Result<()> {
         .map(|n| (n.host(), n.port()))
         .collect();
     let served = Served::start(&nodes).await?;
-    let is = |listed: &Value, standing: &str, role: &str| {
+    let is = |listed: &Value, standing: &str| {
         let node = &listed["nodes"][1];
-        node["standing"] == standing && node["role"] == role && node["health"] == "up"
+        node["standing"] == standing && node["role"] == "replica" && node["health"] == "up"
     };
     let standing = |standing: &'static str| {
         let served = &served;
         async move {
             served
-                .wait_for_nodes(standing, |listed| is(listed, standing, "replica"))
+                .wait_for_nodes(standing, |listed| is(listed, standing))
                 .await
         }
     };
@@ -356,17 +356,18 @@ async fn orders_are_carried_out_whichever_way_they_come() -> Result<()> {
     assert_eq!(code, Some(1), "{refused}");
     assert!(refused["error"].is_string(), "{refused}");
 
-    // With its primary gone, an order makes the replica one, if the proxy has not done so itself.
+    becomes_primary(&cluster, &served).await
+}
+
+/// With its primary gone, an order makes the replica one, if the proxy has not done so itself.
+async fn becomes_primary(cluster: &Cluster, served: &Served) -> Result<()> {
     cluster.primary().stop(Mode::Kill9).await?;
-    let promoted = || async { is(&served.node(&["list"]).1, "in service", "primary") };
-    let ordered = || async {
-        if promoted().await {
-            return true;
-        }
-        let (code, _) = served.node(&["promote", "1"]);
-        code == Some(0)
+    let promoted = || async {
+        let (_, listed) = served.node(&["list"]);
+        let node = &listed["nodes"][1];
+        node["standing"] == "in service" && node["role"] == "primary"
     };
+    let ordered = || async { promoted().await || served.node(&["promote", "1"]).0 == Some(0) };
     wait_until(DEADLINE, "the order to promote to be taken", ordered).await?;
-    wait_until(DEADLINE, "node 1 to be the primary", promoted).await?;
-    Ok(())
+    wait_until(DEADLINE, "node 1 to be the primary", promoted).await
 }

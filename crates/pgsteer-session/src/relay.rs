@@ -127,7 +127,6 @@ impl Relay<'_> {
             }
             let idle_client = !self.flow.copy_in && self.flow.up_left == 0;
             let room = self.server.channel.output.len() < UP_PENDING_MAX;
-            // What was looked at and not passed on yet must not be looked at again.
             let passed_on = forward.len == 0;
             if until == Until::ClientInput && idle_client && room && passed_on {
                 // What came behind copied data is there already.

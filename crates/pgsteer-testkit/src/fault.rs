@@ -23,7 +23,7 @@ pub enum Passage {
     /// They work.
     #[default]
     Open,
-    /// They are closed, and new ones at once too.
+    /// They are reset, and new ones at once too.
     Cut,
     /// Nothing arrives and nobody is told, as behind a firewall that drops packets. What was sent
     /// meanwhile arrives when the passage is open again.
@@ -162,17 +162,24 @@ async fn serve(mut client: TcpStream, target: u16, link: watch::Receiver<Link>) 
     server.write_all(&startup).await?;
     let (client_read, client_write) = client.split();
     let (server_read, server_write) = server.split();
-    let up = pump(client_read, server_write, gate.clone());
-    let down = pump(server_read, client_write, gate);
-    tokio::pin!(down);
-    tokio::select! {
-        ended = &mut down => ended,
-        ended = up => match ended {
-            Ok(()) => Ok(()),
-            // The server does not listen any more; its last words are still to be delivered.
-            Err(_) => down.await,
-        },
+    let ended = {
+        let up = pump(client_read, server_write, gate.clone());
+        let down = pump(server_read, client_write, gate.clone());
+        tokio::pin!(down);
+        tokio::select! {
+            ended = &mut down => ended,
+            ended = up => match ended {
+                Ok(()) => Ok(()),
+                // The server does not listen any more; its last words are still to be delivered.
+                Err(_) => down.await,
+            },
+        }
+    };
+    if gate.is_cut() {
+        client.set_zero_linger()?;
+        server.set_zero_linger()?;
     }
+    ended
 }
 
 async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut gate: Gate) -> io::Result<()> {
@@ -214,6 +221,10 @@ impl Gate {
                     .map_err(|_| io::ErrorKind::ConnectionAborted)?,
             }
         }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.link.borrow().of(self.side) == Passage::Cut
     }
 
     async fn changed(&mut self) {

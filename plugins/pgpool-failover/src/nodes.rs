@@ -21,7 +21,9 @@ pub(crate) fn back(settings: &Settings, crisis: &Crisis) -> Remedy {
     let Some(node) = crisis.subject().filter(|_| settings.auto_failback) else {
         return Remedy::Abstain;
     };
-    if node.connected == Some(false) {
+    let primary = crisis.nodes.iter().find(|other| Some(other.id) == crisis.primary);
+    // Without a primary there is nothing to be connected to, and it may be the one to be promoted.
+    if node.connected == Some(false) && primary.is_some_and(|primary| primary.up) {
         return Remedy::Wait(AGAIN_MS);
     }
     let attached_ms = crisis.last(Past::Attached, node.id);

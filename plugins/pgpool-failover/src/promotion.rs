@@ -97,6 +97,9 @@ fn may_be_promoted(node: &Witness, lost: &Witness) -> bool {
         && same_cluster(node, lost)
 }
 
+/// Failed promotions of a node after which others come before it.
+const FAILURES_PATIENTLY_TAKEN: usize = 3;
+
 /// What matters most comes first, and less is better.
 type Preference = (bool, usize, bool, Reverse<Option<u64>>, bool, NodeId);
 
@@ -113,7 +116,8 @@ fn preference(
         let now = event.ago_ms <= crisis.for_ms;
         now && event.node == node.id && event.what == Past::PromotionFailed
     });
-    let failed = failed.count();
+    // One that failed now and then may still be the one that has what was acknowledged.
+    let failed = failed.count() / FAILURES_PATIENTLY_TAKEN;
     match settings.promotion {
         // One that lacks less is not passed over because it was refused once.
         Promotion::MostAdvanced => {

@@ -213,7 +213,7 @@ pub const SETTINGS: &[Setting] = &[
         "Whether a session that cannot reach a node has it probed at once. The error of a session alone never takes a node out."),
     row("failover.on_backend_shutdown", Switch, Some("true"), Applies, &["failover_on_backend_shutdown"],
         "Whether a server that says it is shutting down is probed at once."),
-    row("failover.hold_timeout", Kind::Duration(MILLISECOND, DAY), Some("30s"), Applies, &[],
+    row("failover.hold_timeout", Kind::Duration(MILLISECOND, DAY), Some("1m"), Applies, &[],
         "How long a statement waits for a primary while there is none, before it is refused with SQLSTATE 57P03."),
     row("failover.hold_max", Count(0, 1_000_000), Some("10000"), Applies, &[],
         "Statements of the whole proxy that may wait for a primary at one time; one more is refused at once."),

@@ -106,4 +106,5 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_DAEMON_GROUP", Ignored(NO_SHELL, &[])),
     ("PGSTEER_FAILOVER_PROMOTE", Switch("failover.promote")),
     ("PGSTEER_ADMIN_SOCKET", Text("admin.socket")),
+    ("PGSTEER_STATE_DIR", Text("failover.state_dir")),
 ];

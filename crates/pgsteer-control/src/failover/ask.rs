@@ -64,7 +64,9 @@ impl Machine<'_> {
         if let Some(back) = nodes().find(|sight| self.is_back(sight)) {
             return of(Occasion::NodeBack, back);
         }
-        let lost = nodes().find(|sight| self.is_node_lost(sight))?;
+        // While there is no primary it may be the one that is to be promoted.
+        let calm = self.state.phase == Phase::Calm;
+        let lost = nodes().find(|sight| calm && self.is_node_lost(sight))?;
         of(Occasion::NodeLost, lost)
     }
 
@@ -83,7 +85,7 @@ impl Machine<'_> {
             return false;
         };
         match tenure.standing {
-            Standing::Fenced => is_linked(sight, reign),
+            Standing::Fenced => tenure.by != Some(By::Operator) && is_linked(sight, reign),
             // Whether it follows the primary is judged all the time; until it does nothing is read
             // there.
             Standing::Detached if tenure.by == Some(By::Policy) => {

@@ -208,11 +208,21 @@ mod tests {
             matches!(&failed, Outcome::Failed(why) if why.contains('3')),
             "{failed:?}"
         );
-        let killed = run("sleep 600 & wait", Duration::from_millis(100)).await;
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("pid");
+        let line = format!("sleep 600 & echo $! > {}; wait", file.display());
+        let killed = run(&line, Duration::from_secs(1)).await;
         assert!(
             matches!(&killed, Outcome::Unknown(why) if why.contains("killed")),
             "{killed:?}"
         );
+        // What it had started is killed with it.
+        let pid = std::fs::read_to_string(&file).expect("written before it waited");
+        let gone = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+            status.is_err() || status.is_ok_and(|text| text.contains(") Z "))
+        };
+        crate::testing::until("the end of what it started", gone).await;
         // What it left in the background is not waited for. It ends soon: nobody else ends it.
         assert_eq!(run("sleep 5 & echo $!", long).await, Outcome::Done);
     }

@@ -9,13 +9,14 @@ use pgsteer_core::admin::{NodeOrder, Request};
 use pgsteer_core::policy::{Crisis, Remedy};
 use pgsteer_core::topology::{Activity, Standing};
 use pgsteer_core::{Facts, NodeId, Publisher, Settings};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::advice::Advisers;
 use super::ask::witness;
+use super::scribe::{Note, Scribe};
 use super::sight::Sight;
 use super::state::{Action, Event, Outcome, State, Work};
 use super::step::step;
@@ -50,7 +51,11 @@ pub(crate) struct Conductor {
     orders: Option<mpsc::Receiver<Request<NodeOrder>>>,
     state_dir: Option<PathBuf>,
     hurry: Arc<crate::probe::Hurry>,
-    unsaved: bool,
+    scribe: Scribe,
+    // By task: what it does, to know what is unknown if it fails.
+    works: HashMap<tokio::task::Id, Work>,
+    // One command of a kind at a time.
+    commands: [Arc<Semaphore>; 4],
 }
 
 impl Conductor {
@@ -66,6 +71,13 @@ impl Conductor {
     ) -> Result<Self, String> {
         let own = settings.failover.state_dir.as_ref();
         let state_dir = own.or(settings.plugins.state_dir.as_ref()).cloned();
+        let scribe = Scribe::start().map_err(|error| format!("no thread for files: {error}"))?;
+        if state_dir.is_none() && settings.failover.promote && settings.nodes.len() > 1 {
+            warn!(
+                advice = "set failover.state_dir",
+                "after a restart it will not be known which node was the primary"
+            );
+        }
         let state = match &state_dir {
             Some(directory) => memory::load(directory, &settings.nodes)?,
             None => State::new(settings.nodes.len()),
@@ -81,7 +93,9 @@ impl Conductor {
             settings,
             state_dir,
             hurry,
-            unsaved: false,
+            scribe,
+            works: HashMap::new(),
+            commands: std::array::from_fn(|_| Arc::new(Semaphore::new(1))),
         })
     }
 
@@ -99,14 +113,22 @@ impl Conductor {
             // Cancel safe: a message stays in the channel.
             Some(order) = next(&mut self.orders) => Happened(Kind::Order(order)),
             // Cancel safe, as its documentation says.
-            Some(ended) = self.tasks.join_next() => match ended {
-                Ok(ended) => Happened(Kind::Ended(ended)),
+            Some(ended) = self.tasks.join_next_with_id() => match ended {
+                Ok((id, ended)) => {
+                    self.works.remove(&id);
+                    Happened(Kind::Ended(ended))
+                }
                 Err(problem) => {
-                    // A policy that took its thread with it cannot be asked again as it is.
                     error!(%problem, "a task of the failover machine failed");
-                    let lost = Err("the task failed".to_owned());
-                    let id = self.state.question.map_or(0, |question| question.id);
-                    Happened(Kind::Ended(Ended::Advice(id, lost, Box::default())))
+                    let why = "the task failed, see the log".to_owned();
+                    Happened(Kind::Ended(match self.works.remove(&problem.id()) {
+                        Some(work) => Ended::Work(work, Outcome::Unknown(why)),
+                        // A policy that took its thread with it is made anew.
+                        None => {
+                            let id = self.state.question.map_or(0, |question| question.id);
+                            Ended::Advice(id, Err(why), Box::default())
+                        }
+                    }))
                 }
             },
             else => std::future::pending().await,
@@ -133,9 +155,6 @@ impl Conductor {
     /// A node was probed, or time went by.
     pub(crate) fn look(&mut self, sights: &[Sight]) {
         self.step(Event::Look, sights);
-        if self.unsaved {
-            self.remember();
-        }
     }
 
     fn step(&mut self, event: Event, sights: &[Sight]) {
@@ -151,13 +170,7 @@ impl Conductor {
     fn act(&mut self, action: Action, sights: &[Sight]) {
         match action {
             Action::Ask(id, crisis) => self.ask(id, *crisis),
-            Action::Run(work) => {
-                let settings = Arc::clone(&self.settings);
-                self.tasks.spawn(async move {
-                    let outcome = execute::run(work.clone(), settings).await;
-                    Ended::Work(work, outcome)
-                });
-            }
+            Action::Run(work) => self.run(work),
             Action::Probe(node) => self.hurry.now(node),
             Action::Note { what, node, text } => self.note(what, node, &text, sights),
             Action::Reply(id, result) => {
@@ -168,6 +181,27 @@ impl Conductor {
             }
             Action::Remember => self.remember(),
         }
+    }
+
+    fn run(&mut self, work: Work) {
+        let turn = match &work {
+            Work::Command(command) => self.commands.get(command.kind as usize).map(Arc::clone),
+            _ => None,
+        };
+        if turn.is_some() && self.works.values().any(|other| *other == work) {
+            warn!(?work, "the same command runs or waits already");
+            return;
+        }
+        let (settings, own) = (Arc::clone(&self.settings), work.clone());
+        let task = self.tasks.spawn(async move {
+            let _turn = match turn {
+                Some(turn) => turn.acquire_owned().await.ok(),
+                None => None,
+            };
+            let outcome = execute::run(own.clone(), settings).await;
+            Ended::Work(own, outcome)
+        });
+        self.works.insert(task.id(), work);
     }
 
     fn ask(&mut self, id: u64, crisis: Crisis) {
@@ -196,29 +230,31 @@ impl Conductor {
             .map(|s| witness(&self.state, sights, s))
             .collect();
         let line = audit::line(SystemTime::now(), what, node, text, &nodes);
-        if let Err(problem) = audit::append(path, &line) {
-            let file = path.display().to_string();
-            error!(file, %problem, "the audit log could not be written");
+        if !self.scribe.put(Note::Audit(path.clone(), line)) {
+            error!(
+                what,
+                text, "the audit log is not written fast enough, a line is missing"
+            );
         }
     }
 
-    fn remember(&mut self) {
+    fn remember(&self) {
         let Some(directory) = &self.state_dir else {
             return;
         };
-        let saved = memory::save(directory, &self.state, &self.settings.nodes);
-        if let Err(problem) = &saved
-            && !self.unsaved
-        {
-            let dir = directory.display().to_string();
-            warn!(dir, %problem, "what is known of the nodes could not be written; tried again");
-        }
-        self.unsaved = saved.is_err();
+        let text = memory::text(&self.state, &self.settings.nodes);
+        // If it is not taken, the next one will be: it is kept every few seconds.
+        let _taken = self.scribe.put(Note::Memory(directory.clone(), text));
     }
 
-    /// The node that counts as the primary.
-    pub(crate) fn primary(&self) -> Option<NodeId> {
+    /// The node that counts as the primary, or did before a restart.
+    pub(crate) fn reigning(&self) -> Option<NodeId> {
         self.state.reign.map(|reign| reign.node)
+    }
+
+    /// The node that writes may go to.
+    pub(crate) fn primary(&self) -> Option<NodeId> {
+        self.reigning().filter(|_| self.state.confirmed)
     }
 
     /// Whether a node may serve, and how often its connections were to be closed.

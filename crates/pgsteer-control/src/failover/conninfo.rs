@@ -13,6 +13,14 @@ pub(super) fn redirected(conninfo: &str, host: &str, port: u16) -> Option<String
     Some(out)
 }
 
+/// The host in it, if there is one.
+pub(super) fn host(conninfo: &str) -> Option<String> {
+    let pairs = parse(conninfo)?;
+    let named = |wanted: &str| pairs.iter().rev().find(|(name, _)| name == wanted);
+    let found = named("host").or_else(|| named("hostaddr"));
+    found.map(|(_, value)| value.clone())
+}
+
 /// Keywords and values, as libpq reads them.
 fn parse(text: &str) -> Option<Vec<(String, String)>> {
     let mut pairs = Vec::new();

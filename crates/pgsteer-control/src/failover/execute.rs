@@ -6,7 +6,7 @@ use pgsteer_core::NodeId;
 use pgsteer_core::settings::{NodeSettings, Settings};
 use tokio_postgres::SimpleQueryMessage;
 
-use super::conninfo::{literal, redirected};
+use super::conninfo::{self, literal, redirected};
 use super::state::{Outcome, Work};
 use super::{commands, state::Command};
 use crate::connection::Connection;
@@ -92,6 +92,13 @@ async fn repoint(node: NodeId, primary: NodeId, settings: &Settings) -> Outcome 
         let why = "PostgreSQL before 13 must be restarted to follow another primary";
         return Outcome::Failed(why.to_owned());
     }
+    if is_private(&target.host) && !conninfo::host(conninfo).is_none_or(|old| is_private(&old)) {
+        return Outcome::Failed(format!(
+            "node {node} reaches its primary by another name than {}, which is one for this machine \
+             alone",
+            target.host
+        ));
+    }
     let Some(conninfo) = redirected(conninfo, &target.host, target.port) else {
         let why = "primary_conninfo is not in the form of keywords and values";
         return Outcome::Failed(format!("{why} on node {node}"));
@@ -160,6 +167,11 @@ async fn query(
         }
     }
     Ok(values)
+}
+
+/// An address that means something else on every machine.
+fn is_private(host: &str) -> bool {
+    host.starts_with('/') || host == "localhost" || host.starts_with("127.") || host == "::1"
 }
 
 /// `application_name` of its connections.

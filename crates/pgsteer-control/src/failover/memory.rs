@@ -32,6 +32,9 @@ struct Primary {
     system_identifier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeline: Option<u32>,
+    /// How far it had written, some seconds ago at most while it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lsn: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,7 +73,7 @@ pub(super) fn load(directory: &Path, nodes: &[NodeSettings]) -> Result<State, St
             node: find(&primary.host, primary.port)?,
             system_identifier: identifier,
             timeline: primary.timeline,
-            lsn: None,
+            lsn: primary.lsn.and_then(|text| text.parse().ok()),
         })
     });
     for detached in written.detached {
@@ -86,11 +89,8 @@ pub(super) fn load(directory: &Path, nodes: &[NodeSettings]) -> Result<State, St
     Ok(state)
 }
 
-/// Writes it, whole or not at all. Blocks.
-///
-/// # Errors
-/// It could not be written.
-pub(super) fn save(directory: &Path, state: &State, nodes: &[NodeSettings]) -> io::Result<()> {
+/// What is to be kept, as it is written.
+pub(super) fn text(state: &State, nodes: &[NodeSettings]) -> String {
     let primary = state.reign.and_then(|reign| {
         let node = nodes.get(reign.node.index())?;
         Some(Primary {
@@ -98,6 +98,7 @@ pub(super) fn save(directory: &Path, state: &State, nodes: &[NodeSettings]) -> i
             port: node.port,
             system_identifier: reign.system_identifier.map(|id| id.to_string()),
             timeline: reign.timeline,
+            lsn: reign.lsn.map(|lsn| lsn.to_string()),
         })
     });
     let tenures = nodes.iter().zip(&state.nodes);
@@ -111,15 +112,25 @@ pub(super) fn save(directory: &Path, state: &State, nodes: &[NodeSettings]) -> i
         primary,
         detached: detached.collect(),
     };
-    let text = toml::to_string(&written).map_err(io::Error::other)?;
+    // Text and numbers can always be written.
+    let text = toml::to_string(&written).unwrap_or_default();
+    format!("{HEAD}{text}")
+}
+
+/// Writes it, whole or not at all. Blocks.
+///
+/// # Errors
+/// It could not be written.
+pub(super) fn save(directory: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let part = directory.join(format!("{FILE}.part"));
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&part)?;
-    file.write_all(format!("{HEAD}{text}").as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&part, directory.join(FILE))
+    fs::rename(&part, directory.join(FILE))?;
+    fs::File::open(directory)?.sync_all()
 }
 
 const FILE: &str = "nodes.toml";
@@ -147,11 +158,13 @@ mod tests {
         });
         state.nodes[2].standing = Standing::Detached;
         state.nodes[2].by = Some(By::Operator);
-        save(directory.path(), &state, &nodes(&["a", "b", "c"])).expect("written");
+        let text = text(&state, &nodes(&["a", "b", "c"]));
+        save(directory.path(), &text).expect("written");
 
         let found = load(directory.path(), &nodes(&["c", "b"])).expect("readable");
         let reign = found.reign.expect("kept");
         assert_eq!((reign.node, reign.timeline), (NodeId(1), Some(4)));
+        assert_eq!(reign.lsn, Some(9));
         assert_eq!(reign.system_identifier, Some(u64::MAX));
         assert_eq!(found.nodes[0].standing, Standing::Detached);
         assert_eq!(found.nodes[0].by, Some(By::Operator));

@@ -11,14 +11,20 @@ mod commands;
 mod conductor;
 mod conninfo;
 mod execute;
+mod followers;
 mod memory;
 mod orders;
+mod reign;
+mod remedies;
 mod safety;
+mod scribe;
 mod sight;
 mod state;
 mod step;
 mod switchover;
 
+#[cfg(test)]
+mod orders_tests;
 #[cfg(test)]
 mod simulation_tests;
 #[cfg(test)]

@@ -49,20 +49,19 @@ impl Machine<'_> {
 
     fn detach_by_order(&mut self, node: NodeId, why: &str) -> Result<String, String> {
         self.known(node)?;
+        self.nothing_under_way()?;
+        if self.state.is_reigning(node) {
+            return Err(format!(
+                "node {node} is the primary: hand its work over first (pgsteer node switchover)"
+            ));
+        }
         match self.state.standing(node) {
             Standing::Closing => return Err("a switchover is under way".to_owned()),
             Standing::Fenced => return Err(format!("node {node} is fenced and serves nothing")),
             Standing::InService | Standing::Detached => {}
         }
         self.detach(node, By::Operator, why);
-        Ok(if self.state.is_reigning(node) {
-            format!(
-                "node {node} is detached; it is the primary, so writes wait until it is attached or \
-                 another node is promoted"
-            )
-        } else {
-            format!("node {node} is detached until it is attached")
-        })
+        Ok(format!("node {node} is detached until it is attached"))
     }
 
     fn promote_by_order(
@@ -75,7 +74,11 @@ impl Machine<'_> {
         self.nothing_under_way()?;
         let sight = self.sights.get(node.index());
         if sight.is_some_and(super::sight::Sight::is_primary) {
-            if self.state.is_reigning(node) {
+            let is_it = self.state.reign.is_some_and(|reign| {
+                let own = sight.and_then(|sight| sight.system_identifier);
+                reign.node == node && !safety::is_other(reign.system_identifier, own)
+            });
+            if is_it && self.state.confirmed {
                 return Ok(Some(format!("node {node} is the primary")));
             }
             safety::may_follow(self.state, self.sights, node, Wish::Operator)?;
@@ -104,7 +107,7 @@ impl Machine<'_> {
         Ok(None)
     }
 
-    fn nothing_under_way(&self) -> Result<(), String> {
+    pub(super) fn nothing_under_way(&self) -> Result<(), String> {
         match &self.state.phase {
             Phase::Calm | Phase::Lost { .. } => Ok(()),
             Phase::Promoting(promotion) => {

@@ -1,6 +1,7 @@
 //! The rules that no policy can override. Each says in words why not.
 
 use pgsteer_core::NodeId;
+use pgsteer_core::policy::Receiver;
 use pgsteer_core::settings::{FailoverSettings, NodeFlag};
 use pgsteer_core::topology::Standing;
 
@@ -35,6 +36,9 @@ pub(super) fn is_lost(reign: Reign, sights: &[Sight]) -> Result<String, String> 
     }
     if sight.is_primary() && is_other(reign.system_identifier, sight.system_identifier) {
         return Ok(format!("node {node} holds another cluster now"));
+    }
+    if sight.refuses {
+        return Err(format!("node {node} lives: it refuses the probes"));
     }
     if sight.down && sight.failures >= FAILURES_MIN {
         let failures = sight.failures;
@@ -74,41 +78,55 @@ pub(super) fn may_promote(
     if !sight.is_replica() {
         return Err(format!("node {candidate} is not a replica that is up"));
     }
-    let reign = state.reign;
-    if let Some(reign) = reign {
+    if let Some(reign) = state.reign {
         if wish != Wish::Switchover {
             is_lost(reign, sights).map_err(|why| format!("the primary is not lost: {why}"))?;
         }
-        if is_other(reign.system_identifier, sight.system_identifier) {
-            return Err(format!("node {candidate} belongs to another cluster"));
-        }
-        if reign
-            .timeline
-            .zip(sight.timeline)
-            .is_some_and(|(reign, own)| own < reign)
-        {
-            return Err(format!(
-                "node {candidate} has not reached the timeline of the primary"
-            ));
+        if wish != Wish::Operator {
+            same_history(reign, sight)?;
         }
     }
-    // One of an older timeline is a former primary that came back: it is fenced, and lacks things.
-    let old = reign.and_then(|reign| reign.timeline);
-    let is_rival = |s: &&Sight| {
-        let outdated = s.timeline.zip(old).is_some_and(|(own, old)| own < old);
-        s.is_primary() && !state.is_reigning(s.id) && !outdated
-    };
-    if let Some(rival) = sights.iter().find(is_rival) {
+    if let Some(rival) = sights.iter().find(|s| is_rival(state, s, wish)) {
         return Err(format!("node {} is a primary already", rival.id));
     }
     if wish != Wish::Operator {
         allowed_by_operator(state, sights, sight)?;
         close_enough(state, sights, sight, rules)?;
     }
-    if wish != Wish::Switchover {
-        everybody_lost_it(state, sights, rules, wish)?;
+    if wish == Wish::Switchover {
+        return Ok(());
+    }
+    everybody_lost_it(state, sights, rules, wish)
+}
+
+/// It is a replica of this primary, and has got as far as its timeline.
+fn same_history(reign: Reign, sight: &Sight) -> Result<(), String> {
+    let id = sight.id;
+    if is_other(reign.system_identifier, sight.system_identifier) {
+        return Err(format!("node {id} belongs to another cluster"));
+    }
+    let timelines = reign.timeline.zip(sight.timeline);
+    if timelines.is_some_and(|(reign, own)| own < reign) {
+        return Err(format!(
+            "node {id} has not reached the timeline of the primary"
+        ));
     }
     Ok(())
+}
+
+/// Whether there is a primary besides the one that counts. One of an older timeline is a former
+/// primary that came back: it is fenced, and lacks things. One of another cluster is none of ours.
+fn is_rival(state: &State, sight: &Sight, wish: Wish) -> bool {
+    if !sight.is_primary() || state.is_reigning(sight.id) {
+        return false;
+    }
+    let old = state.reign.and_then(|reign| reign.timeline);
+    let outdated = sight.timeline.zip(old).is_some_and(|(own, old)| own < old);
+    let identifier = state.reign.and_then(|reign| reign.system_identifier);
+    let foreign = is_other(identifier, sight.system_identifier);
+    let is_out = state.standing(sight.id) != Standing::InService;
+    let is_ignored = wish == Wish::Operator && is_out;
+    !(outdated || foreign || is_ignored)
 }
 
 /// What the configuration and orders say about the nodes.
@@ -160,29 +178,29 @@ pub(super) fn behind(state: &State, sights: &[Sight], sight: &Sight) -> Option<u
     Some(written.saturating_sub(own))
 }
 
-/// Those that answer have lost the primary too, and there are enough of them.
-fn everybody_lost_it(
+/// Those that answer have lost the primary too, and there are enough of them. One that is fed by a
+/// replica that answers says nothing about the primary.
+///
+/// # Errors
+/// Why it may be alive.
+pub(super) fn everybody_lost_it(
     state: &State,
     sights: &[Sight],
     rules: &FailoverSettings,
     wish: Wish,
 ) -> Result<(), String> {
-    let Some(reign) = state.reign else {
-        return Ok(());
+    let identifier = state.reign.and_then(|reign| reign.system_identifier);
+    let answers = |id: NodeId| sights.get(id.index()).is_some_and(Sight::is_replica);
+    let is_cascaded = |s: &Sight| {
+        s.receiver == Receiver::Streaming
+            && s.follows
+                .is_some_and(|upstream| !state.is_reigning(upstream) && answers(upstream))
     };
-    // One that answers as a replica is no primary, whoever is connected to it.
-    if sights
-        .get(reign.node.index())
-        .is_some_and(Sight::is_replica)
-    {
-        return Ok(());
-    }
-    let witnesses = || {
-        sights
-            .iter()
-            .filter(|s| s.is_replica() && s.id != reign.node)
+    let is_witness = |s: &&Sight| {
+        s.is_replica() && !is_other(identifier, s.system_identifier) && !is_cascaded(s)
     };
-    if let Some(why) = witnesses().find_map(|witness| witness.hears(reign.node)) {
+    let witnesses = || sights.iter().filter(is_witness);
+    if let Some(why) = witnesses().find_map(Sight::hears) {
         return Err(format!("the primary may be alive: {why}"));
     }
     let count = witnesses().count();
@@ -218,17 +236,27 @@ pub(super) fn may_follow(
     if let Some(fixed) = fixed.filter(|fixed| fixed.id != node) {
         return Err(format!("node {} is always the primary", fixed.id));
     }
-    if is_other(reign.system_identifier, sight.system_identifier) {
-        return Err(format!("node {node} belongs to another cluster"));
-    }
+    // What is left is what an operator chooses from.
+    let lost = is_lost(reign, sights).is_ok();
     let (old, new) = (reign.timeline, sight.timeline);
-    if old.zip(new).is_some_and(|(old, new)| new < old) {
+    if wish != Wish::Operator || !lost {
+        if is_other(reign.system_identifier, sight.system_identifier) {
+            return Err(format!("node {node} belongs to another cluster"));
+        }
+        if old.zip(new).is_some_and(|(old, new)| new < old) {
+            return Err(format!(
+                "node {node} is on an older timeline than the primary"
+            ));
+        }
+    }
+    let tenure = state.nodes.get(node.index());
+    if wish == Wish::Policy && tenure.is_some_and(|tenure| tenure.outdated) {
         return Err(format!(
-            "node {node} is on an older timeline than the primary"
+            "node {node} was promoted late: the primary went on meanwhile"
         ));
     }
     let is_later = old.zip(new).is_some_and(|(old, new)| new > old);
-    if wish == Wish::Policy && !is_later && is_lost(reign, sights).is_err() {
+    if wish == Wish::Policy && !is_later && !lost {
         return Err(format!(
             "the primary is up, and node {node} is not on a later timeline"
         ));

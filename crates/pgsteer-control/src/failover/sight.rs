@@ -22,6 +22,8 @@ pub(crate) struct Sight {
     pub(crate) down: bool,
     /// Failed probes in a row.
     pub(crate) failures: u32,
+    /// The last of them failed because the server refused, so it lives.
+    pub(crate) refuses: bool,
     /// What it said last.
     pub(crate) role: Role,
     /// How long health and role have been as they are.
@@ -58,6 +60,7 @@ impl Sight {
             up: false,
             down: false,
             failures: 0,
+            refuses: false,
             role: Role::Unknown,
             age: Duration::ZERO,
             system_identifier: None,
@@ -86,14 +89,15 @@ impl Sight {
         self.lsn.max(self.received)
     }
 
-    /// Whether it may still hear from a node that we cannot reach, and why we think so; `None` if it
-    /// has lost it. A replica asks for a word after half of `wal_receiver_timeout`; if none came
+    /// Whether it may still hear from a primary that we cannot reach, and why we think so; `None` if
+    /// it has lost it. A replica asks for a word after half of `wal_receiver_timeout`; if none came
     /// some time after that, it is as cut off as we are.
-    pub(crate) fn hears(&self, lost: NodeId) -> Option<String> {
-        let elsewhere = self.follows.is_some_and(|followed| followed != lost);
+    pub(crate) fn hears(&self) -> Option<String> {
+        if self.failures > 0 {
+            return Some(format!("node {} does not answer right now", self.id));
+        }
         match self.receiver {
             Receiver::None => return None,
-            Receiver::Streaming if elsewhere => return None,
             Receiver::Streaming => {}
             Receiver::Unknown => {
                 let advice = "grant pg_monitor to the user of the probes";
@@ -111,10 +115,8 @@ impl Sight {
         let limit = timeout / 2 + ANSWER_MAX;
         (silent < limit).then(|| {
             format!(
-                "node {} heard from it {:.1} s ago, and counts as cut off after {:.1} s without a \
-                 word (half of wal_receiver_timeout, and 2 s)",
+                "node {} heard from it within {:.1} s (half of wal_receiver_timeout, and 2 s)",
                 self.id,
-                silent.as_secs_f64(),
                 limit.as_secs_f64()
             )
         })

@@ -37,6 +37,10 @@ pub(crate) struct Tenure {
     pub(crate) ask_at: Duration,
     /// Until when it may take to follow the new primary, before a command is run for it.
     pub(crate) repoint_until: Option<Duration>,
+    /// It was asked to become the primary, and nobody knows what became of that.
+    pub(crate) abandoned: bool,
+    /// It was abandoned, and the primary has served since: what it has lacks things.
+    pub(crate) outdated: bool,
     /// The policy was asked since it looks as it does.
     pub(crate) judged: bool,
     /// What it looked like: up, a primary, timeline.
@@ -109,12 +113,16 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     pub(crate) reign: Option<Reign>,
+    /// The primary was seen to be one since the start, and nobody knew of a later one.
+    pub(crate) confirmed: bool,
     pub(crate) nodes: Vec<Tenure>,
     pub(crate) phase: Phase,
     /// When, which node, what; the latest last.
     pub(crate) history: VecDeque<(Duration, NodeId, &'static str)>,
     /// Why the last answer of the policy was not followed.
     pub(crate) refused: String,
+    /// When the position of the primary is to be kept again.
+    pub(crate) remember_at: Duration,
     /// Promotions in a row that came to nothing.
     pub(crate) failed_promotions: u32,
     /// Failed probes of the primary when the others were last asked about it.

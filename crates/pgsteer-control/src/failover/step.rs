@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use pgsteer_core::NodeId;
-use pgsteer_core::policy::{Occasion, Remedy};
-use pgsteer_core::settings::{FailoverSettings, NodeFlag};
+use pgsteer_core::policy::Receiver;
+use pgsteer_core::settings::FailoverSettings;
 use pgsteer_core::topology::Standing;
 
-use super::safety::{self, Wish, is_other};
+use super::safety::{self, is_other};
 use super::sight::Sight;
 use super::state::{
-    Action, By, Command, CommandKind, Event, Outcome, Phase, Promotion, Question, Reign, State,
-    Work,
+    Action, Command, CommandKind, Event, Outcome, Phase, Promotion, Reign, State, Work,
 };
+use crate::probe::FAILURES_MIN;
 
 /// The next state, and what is to be done. `now` is the time since some start and never goes back.
 #[must_use]
@@ -55,10 +55,12 @@ impl Machine<'_> {
     /// Compares what is with what should be.
     fn look(&mut self) {
         self.notice_changes();
-        if self.state.reign.is_none() {
+        self.obey_flag();
+        if self.state.reign.is_none() && self.nothing_under_way().is_ok() {
             self.recognise();
         }
         self.keep_reign();
+        self.confirm();
         self.fence_pretenders();
         self.watch_followers();
         match self.state.phase.clone() {
@@ -92,166 +94,12 @@ impl Machine<'_> {
         }
     }
 
-    /// The first primary: the only one, or the one that was promoted last.
-    fn recognise(&mut self) {
-        if !self.sights.iter().all(|sight| sight.observed) {
-            return;
-        }
-        let mut primaries: Vec<_> = self.sights.iter().filter(|s| s.is_primary()).collect();
-        primaries.sort_by_key(|s| {
-            (
-                s.flag != NodeFlag::AlwaysPrimary,
-                std::cmp::Reverse(s.timeline),
-            )
-        });
-        let Some(first) = primaries.first() else {
-            return;
-        };
-        if first.flag != NodeFlag::AlwaysPrimary
-            && let Some(second) = primaries.get(1)
-        {
-            let other = is_other(first.system_identifier, second.system_identifier);
-            if other || first.timeline.is_none() || first.timeline == second.timeline {
-                let text = format!(
-                    "nodes {} and {} both say that they are primaries, and nothing says which is \
-                     right: no write goes anywhere. Make one a replica, or say \
-                     `pgsteer node promote`",
-                    first.id, second.id
-                );
-                self.say(first.id, text);
-                return;
-            }
-        }
-        // A former primary that came back while those that left it behind are replicas, or down.
-        let is_later = |s: &&Sight| {
-            s.up && s.timeline > first.timeline
-                && !is_other(first.system_identifier, s.system_identifier)
-        };
-        if first.flag != NodeFlag::AlwaysPrimary
-            && let Some(later) = self.sights.iter().find(is_later)
-        {
-            let text = format!(
-                "node {} says that it is a primary, but node {} is on a later timeline: it was \
-                 replaced once. If its replacement is gone for good, say `pgsteer node promote`",
-                first.id, later.id
-            );
-            self.say(first.id, text);
-            return;
-        }
-        let node = first.id;
-        self.crown(node, "recognised", format!("node {node} is the primary"));
-    }
-
-    /// Says something about a node once.
-    fn say(&mut self, node: NodeId, text: String) {
-        let Some(tenure) = self.state.tenure(node) else {
-            return;
-        };
-        if tenure.said != text {
-            tenure.said.clone_from(&text);
-            self.note("in doubt", Some(node), text);
-        }
-    }
-
-    /// Follows how far the primary is.
-    fn keep_reign(&mut self) {
-        let Some(reign) = &mut self.state.reign else {
-            return;
-        };
-        let Some(sight) = self
-            .sights
-            .get(reign.node.index())
-            .filter(|s| s.is_primary())
-        else {
-            return;
-        };
-        if is_other(reign.system_identifier, sight.system_identifier) {
-            // Everything was set up anew, and what is remembered is about the cluster before.
-            let known = reign.system_identifier;
-            let is_old = |s: &Sight| s.up && !is_other(known, s.system_identifier);
-            if !self.sights.iter().any(is_old) {
-                self.state.reign = None;
-                self.recognise();
-            }
-            return;
-        }
-        let before = (reign.system_identifier, reign.timeline);
-        reign.system_identifier = sight.system_identifier.or(reign.system_identifier);
-        reign.timeline = reign.timeline.max(sight.timeline);
-        reign.lsn = reign.lsn.max(sight.lsn);
-        if before != (reign.system_identifier, reign.timeline) {
-            self.actions.push(Action::Remember);
-        }
-    }
-
-    /// A node that says it is a primary, and that the policy does not want to follow, gets nothing.
-    /// Until the policy has answered it only gets no writes.
-    fn fence_pretenders(&mut self) {
-        let Some(reign) = self.state.reign else {
-            return;
-        };
-        for sight in self.sights {
-            let id = sight.id;
-            let tenure = self.state.nodes.get(id.index());
-            let serves = |tenure: &super::state::Tenure| {
-                tenure.judged && tenure.standing == Standing::InService
-            };
-            let is_pretender = sight.is_primary() && id != reign.node && !self.is_promoting(id);
-            if !is_pretender || !tenure.is_some_and(serves) {
-                continue;
-            }
-            self.fence(id);
-            let text = format!(
-                "node {id} says that it is a primary, but node {} counts as it: nothing goes to \
-                 node {id} until it is a replica, or is followed",
-                reign.node
-            );
-            self.note("fenced", Some(id), text);
-        }
-    }
-
-    fn is_promoting(&self, node: NodeId) -> bool {
-        matches!(&self.state.phase, Phase::Promoting(promotion) if promotion.node == node)
-    }
-
     pub(super) fn fence(&mut self, node: NodeId) {
         if let Some(tenure) = self.state.tenure(node) {
             tenure.standing = Standing::Fenced;
-            tenure.by = None;
             tenure.severances += 1;
             self.state.note_past(self.now, node, "fenced");
         }
-    }
-
-    /// Replicas that were to follow a new primary do, or get a command for it.
-    fn watch_followers(&mut self) {
-        let Some(reign) = self.state.reign else {
-            return;
-        };
-        for sight in self.sights {
-            let Some(tenure) = self.state.nodes.get_mut(sight.id.index()) else {
-                continue;
-            };
-            let Some(until) = tenure.repoint_until else {
-                continue;
-            };
-            if is_linked(sight, reign) {
-                tenure.repoint_until = None;
-            } else if self.now >= until {
-                tenure.repoint_until = None;
-                self.follow_command(sight.id);
-            }
-        }
-    }
-
-    /// Runs the operator's command that makes a node follow the present primary.
-    fn follow_command(&mut self, node: NodeId) {
-        let old = self.state.history.iter().rev();
-        let old_primary = old
-            .clone()
-            .find(|(_, _, what)| *what == "deposed")
-            .map(|(_, n, _)| *n);
-        self.command(CommandKind::FollowPrimary, node, old_primary);
     }
 
     pub(super) fn command(&mut self, kind: CommandKind, node: NodeId, old_primary: Option<NodeId>) {
@@ -302,7 +150,7 @@ impl Machine<'_> {
     }
 
     /// Probes all but the primary at once.
-    fn ask_witnesses(&mut self, primary: NodeId) {
+    pub(super) fn ask_witnesses(&mut self, primary: NodeId) {
         let others = self.sights.iter().map(|sight| sight.id);
         let others = others.filter(|id| *id != primary);
         self.actions.extend(others.map(Action::Probe));
@@ -312,6 +160,8 @@ impl Machine<'_> {
     pub(super) fn lose(&mut self, why: String) {
         let node = self.state.reign.map(|reign| reign.node);
         self.note("primary lost", node, why);
+        self.state.refused.clear();
+        self.actions.push(Action::Remember);
         self.state.phase = Phase::Lost {
             since: self.now,
             ask_at: self.now,
@@ -326,8 +176,13 @@ impl Machine<'_> {
         };
         let is_back = |s: &&Sight| s.is_primary();
         let sight = self.sights.get(reign.node.index()).filter(is_back);
-        if sight.is_none() || safety::is_lost(reign, self.sights).is_ok() {
+        // Somebody may have promoted another one meanwhile; the policy is asked about that.
+        let replaced = self.is_replaced(reign, Sight::is_primary);
+        if sight.is_none() || replaced || safety::is_lost(reign, self.sights).is_ok() {
             return;
+        }
+        for tenure in &mut self.state.nodes {
+            tenure.outdated |= tenure.abandoned;
         }
         if let Some(tenure) = self.state.tenure(reign.node)
             && tenure.standing == Standing::Fenced
@@ -359,12 +214,26 @@ impl Machine<'_> {
                 "node {node} is no primary after {} s (failover.promote_timeout)",
                 (self.now - promotion.since).as_secs()
             );
-            // It may become one yet.
-            self.fence(node);
+            self.abandon(node);
             self.give_up_promotion(promotion, why);
+        } else if self.is_dead(node) {
+            self.abandon(node);
+            self.give_up_promotion(promotion, format!("node {node} is lost as well"));
         } else {
             self.actions.push(Action::Probe(node));
         }
+    }
+
+    /// It may become a primary yet.
+    fn abandon(&mut self, node: NodeId) {
+        if let Some(tenure) = self.state.tenure(node) {
+            tenure.abandoned = true;
+        }
+    }
+
+    fn is_dead(&self, node: NodeId) -> bool {
+        let sight = self.sights.get(node.index());
+        sight.is_some_and(|s| s.down && s.failures >= FAILURES_MIN && !s.refuses)
     }
 
     fn give_up_promotion(&mut self, promotion: &Promotion, why: String) {
@@ -385,188 +254,6 @@ impl Machine<'_> {
         };
     }
 
-    /// This node is the primary from now on.
-    pub(super) fn crown(&mut self, node: NodeId, how: &'static str, text: String) {
-        let Some(sight) = self.sights.get(node.index()) else {
-            return;
-        };
-        let before = self
-            .state
-            .reign
-            .map(|reign| reign.node)
-            .filter(|old| *old != node);
-        self.state.reign = Some(Reign {
-            node,
-            system_identifier: sight.system_identifier,
-            timeline: sight.timeline,
-            lsn: sight.lsn,
-        });
-        if let Some(tenure) = self.state.tenure(node) {
-            tenure.standing = Standing::InService;
-            tenure.by = None;
-            tenure.repoint_until = None;
-        }
-        let past = if how == "promoted" { how } else { "followed" };
-        self.state.note_past(self.now, node, past);
-        self.state.refused.clear();
-        self.state.failed_promotions = 0;
-        self.state.phase = Phase::Calm;
-        self.note(how, Some(node), text);
-        self.actions.push(Action::Remember);
-        if let Some(old) = before {
-            self.state.note_past(self.now, old, "deposed");
-            if self.state.standing(old) != Standing::Fenced {
-                self.fence(old);
-            }
-            self.command(CommandKind::Failover, old, Some(old));
-            self.gather_followers(node);
-        }
-    }
-
-    /// The other nodes are made to follow the new primary, by SQL where that suffices.
-    fn gather_followers(&mut self, primary: NodeId) {
-        let Some(reign) = self.state.reign else {
-            return;
-        };
-        for sight in self.sights {
-            let id = sight.id;
-            if id == primary || is_linked(sight, reign) || sight.flag == NodeFlag::AlwaysPrimary {
-                continue;
-            }
-            if sight.is_replica() && !is_other(reign.system_identifier, sight.system_identifier) {
-                if let Some(tenure) = self.state.tenure(id) {
-                    tenure.repoint_until = Some(self.now + REPOINT_MAX);
-                }
-                // If it is not to be done by SQL, somebody else may do it.
-                if self.rules.repoint && self.rules.promote {
-                    self.run(Work::Repoint(id, primary));
-                }
-            } else {
-                self.follow_command(id);
-            }
-        }
-    }
-
-    /// The policy has answered.
-    fn advised(&mut self, id: u64, remedy: Result<Remedy, String>) {
-        let Some(question) = self.state.question.filter(|question| question.id == id) else {
-            return;
-        };
-        self.state.question = None;
-        for (sight, tenure) in self.sights.iter().zip(&mut self.state.nodes) {
-            let is_about_it = question.subject == Some(sight.id);
-            tenure.judged |= is_about_it || question.occasion == Occasion::PrimaryLost;
-        }
-        let remedy = match remedy {
-            Ok(remedy) => remedy,
-            Err(why) => {
-                self.note("no advice", question.subject, why);
-                Remedy::Wait(AGAIN_MS)
-            }
-        };
-        let wait = match &remedy {
-            Remedy::Wait(milliseconds) => Duration::from_millis((*milliseconds).into()),
-            Remedy::Abstain | Remedy::GiveUp(_) => IDLE,
-            _ => REFUSED,
-        };
-        let wait = wait.clamp(WAIT_MIN, WAIT_MAX);
-        self.ask_later(question, wait);
-        if let Err(why) = self.obey(question, remedy.clone()) {
-            if let Some(reign) = self.state.reign {
-                self.ask_witnesses(reign.node);
-            }
-            let text = format!("{}: {why}", in_words(&remedy));
-            if self.state.refused != why {
-                self.note("refused", question.subject, text);
-            }
-            self.state.refused = why;
-        }
-    }
-
-    fn ask_later(&mut self, question: Question, wait: Duration) {
-        let at = self.now + wait;
-        if question.occasion == Occasion::PrimaryLost {
-            if let Phase::Lost { ask_at, .. } = &mut self.state.phase {
-                *ask_at = at;
-            }
-        } else if let Some(tenure) = question.subject.and_then(|node| self.state.tenure(node)) {
-            tenure.ask_at = at;
-        }
-    }
-
-    /// Does what the policy said, unless a rule forbids it.
-    fn obey(&mut self, question: Question, remedy: Remedy) -> Result<(), String> {
-        match remedy {
-            Remedy::Abstain | Remedy::Wait(_) => Ok(()),
-            Remedy::GiveUp(why) => {
-                self.say_given_up(question, why);
-                Ok(())
-            }
-            Remedy::Promote(node) => self.promote_by_policy(node),
-            Remedy::Follow(node) => {
-                if self.state.is_reigning(node) {
-                    return Err(format!("node {node} counts as the primary already"));
-                }
-                if !matches!(self.state.phase, Phase::Calm | Phase::Lost { .. }) {
-                    return Err("something else is under way".to_owned());
-                }
-                safety::may_follow(self.state, self.sights, node, Wish::Policy)?;
-                self.crown(
-                    node,
-                    "followed",
-                    format!("node {node} was promoted by somebody else"),
-                );
-                Ok(())
-            }
-            Remedy::Detach(node) => self.detach_by_policy(node),
-            Remedy::Reattach(node) => {
-                let tenure = self.state.nodes.get(node.index());
-                if tenure.is_some_and(|tenure| tenure.by == Some(By::Operator)) {
-                    return Err(format!("node {node} was taken out by an operator"));
-                }
-                self.reattach(node, "the policy says so")
-            }
-        }
-    }
-
-    fn say_given_up(&mut self, question: Question, why: String) {
-        if self.state.refused != why {
-            self.note("given up", question.subject, why.clone());
-            self.state.refused = why;
-        }
-    }
-
-    fn promote_by_policy(&mut self, node: NodeId) -> Result<(), String> {
-        let Phase::Lost {
-            since, commanded, ..
-        } = self.state.phase
-        else {
-            return Err("there is a primary, or one is on its way".to_owned());
-        };
-        safety::may_promote(self.state, self.sights, node, self.rules, Wish::Policy)?;
-        if self.rules.promote {
-            self.promote(node, since, None);
-            return Ok(());
-        }
-        if self.rules.failover_command.is_empty() || commanded {
-            return Err("failover.promote is false: something else promotes".to_owned());
-        }
-        if let Phase::Lost { commanded, .. } = &mut self.state.phase {
-            *commanded = true;
-        }
-        let old = self.state.reign.map(|reign| reign.node);
-        let text = format!("failover_command is run; node {node} would be the new primary");
-        self.note("left to a command", Some(node), text);
-        let command = Command {
-            kind: CommandKind::Failover,
-            node: old.unwrap_or(node),
-            new_main: Some(node),
-            old_primary: old,
-        };
-        self.run(Work::Command(command));
-        Ok(())
-    }
-
     /// Nothing goes to the old primary any more, then the new one is promoted.
     pub(super) fn promote(&mut self, node: NodeId, lost_since: Duration, order: Option<u64>) {
         if let Some(reign) = self.state.reign
@@ -584,84 +271,6 @@ impl Machine<'_> {
             lost_since,
         });
         self.run(Work::Promote(node));
-    }
-
-    fn detach_by_policy(&mut self, node: NodeId) -> Result<(), String> {
-        let sight = self.sights.get(node.index());
-        let sight = sight.ok_or_else(|| format!("there is no node {node}"))?;
-        if sight.flag != NodeFlag::AllowToFailover {
-            return Err(format!("the flag of node {node} forbids it"));
-        }
-        if self.state.is_reigning(node) {
-            return Err(format!(
-                "node {node} is the primary: it is replaced, not detached"
-            ));
-        }
-        if self.state.standing(node) != Standing::InService {
-            return Ok(());
-        }
-        self.detach(node, By::Policy, "the policy says so");
-        self.command(
-            CommandKind::Failover,
-            node,
-            self.state.reign.map(|reign| reign.node),
-        );
-        Ok(())
-    }
-
-    pub(super) fn detach(&mut self, node: NodeId, by: By, why: &str) {
-        if let Some(tenure) = self.state.tenure(node) {
-            tenure.standing = Standing::Detached;
-            tenure.by = Some(by);
-        }
-        self.state.note_past(self.now, node, "detached");
-        self.note(
-            "detached",
-            Some(node),
-            format!("node {node} is taken out: {why}"),
-        );
-        self.actions.push(Action::Remember);
-    }
-
-    /// A node serves again.
-    pub(super) fn reattach(&mut self, node: NodeId, why: &str) -> Result<(), String> {
-        let sight = self.sights.get(node.index());
-        let sight = sight.ok_or_else(|| format!("there is no node {node}"))?;
-        let standing = self.state.standing(node);
-        if standing == Standing::InService {
-            return Ok(());
-        }
-        if standing == Standing::Fenced && !self.may_leave_fence(sight) {
-            return Err(format!(
-                "node {node} is fenced until it is a replica of the primary; to make it the primary \
-                 say: pgsteer node promote {node}"
-            ));
-        }
-        if let Some(tenure) = self.state.tenure(node) {
-            tenure.standing = Standing::InService;
-            tenure.by = None;
-        }
-        self.state.note_past(self.now, node, "attached");
-        self.note(
-            "attached",
-            Some(node),
-            format!("node {node} serves again: {why}"),
-        );
-        self.command(
-            CommandKind::Failback,
-            node,
-            self.state.reign.map(|reign| reign.node),
-        );
-        self.actions.push(Action::Remember);
-        Ok(())
-    }
-
-    fn may_leave_fence(&self, sight: &Sight) -> bool {
-        self.state.is_reigning(sight.id)
-            || self
-                .state
-                .reign
-                .is_some_and(|reign| is_linked(sight, reign))
     }
 
     /// A task has ended.
@@ -710,34 +319,21 @@ impl Machine<'_> {
 
 /// Whether a node is a replica that streams from the primary.
 pub(super) fn is_linked(sight: &Sight, reign: Reign) -> bool {
-    let same_timeline = sight
-        .timeline
-        .zip(reign.timeline)
-        .is_none_or(|(own, its)| own >= its);
-    let streams = sight.receiver == pgsteer_core::policy::Receiver::Streaming;
+    let timelines = sight.timeline.zip(reign.timeline);
+    let same_timeline = timelines.is_none_or(|(own, its)| own >= its);
+    let streams = match sight.receiver {
+        Receiver::Streaming => true,
+        // It has one, and hides what that does.
+        Receiver::Unknown => timelines.is_some(),
+        Receiver::None => false,
+    };
     sight.is_replica()
         && !is_other(reign.system_identifier, sight.system_identifier)
         && same_timeline
         && streams
 }
 
-fn in_words(remedy: &Remedy) -> String {
-    match remedy {
-        Remedy::Promote(node) => format!("not promoting node {node}"),
-        Remedy::Follow(node) => format!("not following node {node}"),
-        Remedy::Detach(node) => format!("not detaching node {node}"),
-        Remedy::Reattach(node) => format!("not attaching node {node}"),
-        Remedy::Abstain | Remedy::Wait(_) | Remedy::GiveUp(_) => "nothing is done".to_owned(),
-    }
-}
-
-// Ours: how soon the policy is asked again.
-const AGAIN_MS: u32 = 1000;
-const AGAIN: Duration = Duration::from_millis(AGAIN_MS as u64);
-const REFUSED: Duration = Duration::from_millis(250);
-const IDLE: Duration = Duration::from_secs(5);
-const WAIT_MIN: Duration = Duration::from_millis(50);
-const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How long a replica may take to stream from the new primary after it was told to. PostgreSQL tries
-/// to connect anew every 5 s (`wal_retrieve_retry_interval`).
-const REPOINT_MAX: Duration = Duration::from_secs(30);
+/// How soon the policy is asked again after a promotion that failed (ours).
+const AGAIN: Duration = Duration::from_secs(1);
+/// The longest a policy may wait before it is asked again (ours).
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);

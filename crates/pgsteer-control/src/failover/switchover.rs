@@ -66,21 +66,26 @@ impl Machine<'_> {
         let (from, to) = (switchover.from, switchover.to);
         // It was stopped on purpose: two failed probes are enough, whatever patience is configured.
         let old = self.sights.get(from.index());
-        let stopped = old.is_none_or(|old| old.failures >= FAILURES_MIN || old.is_replica());
+        let stopped = old
+            .is_none_or(|old| (old.failures >= FAILURES_MIN && !old.refuses) || old.is_replica());
         let sight = self.sights.get(to.index());
         let received = sight.and_then(super::sight::Sight::position);
         let complete = received
             .zip(switchover.position)
             .is_some_and(|(own, its)| own >= its);
-        let fit = safety::may_promote(self.state, self.sights, to, self.rules, Wish::Switchover);
+        // The proxy alone may have lost it.
+        let gone =
+            || safety::everybody_lost_it(self.state, self.sights, self.rules, Wish::Switchover);
+        let fit = safety::may_promote(self.state, self.sights, to, self.rules, Wish::Switchover)
+            .and_then(|()| gone());
         if stopped && complete && fit.is_ok() {
             self.promote(to, switchover.since, Some(switchover.order));
             return;
         }
         if self.now < deadline {
             // Sooner than the next probe of its own.
-            self.actions
-                .push(Action::Probe(if stopped { to } else { from }));
+            self.actions.push(Action::Probe(from));
+            self.ask_witnesses(from);
             return;
         }
         let why = match fit {

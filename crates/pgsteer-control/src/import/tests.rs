@@ -120,9 +120,8 @@ fn a_whole_configuration_loads() {
     assert!(import.report.to_do.iter().any(|text| text.contains("bob")));
 }
 
-#[test]
-fn failover_and_the_tools_are_carried_over() {
-    let conf = "\
+/// Everything about failover and the tools.
+const FAILOVER: &str = "\
 backend_hostname0 = 'a'
 backend_weight0 = 1
 backend_flag0 = 'ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER'
@@ -153,6 +152,10 @@ detach_false_primary = on
 pcp_listen_addresses = '*'
 pcp_port = 9899
 ";
+
+#[test]
+fn failover_and_the_tools_are_carried_over() {
+    let conf = FAILOVER;
     let pcp = "admin:5EBE2294ecd0e0f08eab7690d2a6ee69\nplain:secret\n";
     let import = imported(&[("pgpool.conf", conf), ("pcp.conf", pcp)]);
     let settings = loaded(&import.toml).settings;

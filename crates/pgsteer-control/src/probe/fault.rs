@@ -66,6 +66,12 @@ impl Fault {
         }
     }
 
+    /// Whether a server said so, and not that it is on its way up or down: whatever is wrong, it
+    /// lives.
+    pub(crate) fn is_sign_of_life(&self) -> bool {
+        matches!(self, Self::Refused { sqlstate, .. } if !sqlstate.starts_with("57"))
+    }
+
     /// What an operator can do about it. `answered` says whether the node ever answered: then its
     /// address is right.
     pub(crate) fn advice(

@@ -18,7 +18,8 @@ pub(crate) struct Answer {
     pub(crate) system_identifier: Option<u64>,
     /// A primary: the timeline it writes; a replica: the latest one it knows of.
     pub(crate) timeline: Option<u32>,
-    /// Replica: end of the WAL that was received and kept.
+    /// Replica: end of the WAL that was received and kept; primary: end of what was flushed, which
+    /// is all that replicas can have.
     pub(crate) received: Option<u64>,
     /// Replica: its connection to the node it follows.
     pub(crate) upstream: Upstream,
@@ -72,7 +73,8 @@ SELECT 'node', pg_is_in_recovery()::text, \
         ELSE pg_walfile_name(pg_current_wal_insert_lsn()) END), \
   (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)::text \
      FROM pg_control_checkpoint() c, pg_control_recovery() r), \
-  (pg_last_wal_receive_lsn() - '0/0'::pg_lsn)::text;\
+  (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() \
+        ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::text;\
 SELECT 'receiver', slot_name, status, received_tli::text, sender_host, sender_port::text, \
   (extract(epoch FROM clock_timestamp() - last_msg_receipt_time) * 1000)::bigint::text, \
   (SELECT setting FROM pg_settings WHERE name = 'wal_receiver_timeout') \

@@ -174,7 +174,7 @@ fn step(raw: RawStep, nodes: usize) -> Result<Step> {
             Some(OneOrMore::One(answer)) => vec![answer],
             Some(OneOrMore::More(answers)) => answers,
         };
-        for answer in given.iter().filter(|answer| !is_answer(answer, nodes)) {
+        if let Some(answer) = given.iter().find(|answer| !is_answer(answer, nodes)) {
             bail!("{}: \"{answer}\" is no answer; {ANSWERS}", about());
         }
         Ok(given)
