@@ -79,6 +79,19 @@ fn wait_until_runs(node: &Node, mark: &str) {
     runtime().block_on(waited).expect("it runs");
 }
 
+/// Waits until a statement with this in its text sleeps.
+fn wait_until_sleeps(node: &Node, mark: &str) {
+    let sql = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+         AND query LIKE '%{mark}%' AND pid <> pg_backend_pid()"
+    );
+    let sql = &sql;
+    let waited = wait_until(DEADLINE, mark, || async move {
+        node.value(sql).await.is_ok_and(|count| count != "0")
+    });
+    runtime().block_on(waited).expect("it sleeps");
+}
+
 /// Kills the primary and waits until the proxy knows.
 fn kill_primary(cluster: &Cluster, proxy: &Running) -> Result<()> {
     runtime().block_on(async {
@@ -418,6 +431,296 @@ fn a_row_that_is_cut_off_ends_the_session_without_a_word() -> Result<()> {
     plane.sever(0);
     let (frames, closed) = wire.read_until(b'Z');
     assert!(closed && frames.is_empty(), "{}", shown(&frames));
+    Ok(())
+}
+
+/// A function that keeps a trigger busy.
+const SLOW: &str = "CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+                    'BEGIN PERFORM pg_sleep(600); RETURN NULL; END'";
+
+/// A table whose rows take their time: at the end of a statement, or of the transaction.
+fn slow_table(plane: &Plane, name: &str, trigger: &str) {
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    for sql in [
+        format!("DROP TABLE IF EXISTS {name}"),
+        SLOW.to_owned(),
+        format!("CREATE TABLE {name} (a int)"),
+        format!("CREATE {trigger} EXECUTE FUNCTION slow()"),
+    ] {
+        check(&mut wire, &sql, (None, 'I'));
+    }
+}
+
+#[test]
+fn a_commit_that_could_not_be_sent_is_not_sent_again_behind_its_error() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let connect = |_| Wire::connect(plane.port(), "postgres");
+    let mut wires: Vec<Wire> = (0..8).map(connect).collect();
+    let commit = msg::query("COMMIT");
+    for wire in &mut wires {
+        check(wire, "BEGIN", (None, 'T'));
+        check(wire, "SELECT 1", (None, 'T'));
+        // The proxy waits for the rest, and looks at the client only.
+        wire.send(&commit[..6]);
+    }
+    plane.sever(0);
+    plane.wait_for_connections(0, 0);
+    for wire in &mut wires {
+        wire.send(&commit[6..]);
+        let frames = wire.until(b'Z');
+        // 40001 if the loss was noticed before the first half came.
+        let code = state(&frames);
+        assert!(
+            matches!(code.as_deref(), Some("08006" | "40001")),
+            "{}",
+            shown(&frames)
+        );
+        assert_eq!(status(&frames), 'I');
+        assert_eq!(
+            wire.value("SELECT 7"),
+            "7",
+            "the answer to this and no other"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_severed_connection_does_not_count_whatever_its_session_is_doing() -> Result<()> {
+    let plane = Plane::start(cluster(), "hold_timeout = \"60s\"");
+    let connect = || Wire::connect(plane.port(), "postgres");
+    let (mut between, mut half, mut unread) = (connect(), connect(), connect());
+    between.send(&[msg::statement("SELECT 1", &[]), msg::flush()].concat());
+    between.until(b'C');
+    check(&mut half, "SELECT 1", (None, 'I'));
+    let query = msg::query("SELECT 2");
+    half.send(&query[..6]);
+    unread.send(&msg::query("SELECT repeat('x', 200000000)"));
+    unread.until(b'T');
+    plane.wait_for_connections(0, 3);
+    plane.change(0, |node| {
+        node.standing = Standing::Closing;
+        node.severances += 1;
+    });
+    plane.wait_for_connections(0, 0);
+
+    half.send(&query[6..]);
+    plane.wait_for_held(1);
+    plane.set_standing(0, Standing::InService);
+    assert_eq!(command_tags(&half.until(b'Z')), ["SELECT 1"]);
+    between.send(&msg::sync());
+    let frames = between.until(b'Z');
+    assert_eq!(
+        state(&frames).as_deref(),
+        Some("08006"),
+        "{}",
+        shown(&frames)
+    );
+    Ok(())
+}
+
+#[test]
+fn legs_at_rest_leave_while_another_is_busy_and_while_half_a_message_is_there() -> Result<()> {
+    let plane = Plane::start(cluster(), "hold_timeout = \"60s\"");
+    let connect = || Wire::connect(plane.port(), "postgres");
+    let (mut busy, mut half) = (connect(), connect());
+    check(&mut busy, "SELECT 1", (None, 'I'));
+    check(&mut half, "SELECT 1", (None, 'I'));
+    plane.wait_for_connections(0, 2);
+    // The other node is the primary now, as far as sessions are told: both have a leg here still.
+    plane.change(0, |node| node.role = Role::Replica);
+    plane.change(1, |node| node.role = Role::Primary);
+    busy.send(&msg::query("SELECT pg_sleep(600), 'elsewhere'"));
+    wait_until_runs(&cluster().nodes()[1], "elsewhere");
+    let query = msg::query("SELECT 2");
+    half.send(&query[..6]);
+    plane.set_standing(0, Standing::Closing);
+    plane.wait_for_connections(0, 0);
+    half.send(&query[6..]);
+    assert_eq!(command_tags(&half.until(b'Z')), ["SELECT 1"]);
+    plane.sever(1);
+    let frames = busy.until(b'Z');
+    assert_eq!(state(&frames).as_deref(), Some("08006"));
+    Ok(())
+}
+
+#[test]
+fn a_session_that_waits_notices_that_a_server_it_cannot_do_without_is_gone() -> Result<()> {
+    let plane = Plane::start(cluster(), "hold_timeout = \"60s\"");
+    let mut listens = Wire::connect(plane.port(), "postgres");
+    check(&mut listens, "LISTEN x", (None, 'I'));
+    plane.change(0, |node| node.health = Health::Down);
+    listens.send(&msg::query("SELECT 1"));
+    plane.wait_for_held(1);
+    plane.sever(0);
+    let end = listens.read()?;
+    assert_eq!(end.field(b'V').as_deref(), Some("FATAL"), "{}", end.shown());
+    assert!(listens.is_closed());
+    plane.wait_for_held(0);
+    Ok(())
+}
+
+#[test]
+fn a_pipeline_that_has_written_ends_where_it_began_and_one_that_read_waits() -> Result<()> {
+    let plane = Plane::start(cluster(), "hold_timeout = \"60s\"");
+    let connect = || Wire::connect(plane.port(), "postgres");
+    let (mut writes, mut reads) = (connect(), connect());
+    check(&mut writes, "DROP TABLE IF EXISTS pipelined", (None, 'I'));
+    check(&mut writes, "CREATE TABLE pipelined (a int)", (None, 'I'));
+    let insert = msg::statement("INSERT INTO pipelined VALUES (1)", &[]);
+    writes.send(&[insert.clone(), msg::flush()].concat());
+    assert_eq!(command_tags(&writes.until(b'C')), ["INSERT 0 1"]);
+    reads.send(&[msg::statement("SELECT 1", &[]), msg::flush()].concat());
+    assert_eq!(command_tags(&reads.until(b'C')), ["SELECT 1"]);
+    plane.wait_for_connections(0, 2);
+    plane.set_standing(0, Standing::Closing);
+
+    let rest = [insert, msg::sync()].concat();
+    reads.send(&rest);
+    plane.wait_for_held(1);
+    plane.wait_for_connections(0, 1);
+    writes.send(&rest);
+    let frames = writes.until(b'Z');
+    assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    plane.wait_for_connections(0, 0);
+    plane.set_standing(0, Standing::InService);
+    let frames = reads.until(b'Z');
+    assert_eq!(command_tags(&frames), ["INSERT 0 1"], "{}", shown(&frames));
+    assert_eq!(reads.value("SELECT count(*) FROM pipelined"), "3");
+    Ok(())
+}
+
+#[test]
+fn what_a_function_set_is_not_lost_in_silence() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let connect = || Wire::connect(plane.port(), "postgres");
+    let (mut set, mut discarded) = (connect(), connect());
+    for wire in [&mut set, &mut discarded] {
+        let sql = "SELECT set_config('work_mem', '1234kB', false)";
+        check(wire, sql, (None, 'I'));
+    }
+    check(&mut discarded, "DISCARD ALL", (None, 'I'));
+    plane.sever(0);
+    let end = set.read()?;
+    assert_eq!(end.field(b'V').as_deref(), Some("FATAL"), "{}", end.shown());
+    assert!(set.is_closed());
+    check(&mut discarded, "SELECT 1", (None, 'I'));
+    Ok(())
+}
+
+#[test]
+fn a_copy_lost_behind_its_end_has_one_ready_for_query() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    slow_table(
+        &plane,
+        "copied_slowly",
+        "TRIGGER slow AFTER INSERT ON copied_slowly",
+    );
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    let copy = [
+        msg::parse("", "COPY copied_slowly FROM STDIN"),
+        msg::bind("", "", &[]),
+        msg::execute("", 0),
+        msg::sync(),
+    ];
+    wire.send(&copy.concat());
+    wire.until(b'G');
+    wire.send(&[msg::copy_data(b"1\n"), msg::copy_done()].concat());
+    wait_until_sleeps(cluster().primary(), "COPY copied_slowly");
+    plane.sever(0);
+    let error = wire.read()?;
+    assert_eq!(error.error().0, "08006", "{}", error.shown());
+    wire.send(&msg::sync());
+    assert_eq!(status(&wire.until(b'Z')), 'I');
+    assert_eq!(
+        wire.value("SELECT 7"),
+        "7",
+        "the answer to this and no other"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_server_lost_behind_its_answer_is_not_answered_for_again() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    check(&mut wire, "DROP TABLE IF EXISTS refused_early", (None, 'I'));
+    check(&mut wire, "CREATE TABLE refused_early (a int)", (None, 'I'));
+    wire.send(&msg::query("COPY refused_early FROM STDIN"));
+    wire.until(b'G');
+    // The server refuses the first line while the client is in the middle of a message.
+    let data = msg::copy_data(&[b'2'; 10_000]);
+    wire.send(&[&msg::copy_data(b"no number\n")[..], &data[..5000]].concat());
+    let frames = wire.until(b'Z');
+    assert_eq!(
+        (state(&frames).as_deref(), status(&frames)),
+        (Some("22P02"), 'I')
+    );
+    plane.sever(0);
+    plane.wait_for_connections(0, 0);
+    wire.send(&data[5000..]);
+    wire.send(&msg::copy_done());
+    assert_eq!(
+        wire.value("SELECT 7"),
+        "7",
+        "the answer to this and no other"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_statement_that_found_its_node_gives_its_place_to_another() -> Result<()> {
+    let plane = Plane::start(cluster(), "hold_timeout = \"60s\"\nhold_max = 1");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    plane.change(0, |node| node.health = Health::Down);
+    wire.send(&msg::query("SELECT pg_sleep(600), 'found'"));
+    plane.wait_for_held(1);
+    plane.change(0, |node| node.health = Health::Up);
+    wait_until_runs(cluster().primary(), "found");
+    plane.wait_for_held(0);
+    plane.sever(0);
+    assert_eq!(state(&wire.until(b'Z')).as_deref(), Some("08006"));
+    Ok(())
+}
+
+#[test]
+fn a_statement_whose_preparation_was_lost_can_be_prepared_again() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    let sleeps = msg::statement("SELECT pg_sleep(600), 'prepares'", &[]);
+    let parse = [msg::parse("again", "SELECT 7"), msg::sync()].concat();
+    wire.send(&[&sleeps[..], &parse].concat());
+    wait_until_runs(cluster().primary(), "prepares");
+    plane.sever(0);
+    assert_eq!(state(&wire.until(b'Z')).as_deref(), Some("08006"));
+    wire.send(&parse);
+    let frames = wire.until(b'Z');
+    assert_eq!(state(&frames), None, "{}", shown(&frames));
+    Ok(())
+}
+
+#[test]
+fn a_commit_that_nobody_understands_may_have_happened() -> Result<()> {
+    let plane = Plane::start(cluster(), "");
+    slow_table(
+        &plane,
+        "committed_slowly",
+        "CONSTRAINT TRIGGER slow AFTER INSERT ON committed_slowly \
+         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+    );
+    let mut wire = Wire::connect(plane.port(), "postgres");
+    check(&mut wire, "SET client_encoding = 'LATIN1'", (None, 'I'));
+    check(&mut wire, "BEGIN", (None, 'T'));
+    let insert = "INSERT INTO committed_slowly VALUES (1)";
+    check(&mut wire, insert, (None, 'T'));
+    let parse = msg::frame(b'P', b"\0COMMIT /* slowly: \xe9 */\0\0\0");
+    let bound = [msg::bind("", "", &[]), msg::execute("", 0), msg::sync()];
+    wire.send(&[parse, bound.concat()].concat());
+    wait_until_sleeps(cluster().primary(), "COMMIT /* slowly");
+    plane.sever(0);
+    let frames = wire.until(b'Z');
+    let got = (state(&frames), status(&frames));
+    assert_eq!(got, (Some("08006".to_owned()), 'I'), "{}", shown(&frames));
     Ok(())
 }
 

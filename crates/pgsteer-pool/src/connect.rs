@@ -171,7 +171,6 @@ impl Connector {
             uses: 0,
             asides: Vec::new(),
             handle: None,
-            slot: None,
         })
     }
 

@@ -12,7 +12,6 @@ use tokio::time::timeout;
 
 use crate::Channel;
 use crate::gates::Handle;
-use crate::limits::Slot;
 
 /// What a cancel request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +59,8 @@ pub struct Connection {
     pub uses: u64,
     /// Notifications that came while [`Connection::run`] read answers: whole messages.
     pub asides: Vec<u8>,
-    /// What it can be closed with from outside.
+    /// What it can be closed with from outside, and its place among those that are counted.
     pub(crate) handle: Option<Handle>,
-    pub(crate) slot: Option<Slot>,
 }
 
 /// How long the proxy's own statements (SET, BEGIN, ROLLBACK, the reset query) may take.

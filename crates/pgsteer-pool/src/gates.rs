@@ -9,17 +9,25 @@ use socket2::{SockRef, Socket};
 use tokio::sync::Notify;
 
 use crate::Stream;
+use crate::limits::Slot;
 
-/// A second handle on the socket of a connection. The connection holds it, the gate knows it weakly:
-/// the socket closes when the connection is dropped.
-pub(crate) type Handle = Rc<Socket>;
+/// A second handle on the socket of a connection, and its place among those that are counted. The
+/// connection holds it, the gate knows it weakly: the socket closes when the connection is dropped.
+#[derive(Debug)]
+pub(crate) struct Severable {
+    // None: out of file descriptors. That one cannot be severed, and does its work all the same.
+    socket: Option<Socket>,
+    slot: RefCell<Option<Slot>>,
+}
+
+pub(crate) type Handle = Rc<Severable>;
 
 #[derive(Default)]
 struct Gate {
     closed: Cell<bool>,
     // Wakes those that open a connection, or wait for one.
     shut: Notify,
-    sockets: RefCell<Vec<Weak<Socket>>>,
+    sockets: RefCell<Vec<Weak<Severable>>>,
 }
 
 /// The gates to all nodes.
@@ -58,30 +66,41 @@ impl Gates {
     }
 
     /// Remembers the socket of a connection that was opened.
-    pub(crate) fn enter(&self, node: NodeId, stream: &Stream) -> Option<Handle> {
-        let gate = self.0.get(node.index())?;
+    pub(crate) fn enter(&self, node: NodeId, stream: &Stream, slot: Slot) -> Handle {
         let socket = match stream {
             Stream::Tcp(stream) => SockRef::from(stream).try_clone(),
             Stream::Unix(stream) => SockRef::from(stream).try_clone(),
         };
-        // Out of file descriptors: this one cannot be severed, and does its work all the same.
-        let handle = Rc::new(socket.ok()?);
-        let mut sockets = gate.sockets.borrow_mut();
-        sockets.retain(|known| known.strong_count() > 0);
-        sockets.push(Rc::downgrade(&handle));
-        Some(handle)
+        let handle = Rc::new(Severable {
+            socket: socket.ok(),
+            slot: RefCell::new(Some(slot)),
+        });
+        if let Some(gate) = self.0.get(node.index()) {
+            let mut sockets = gate.sockets.borrow_mut();
+            sockets.retain(|known| known.strong_count() > 0);
+            sockets.push(Rc::downgrade(&handle));
+        }
+        handle
     }
 
     /// Closes every connection to the node from below, and ends attempts to open one: whoever waits
-    /// for it sees it as closed by the server.
+    /// for it sees it as closed by the server. They do not count any more, whenever their sessions
+    /// look at them again.
     pub(crate) fn sever(&self, node: NodeId) {
         let Some(gate) = self.0.get(node.index()) else {
             return;
         };
         gate.shut.notify_waiters();
-        for socket in gate.sockets.take().iter().filter_map(Weak::upgrade) {
+        let mut left = Vec::new();
+        for handle in gate.sockets.take().iter().filter_map(Weak::upgrade) {
+            let Some(socket) = &handle.socket else {
+                left.push(Rc::downgrade(&handle));
+                continue;
+            };
             // One that is not connected any more is closed already.
             drop(socket.shutdown(std::net::Shutdown::Both));
+            drop(handle.slot.take());
         }
+        gate.sockets.borrow_mut().extend(left);
     }
 }

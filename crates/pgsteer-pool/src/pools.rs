@@ -225,13 +225,15 @@ impl Pools {
         };
         let opening = timeout(limit, self.0.connector.connect(target, login));
         let opened = tokio::select! {
-            // Both branches are cancel safe: what was opened by half is closed.
-            opened = opening => opened.map_err(|_| ConnectError::Timeout)?,
+            biased;
+            // Both branches are cancel safe: what was opened by half is closed. A connection that is
+            // there just when all are severed must not escape.
             () = self.0.gates.shut(key.node) => Err(ConnectError::Withdrawn),
+            opened = opening => opened.map_err(|_| ConnectError::Timeout)?,
         };
         let mut connection = opened?;
-        connection.handle = self.0.gates.enter(key.node, connection.channel.stream());
-        connection.slot = Some(slot);
+        let stream = connection.channel.stream();
+        connection.handle = Some(self.0.gates.enter(key.node, stream, slot));
         Ok(connection)
     }
 

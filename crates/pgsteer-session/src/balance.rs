@@ -92,7 +92,8 @@ impl Steering {
         let failed = legs
             .iter()
             .find(|leg| leg.status() == TransactionStatus::Failed);
-        if let Some(node) = open.and_then(|o| o.pinned).or(failed.map(|leg| leg.node)) {
+        let pinned = open.and_then(|o| o.pinned).or(failed.map(|leg| leg.node));
+        if let Some(node) = pinned.or(now.tied) {
             return choice(Some(node), Rule::TiedToNode);
         }
         let primary = self.primary(open, legs);

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
+use pgsteer_pool::ServerLost;
 use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
@@ -30,8 +31,8 @@ pub(crate) struct Batch {
     pub(crate) parsed: Option<(u64, NodeId)>,
     /// Marks to set if all goes well.
     placements: Vec<Placement>,
-    /// A statement of this batch wrote, or could have: reads go where it went.
-    writes: bool,
+    /// Where a statement of this batch went that wrote, or could have: the others go there as well.
+    written: Option<NodeId>,
     /// Parameters as they were before the batch changed them outside a transaction.
     settings_before: Option<Settings>,
 }
@@ -68,7 +69,7 @@ impl Session {
             let lost = RelayError::ServerLost(error.into());
             return self.lost_in(batch, node, lost).await;
         }
-        match self.fill_from_client().await? {
+        match self.fill().await? {
             0 => Err(End::ClientGone),
             _ => Ok(()),
         }
@@ -119,58 +120,97 @@ impl Session {
             return Ok(None);
         }
         loop {
-            let placed = self.place(analysis, Some(text), values, &mut attempts);
-            let placement = match placed.await {
-                Ok(placement) => placement,
-                Err(denied) => return self.fail_denied(batch, denied).await,
-            };
-            let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
-            let node = match batch.active {
-                // It must see what the batch wrote, and is committed with it; BEGIN concerns what
-                // came before it.
-                Some(active) if batch.writes && (read || writes || begins(analysis)) => active,
-                _ => placement.node,
-            };
-            // What the batch changed so far must be in the books before another node is told.
-            if batch.active != Some(node) && !self.drain(batch).await? {
+            let placed = self.place_in(batch, &mut attempts, (analysis, text, values));
+            let Some(placement) = placed.await? else {
                 return Ok(None);
-            }
-            match self.need(node).await {
+            };
+            let node = placement.node;
+            let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
+            let again = match self.need(node).await {
                 Ok(()) => {
-                    batch.writes |= writes && !self.steering.is_replica(node);
+                    if writes && !self.steering.is_replica(node) {
+                        batch.written = Some(node);
+                    }
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
+                Err(LegError::NodeFailed(_) | LegError::Moved) if batch.touched.contains(&node) => {
+                    // It is lost with what was sent there before it.
+                    let lost = RelayError::ServerLost(ServerLost::Closed);
+                    return self.lost_in(batch, node, lost).await.map(|()| None);
+                }
                 Err(LegError::NodeFailed(reply)) => {
-                    let again = self.after_failure(&mut attempts, node, reply, read).await;
-                    if let Err(denied) = again {
-                        return self.fail_denied(batch, denied).await;
-                    }
+                    self.after_failure(&mut attempts, node, reply, read).await
                 }
-                Err(LegError::Moved) => {
-                    if let Err(denied) = self.after_move(&mut attempts).await {
-                        return self.fail_denied(batch, denied).await;
-                    }
-                }
-                Err(LegError::Reply(reply)) => {
-                    return self.fail(batch, &reply).await.map(|()| None);
-                }
+                Err(LegError::Moved) => self.after_move(&mut attempts).await,
+                Err(LegError::Reply(reply)) => Err(Denied::Reply(reply)),
                 Err(LegError::Ended(end)) => return Err(end),
                 Err(LegError::Refused(body)) => {
                     let message = with_severity(&body, Severity::Error);
                     return self.fail_with(batch, &message).await.map(|()| None);
                 }
+            };
+            if let Err(denied) = again {
+                return self.fail_denied(batch, denied).await.map(|()| None);
             }
         }
     }
 
-    async fn fail_denied(
+    /// Where a statement of a batch goes, when nothing is due from another node any more; `None` if
+    /// the batch failed meanwhile.
+    async fn place_in(
         &mut self,
         batch: &mut Batch,
-        denied: Denied,
-    ) -> Result<Option<NodeId>, End> {
+        attempts: &mut Attempts,
+        (analysis, text, values): (&Analysis, &[u8], Values<'_>),
+    ) -> Result<Option<Placement>, End> {
+        loop {
+            // It must see what the batch wrote, and is committed with it.
+            attempts.tied = batch.written;
+            let placed = self.place(analysis, Some(text), values, attempts).await;
+            let placement = match placed {
+                Ok(Some(placement)) => placement,
+                Ok(None) => {
+                    if !self.rest_in(batch).await? {
+                        return Ok(None);
+                    }
+                    match self.hold(attempts, None).await {
+                        Ok(()) => continue,
+                        Err(denied) => {
+                            return self.fail_denied(batch, denied).await.map(|()| None);
+                        }
+                    }
+                }
+                Err(denied) => return self.fail_denied(batch, denied).await.map(|()| None),
+            };
+            if batch.active == Some(placement.node) {
+                return Ok(Some(placement));
+            }
+            // What the batch changed so far must be in the books before another node is told.
+            let waits = batch.active.is_some() && !self.flow.is_drained();
+            if !self.drain(batch).await? {
+                return Ok(None);
+            }
+            if !waits {
+                return Ok(Some(placement));
+            }
+            // Much may have changed meanwhile.
+        }
+    }
+
+    /// A statement is about to wait: what was asked before it is answered, and reads are ended, so
+    /// that their node can be left. `false` if the batch failed meanwhile.
+    async fn rest_in(&mut self, batch: &mut Batch) -> Result<bool, End> {
+        if batch.written.is_some() {
+            self.drain(batch).await
+        } else {
+            self.close_part(batch).await
+        }
+    }
+
+    async fn fail_denied(&mut self, batch: &mut Batch, denied: Denied) -> Result<(), End> {
         match denied {
-            Denied::Reply(reply) => self.fail(batch, &reply).await.map(|()| None),
+            Denied::Reply(reply) => self.fail(batch, &reply).await,
             Denied::End(end) => Err(end),
         }
     }
@@ -192,8 +232,10 @@ impl Session {
         (batch.failed, batch.abort) = (true, true);
         (batch.active, batch.parsed) = (None, None);
         batch.touched.retain(|touched| *touched != node);
-        let (left, owes_sync) = (self.flow.up_left, self.flow.held_syncs);
+        let owes_sync = self.flow.copy_in && self.flow.held_syncs;
+        let left = self.flow.up_left;
         self.flow.abandon();
+        self.forget_lost(node);
         // The client sent it while the server took its data, and waits for the answer.
         self.flow.owes_sync = owes_sync;
         self.skip_bytes(left).await
@@ -252,11 +294,11 @@ impl Session {
             }
             batch.active = Some(node);
             self.busy = true;
-            if let Some(leg) = self.held(node) {
-                leg.unsynced = true;
-            }
             if !batch.touched.contains(&node) {
                 batch.touched.push(node);
+            }
+            if let Some(leg) = self.held(node) {
+                leg.busy = true;
             }
         }
         Ok(true)
@@ -287,14 +329,14 @@ impl Session {
             return Ok(false);
         }
         self.end_batch(batch, true).await?;
-        (batch.active, batch.parsed) = (None, None);
+        (batch.active, batch.parsed, batch.written) = (None, None, None);
         Ok(!batch.failed)
     }
 
     /// Whether the proxy answers this statement itself at this place of the batch.
     pub(crate) fn is_local_in(&self, batch: &Batch, analysis: &Analysis) -> bool {
         // A BEGIN after a write makes that write part of the transaction: the server must see it.
-        self.is_local(analysis) && !(batch.writes && begins(analysis))
+        self.is_local(analysis) && !(batch.written.is_some() && begins(analysis))
     }
 
     /// Fails the batch with an error of the proxy's own. What its servers did in it since the
@@ -378,10 +420,10 @@ impl Session {
                 return Ok(false);
             }
         };
-        if let Some(leg) = self.held(node) {
-            leg.unsynced = false;
-        }
         self.note_progress(batch, node);
+        if let Some(leg) = self.held(node) {
+            leg.busy = false;
+        }
         if stop == Stop::Ready {
             self.reconcile(node).await;
         }

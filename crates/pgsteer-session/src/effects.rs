@@ -1,7 +1,6 @@
 //! What a statement that ran changed about the session.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
@@ -17,7 +16,6 @@ use crate::relay::RelayError;
 use crate::session::Session;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
-use tokio::time::timeout;
 
 /// Parameters that make every further transaction one that routing knows too little about.
 pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
@@ -151,13 +149,7 @@ impl Session {
                 self.told(node);
                 self.set_startup(None);
             }
-            Effect::SetByFunction { local } => match self.transaction.open_mut() {
-                Some(open) => {
-                    open.tied_to_primary = true;
-                    self.steering.tied_to_primary |= !local;
-                }
-                None => self.steering.tied_to_primary |= !local,
-            },
+            Effect::SetByFunction { local } => self.set_by_function(node, *local),
             Effect::DiscardAll => self.discard_all(node),
             Effect::CreateTemporary(name) => {
                 self.steering.temporary.insert(name.clone());
@@ -199,6 +191,18 @@ impl Session {
                     }
                 }
                 self.told(node);
+            }
+        }
+    }
+
+    fn set_by_function(&mut self, node: NodeId, local: bool) {
+        if let Some(open) = self.transaction.open_mut() {
+            open.tied_to_primary = true;
+        }
+        if !local {
+            self.steering.tied_to_primary = true;
+            if let Some(leg) = self.held(node) {
+                leg.pinned = Some(PinReason::SetByFunction);
             }
         }
     }
@@ -327,23 +331,17 @@ impl Session {
             (Transaction::Open(_), _) => {}
         }
         if let Some(sql) = self.ended_with.take() {
-            self.finish_others(node, sql, None).await;
+            self.finish_others(node, sql).await;
         }
     }
 
     /// Ends the transaction on all legs but this one, which only read: what becomes of it there
-    /// changes nothing for anybody. One that takes longer than the limit is closed.
-    pub(crate) async fn finish_others(&mut self, node: NodeId, sql: &str, limit: Option<Duration>) {
+    /// changes nothing for anybody. One that takes too long is closed.
+    pub(crate) async fn finish_others(&mut self, node: NodeId, sql: &str) {
         let mut kept = Vec::with_capacity(self.legs.len());
         for mut leg in std::mem::take(&mut self.legs) {
             if leg.node != node && leg.in_transaction() {
-                let texts = [sql];
-                let run = leg.connection().run(&texts);
-                let done = match limit {
-                    Some(limit) => timeout(limit, run).await.is_ok_and(|done| done.is_ok()),
-                    None => run.await.is_ok(),
-                };
-                if !done || leg.in_transaction() {
+                if !leg.ends_in_time(sql).await || leg.in_transaction() {
                     self.cancel.slot.remove(leg.node);
                     continue;
                 }

@@ -78,6 +78,7 @@ impl Session {
             transaction: &self.transaction,
             legs: &self.legs,
             avoid: &[],
+            tied: None,
         };
         let placed = match self.steering.place(&statement, now) {
             Err(Unplaced::Late(placement, _)) => Ok(*placement),

@@ -17,6 +17,7 @@ use crate::console;
 use crate::end::End;
 use crate::events::Watched;
 use crate::flow::Request;
+use crate::lost::Sent;
 use crate::observe::Message;
 use crate::prepared::{Parsed, Shown};
 use crate::session::{Portal, Prepared, Session};
@@ -494,8 +495,13 @@ impl Session {
             )
         };
         let ends = self.enforced.is_some() && analysis.as_ref().is_some_and(ends);
+        let sent = analysis.as_ref().map_or(Sent::Inside, |a| Sent::of(a));
         let analysis = analysis.filter(|a| !a.effects.is_empty());
-        let request = Request::Execute { analysis, copies };
+        let request = Request::Execute {
+            analysis,
+            copies,
+            sent,
+        };
         self.pass_on_watched(header, node, request, watched);
         if ends {
             // What comes next is a new transaction, which begins with what a plugin wants set.

@@ -30,6 +30,8 @@ pub(crate) enum Request {
         analysis: Option<Rc<Analysis>>,
         /// It may make the server take copied data.
         copies: bool,
+        /// What it may have done to a transaction if its answer never comes.
+        sent: Sent,
     },
     Close,
     Query,
@@ -54,6 +56,17 @@ struct Expected {
     hidden: bool,
     /// Somebody wants to know what becomes of it.
     watched: Option<Box<Watched>>,
+}
+
+impl Expected {
+    /// The Parse that will not be answered, if it is one.
+    fn into_lost(self) -> Option<LostParse> {
+        let hidden = self.hidden;
+        match self.request {
+            Request::Parse { name, id } => Some(LostParse { name, id, hidden }),
+            _ => None,
+        }
+    }
 }
 
 /// What the server sent is not what the protocol allows here.
@@ -221,10 +234,7 @@ impl Flow {
     /// What requests that are due may have done to a transaction.
     pub(crate) fn sent(&self) -> Sent {
         let ends = |e: &Expected| match &e.request {
-            Request::Execute {
-                analysis: Some(analysis),
-                ..
-            } => Sent::of(analysis) == Sent::MayEnd,
+            Request::Execute { sent, .. } => *sent == Sent::MayEnd,
             _ => false,
         };
         if self.expected.iter().any(ends) {
@@ -239,9 +249,12 @@ impl Flow {
         self.body_left = self.body_left.max(1);
     }
 
-    /// The connection is gone; nothing is due any more.
+    /// The connection is gone; nothing is due any more. Statements the client asked for and was not
+    /// given are lost.
     pub(crate) fn abandon(&mut self) {
-        self.expected.clear();
+        for expected in self.expected.drain(..) {
+            self.lost.extend(expected.into_lost());
+        }
         (self.body_left, self.up_left, self.copy_in) = (0, 0, false);
         (self.held_syncs, self.owes_sync) = (false, false);
     }
@@ -446,14 +459,8 @@ impl Flow {
         // After an error the server skips everything up to Sync; a simple query ends by itself.
         let resumes = |e: &Expected| matches!(e.request, Request::Sync | Request::Query);
         while self.expected.front().is_some_and(|e| !resumes(e)) {
-            if let Some(Expected {
-                request: Request::Parse { name, id },
-                hidden,
-                ..
-            }) = self.expected.pop_front()
-            {
-                self.lost.push(LostParse { name, id, hidden });
-            }
+            let swept = self.expected.pop_front();
+            self.lost.extend(swept.and_then(Expected::into_lost));
         }
         Step::Forward
     }

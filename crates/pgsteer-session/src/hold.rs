@@ -13,8 +13,8 @@ use pgsteer_wire::{ErrorReply, SqlState};
 use tokio::time::{Instant, timeout_at};
 
 use crate::end::{End, administrator};
-use crate::leg::Leg;
 use crate::session::Session;
+use crate::steering::is_unseen;
 use crate::worker::Shared;
 
 /// Nodes that may fail one after the other before a read waits like everything else.
@@ -35,6 +35,10 @@ const READ_AHEAD_MAX: usize = 64 * 1024;
 pub(crate) struct Attempts {
     /// Nodes that have just failed.
     pub(crate) avoid: Vec<NodeId>,
+    /// The pipeline it is part of has written there: it goes nowhere else, and does not wait.
+    pub(crate) tied: Option<NodeId>,
+    /// Servers that were lost while they ran it.
+    lost: usize,
     moves: u32,
     hold: Option<Hold>,
 }
@@ -43,6 +47,23 @@ impl Attempts {
     /// Whether a read that fails on this node may be tried elsewhere at once.
     pub(crate) fn may_avoid(&self, node: NodeId) -> bool {
         !self.avoid.contains(&node) && self.avoid.len() < ATTEMPTS_MAX
+    }
+
+    /// Whether a read may be repeated that was lost with this node: not for ever, for it may be what
+    /// kills them.
+    pub(crate) fn may_repeat(&self, node: NodeId) -> bool {
+        self.may_avoid(node) && self.lost < ATTEMPTS_MAX
+    }
+
+    /// A server was lost that ran it, and it is repeated.
+    pub(crate) fn note_lost(&mut self, node: NodeId) {
+        self.lost += 1;
+        self.avoid.push(node);
+    }
+
+    /// A node was found: its place in the queue is free for another.
+    pub(crate) fn note_found(&mut self) {
+        self.hold = None;
     }
 }
 
@@ -92,8 +113,7 @@ impl Session {
     /// Whether nothing of the transaction has reached a server, or there is none: what comes next
     /// may go anywhere.
     pub(crate) fn is_unseen(&self) -> bool {
-        self.transaction.is_none()
-            || (!self.transaction.is_on_server() && !self.legs.iter().any(Leg::in_transaction))
+        is_unseen(&self.transaction, &self.legs)
     }
 
     /// A node was chosen for a statement and could not be had; nothing was sent. Returns when the
@@ -105,7 +125,7 @@ impl Session {
         reply: ErrorReply,
         is_read: bool,
     ) -> Result<(), Denied> {
-        if !self.is_unseen() {
+        if !self.is_unseen() || attempts.tied.is_some() {
             return Err(Denied::Reply(reply));
         }
         if is_read && attempts.may_avoid(node) {
@@ -201,6 +221,11 @@ impl Session {
         if self.control.leave.get() && self.can_leave() {
             return Poll::Ready(Woken::Leave);
         }
+        while let Poll::Ready(heard) = self.poll_legs(cx) {
+            if let Err(end) = self.heard(heard) {
+                return Poll::Ready(Woken::End(end));
+            }
+        }
         self.control.wake_by(cx);
         self.poll_gone(cx).map(|()| Woken::End(End::ClientGone))
     }
@@ -245,5 +270,23 @@ fn too_many(failed: Option<&ErrorReply>) -> ErrorReply {
     match failed {
         Some(failed) => reply.with_detail(failed.message.clone()),
         None => reply,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_kills_its_servers_is_not_repeated_for_ever() {
+        let mut attempts = Attempts::default();
+        let mut ran = 1;
+        while attempts.may_repeat(NodeId(0)) {
+            attempts.note_lost(NodeId(0));
+            // As it does while it waits for them to come back.
+            attempts.avoid.clear();
+            ran += 1;
+        }
+        assert_eq!(ran, 1 + ATTEMPTS_MAX);
     }
 }

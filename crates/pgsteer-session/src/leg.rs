@@ -1,11 +1,13 @@
 //! A session's hold on one node: the lease, and what that server was told already.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_pool::{Connection, Lease, ServerLost};
 use pgsteer_sql::PinReason;
 use pgsteer_wire::backend::TransactionStatus;
+use tokio::time::timeout;
 
 use crate::journal::Settings;
 use crate::sql_prepared::SqlPrepared;
@@ -13,6 +15,10 @@ use crate::transaction::Transaction;
 
 /// Prepared statements by name, with the number of the Parse they come from.
 pub(crate) type Names = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;
+
+/// How long a server may take to end a transaction in which nothing is to be kept, before the session
+/// goes on without it.
+const END_READ_MAX: Duration = Duration::from_secs(1);
 
 /// A lease on one node.
 pub(crate) struct Leg {
@@ -23,14 +29,14 @@ pub(crate) struct Leg {
     journal_seen: u64,
     /// It took part in the session's transaction when it was last used.
     pub(crate) took_part: bool,
+    /// Something was sent there, and its ReadyForQuery has not come.
+    pub(crate) busy: bool,
     /// Prepared statements this server has.
     pub(crate) prepared: Names,
     /// Prepared statements the session closed and this server still has.
     pub(crate) stale: Vec<Box<[u8]>>,
     /// Number of the latest statement prepared in SQL that it was told.
     pub(crate) sql_seen: u64,
-    /// Something was sent there whose end has not come.
-    pub(crate) unsynced: bool,
     /// State on this server that no other could take over.
     pub(crate) pinned: Option<PinReason>,
     /// What a plugin wants set in each transaction was set, and no transaction has ended since.
@@ -51,10 +57,10 @@ impl Leg {
             settings_seen: 0,
             journal_seen: 0,
             took_part: false,
+            busy: false,
             prepared: Names::default(),
             stale: Vec::new(),
             sql_seen: 0,
-            unsynced: false,
             pinned: None,
             assured: false,
         }
@@ -185,6 +191,14 @@ impl Leg {
     /// Whether the server knows the savepoint with this number.
     pub(crate) fn knows_savepoint(&self, number: u64) -> bool {
         self.in_transaction() && self.journal_seen >= number
+    }
+
+    /// Ends a transaction in which nothing is to be kept; `false` if the connection must not be used
+    /// again.
+    pub(crate) async fn ends_in_time(&mut self, sql: &str) -> bool {
+        let texts = [sql];
+        let ended = timeout(END_READ_MAX, self.connection().run(&texts)).await;
+        ended.is_ok_and(|ended| ended.is_ok())
     }
 
     /// Gives the server back.

@@ -98,24 +98,40 @@ impl Session {
             }
             _ => return Err(reply.unwrap_or_else(|| self.tell_loss())),
         };
-        let mut kept = Vec::with_capacity(self.legs.len());
-        for mut leg in std::mem::take(&mut self.legs) {
-            // One that does not obey is closed, which undoes its part as well.
-            if leg.in_transaction() && leg.connection().run(&[&sql]).await.is_err() {
-                self.cancel.slot.remove(leg.node);
-            } else {
-                if !leg.in_transaction() {
-                    leg.note_transaction_end();
-                }
-                kept.push(leg);
-            }
-        }
-        self.legs = kept;
+        self.roll_back(&sql).await;
         if let Some(reply) = reply {
             return Err(reply);
         }
+        if self.transaction.is_refused() {
+            return Err(self.tell_loss());
+        }
         encode::command_complete(&mut self.client.output, "ROLLBACK");
         Ok(())
+    }
+
+    /// Rolls all legs back, to a savepoint if the transaction goes on.
+    async fn roll_back(&mut self, sql: &str) {
+        let is_over = self.transaction.is_none();
+        let mut kept = Vec::with_capacity(self.legs.len());
+        for mut leg in std::mem::take(&mut self.legs) {
+            let done = match (leg.in_transaction(), is_over) {
+                (false, _) => true,
+                (true, true) => leg.ends_in_time(sql).await,
+                (true, false) => leg.connection().run(&[sql]).await.is_ok(),
+            };
+            if !done {
+                // Closing it undoes its part as well, and what came before the savepoint.
+                self.cancel.slot.remove(leg.node);
+                self.suspect(leg.node);
+                self.lose_transaction(leg.node);
+                continue;
+            }
+            if !leg.in_transaction() {
+                leg.note_transaction_end();
+            }
+            kept.push(leg);
+        }
+        self.legs = kept;
     }
 
     /// Carries out BEGIN, COMMIT or ROLLBACK in the session's books, and says so.

@@ -319,11 +319,9 @@ impl Session {
                 if failed.as_ref().is_some_and(is_full) {
                     return Err(End::Fatal(no_node_at_login()));
                 }
-                match self.hold(&mut attempts, failed.take()).await {
-                    Ok(()) => continue,
-                    Err(Denied::End(end)) => return Err(end),
-                    Err(Denied::Reply(_)) => return Err(End::Fatal(no_node_at_login())),
-                }
+                let held = self.hold(&mut attempts, failed.take()).await;
+                held.map_err(no_login)?;
+                continue;
             };
             match self.need(node).await {
                 Ok(()) => {
@@ -336,7 +334,7 @@ impl Session {
                     attempts.avoid.push(node);
                     failed = Some(reply);
                 }
-                Err(LegError::Moved) => {}
+                Err(LegError::Moved) => self.after_move(&mut attempts).await.map_err(no_login)?,
                 Err(LegError::Ended(end)) => return Err(end),
                 Err(LegError::Reply(reply)) => {
                     return Err(End::Fatal(ErrorReply {
@@ -369,6 +367,13 @@ impl Session {
 /// The node is there and works; that it has no room is for the operator to know.
 fn is_full(reply: &ErrorReply) -> bool {
     reply.sqlstate == SqlState::TOO_MANY_CONNECTIONS
+}
+
+fn no_login(denied: Denied) -> End {
+    match denied {
+        Denied::End(end) => end,
+        Denied::Reply(_) => End::Fatal(no_node_at_login()),
+    }
 }
 
 fn no_node_at_login() -> ErrorReply {

@@ -184,10 +184,8 @@ impl Session {
     }
 
     fn is_free_to_leave(&self, leg: &Leg) -> bool {
-        !leg.in_transaction()
-            && !leg.unsynced
-            && leg.pinned.is_none()
-            && self.steering.worker.is_withdrawn(leg.node)
+        let bound = leg.busy || leg.in_transaction() || leg.pinned.is_some();
+        !bound && self.steering.worker.is_withdrawn(leg.node)
     }
 
     /// Whether the session holds a leg at rest on a node that is not in service.
@@ -207,7 +205,6 @@ impl Session {
         let worker = &self.steering.worker;
         let stays = self.legs.iter().any(|leg| worker.is_withdrawn(leg.node));
         self.control.leave.set(stays);
-        self.control.is_news.set(false);
     }
 }
 

@@ -60,6 +60,7 @@ impl Decider {
             transaction: &self.transaction,
             legs: &[],
             avoid: &[],
+            tied: None,
         };
         let placed = self.steering.place(&statement, now);
         placed.ok().map(|placement| placement.node)

@@ -34,13 +34,14 @@ pub(crate) enum Until {
 pub(crate) enum Stop {
     /// ReadyForQuery came.
     Ready,
+    /// ReadyForQuery came, and then the server went away.
+    ReadyAndGone,
     /// No answer is due.
     Drained,
     /// The client sent something.
     ClientInput,
-    /// Something concerns the session that has nothing to do with this exchange, which is to be
-    /// gone on with.
-    News,
+    /// The session holds a leg, perhaps, on a node that is to be left.
+    Leave,
 }
 
 /// An exchange could not go on.
@@ -76,7 +77,6 @@ pub(crate) struct Relay<'a> {
     pub(crate) flow: &'a mut Flow,
     pub(crate) writes: &'a Writes,
     pub(crate) node: NodeId,
-    /// What others want of the session meanwhile.
     pub(crate) control: &'a Control,
 }
 
@@ -89,13 +89,17 @@ enum Turn {
 }
 
 impl Relay<'_> {
-    /// Moves bytes until `until`.
+    /// Moves bytes until `until`, or until [`Stop::Leave`], after which it is to be called again with
+    /// the same `forward`.
     ///
     /// # Cancel safety
     /// Not cancel safe: a server connection whose exchange was dropped must be closed.
-    pub(crate) async fn run(mut self, until: Until) -> Result<Stop, RelayError> {
-        let mut forward = Forward::default();
-        let ran = poll_fn(|cx| self.poll(cx, until, &mut forward)).await;
+    pub(crate) async fn run(
+        mut self,
+        until: Until,
+        forward: &mut Forward,
+    ) -> Result<Stop, RelayError> {
+        let ran = poll_fn(|cx| self.poll(cx, until, forward)).await;
         if ran.is_err() && forward.len > 0 {
             // The client has a part of it.
             self.flow.cut_off();
@@ -109,10 +113,8 @@ impl Relay<'_> {
         until: Until,
         forward: &mut Forward,
     ) -> Poll<Result<Stop, RelayError>> {
-        // What was looked at and not passed on yet must not be looked at again.
-        if self.control.is_news.get() && forward.len == 0 && !forward.ready {
-            self.control.is_news.set(false);
-            return Poll::Ready(Ok(Stop::News));
+        if self.control.leave.get() {
+            return Poll::Ready(Ok(Stop::Leave));
         }
         self.control.wake_by(cx);
         for _ in 0..TURNS_MAX {
@@ -309,9 +311,17 @@ impl Relay<'_> {
 
 /// Bytes of the server's input that go to the client next.
 #[derive(Default)]
-struct Forward {
+pub(crate) struct Forward {
     len: usize,
     ready: bool,
+}
+
+impl Forward {
+    /// Whether the client has its ReadyForQuery, and only the rest of a frame of its own keeps the
+    /// exchange from being over.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.ready && self.len == 0
+    }
 }
 
 /// Writes bytes to a server, or keeps those the socket does not take now.

@@ -180,6 +180,7 @@ impl Session {
             transaction: &self.transaction,
             legs: &self.legs,
             avoid: NOBODY,
+            tied: None,
         };
         self.steering.rewrite(&statement, now)
     }

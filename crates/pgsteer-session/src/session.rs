@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pgsteer_core::{Generation, NodeId, Role};
@@ -23,7 +23,7 @@ use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Leg, PrologueError};
-use crate::relay::{Relay, RelayError, Stop, Until};
+use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced, Values};
 use crate::transaction::Transaction;
@@ -102,10 +102,15 @@ pub(crate) struct Session {
 /// What woke an idle session.
 enum Woken {
     Client(std::io::Result<usize>),
-    Leg(usize),
-    LegGone(usize),
+    Leg(Heard),
     Leave,
     Drain,
+}
+
+/// What came from a leg at rest, by its index.
+pub(crate) enum Heard {
+    Message(usize),
+    Gone(usize),
 }
 
 /// A leg could not be had.
@@ -187,7 +192,7 @@ impl Session {
     /// Reads until a frame is there whole, or `len_max` bytes of it.
     pub(crate) async fn complete(&mut self, header: Header, len_max: usize) -> Result<(), End> {
         while self.client.input.len() < header.frame_len().min(len_max) {
-            if self.fill_from_client().await? == 0 {
+            if self.fill().await? == 0 {
                 return Err(End::ClientGone);
             }
         }
@@ -208,15 +213,14 @@ impl Session {
             if left == 0 {
                 return Ok(());
             }
-            if self.fill_from_client().await? == 0 {
+            if self.fill().await? == 0 {
                 return Err(End::ClientGone);
             }
         }
     }
 
-    /// Reads more of the client, however long that takes, and lets go of nodes that leave service
-    /// meanwhile.
-    pub(crate) async fn fill_from_client(&mut self) -> std::io::Result<usize> {
+    /// Reads something from the client; meanwhile legs at rest leave nodes that leave service.
+    pub(crate) async fn fill(&mut self) -> std::io::Result<usize> {
         poll_fn(|cx| {
             if self.control.leave.get() {
                 self.leave_nodes();
@@ -240,8 +244,7 @@ impl Session {
                 Ok(())
             }
             Woken::Client(_) => Err(End::ClientGone),
-            Woken::Leg(leg) => self.idle_message(leg),
-            Woken::LegGone(leg) => self.leg_is_gone(leg, None),
+            Woken::Leg(heard) => self.heard(heard),
             // What is to be left is left before the next wait.
             Woken::Leave => Ok(()),
             Woken::Drain => Err(End::Fatal(administrator())),
@@ -272,19 +275,8 @@ impl Session {
                 return Poll::Ready(Woken::Leave);
             }
             // Servers first: what the client says next must not go to one that is gone.
-            for (index, leg) in self.legs.iter_mut().enumerate() {
-                let channel = &mut leg.connection().channel;
-                let bytes = channel.input.bytes();
-                let header = frame::header(bytes);
-                let whole = |h: Option<Header>| h.is_some_and(|h| bytes.len() >= h.frame_len());
-                if header.map_or(true, whole) {
-                    return Poll::Ready(Woken::Leg(index));
-                }
-                match channel.poll_fill(cx) {
-                    Poll::Ready(Ok(len)) if len > 0 => return Poll::Ready(Woken::Leg(index)),
-                    Poll::Ready(_) => return Poll::Ready(Woken::LegGone(index)),
-                    Poll::Pending => {}
-                }
+            if let Poll::Ready(heard) = self.poll_legs(cx) {
+                return Poll::Ready(Woken::Leg(heard));
             }
             if let Poll::Ready(filled) = self.client.poll_fill(cx) {
                 return Poll::Ready(Woken::Client(filled));
@@ -293,6 +285,34 @@ impl Session {
             Poll::Pending
         })
         .await
+    }
+
+    /// Ready when a server said something, or went away, of which nothing was asked.
+    pub(crate) fn poll_legs(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
+        let at_rest = |(_, leg): &(usize, &mut Leg)| !leg.busy;
+        for (index, leg) in self.legs.iter_mut().enumerate().filter(at_rest) {
+            let channel = &mut leg.connection().channel;
+            let bytes = channel.input.bytes();
+            let header = frame::header(bytes);
+            let whole = |h: Option<Header>| h.is_some_and(|h| bytes.len() >= h.frame_len());
+            if header.map_or(true, whole) {
+                return Poll::Ready(Heard::Message(index));
+            }
+            match channel.poll_fill(cx) {
+                Poll::Ready(Ok(len)) if len > 0 => return Poll::Ready(Heard::Message(index)),
+                Poll::Ready(_) => return Poll::Ready(Heard::Gone(index)),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Takes note of it.
+    pub(crate) fn heard(&mut self, heard: Heard) -> Result<(), End> {
+        match heard {
+            Heard::Message(leg) => self.idle_message(leg),
+            Heard::Gone(leg) => self.leg_is_gone(leg, None),
+        }
     }
 
     /// A server said something while nothing was going on: notices and notifications are passed
@@ -330,35 +350,51 @@ impl Session {
 
     /// Moves bytes between the client and a leg.
     pub(crate) async fn relay(&mut self, node: NodeId, until: Until) -> Result<Stop, RelayError> {
+        let mut forward = Forward::default();
+        let mut leaves = false;
         self.cancel.slot.start(node);
         let ran = loop {
-            let ran = self.relay_on(node, until).await;
-            if !matches!(ran, Ok(Stop::News)) {
+            let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
+                break Err(RelayError::ServerLost(ServerLost::Closed));
+            };
+            let relay = Relay {
+                client: &mut self.client,
+                server: leg.connection(),
+                flow: &mut self.flow,
+                writes: &self.steering.writes,
+                node,
+                control: &self.control,
+            };
+            let ran = relay.run(until, &mut forward).await;
+            if !matches!(ran, Ok(Stop::Leave)) {
                 break ran;
             }
-            // Other legs may be at rest.
             self.leave_nodes();
+            self.control.leave.set(false);
+            leaves = true;
         };
+        if leaves {
+            // What is in use now is left later.
+            self.control.leave.set(true);
+        }
         self.cancel.slot.stop();
         self.count_errors(node, ran.as_ref().err());
-        ran
+        match ran {
+            Err(RelayError::ServerLost(ServerLost::Io(_))) if forward.is_answered() => {
+                self.end_answered().await
+            }
+            ran => ran,
+        }
     }
 
-    async fn relay_on(&mut self, node: NodeId, until: Until) -> Result<Stop, RelayError> {
-        let leg = self.legs.iter_mut().find(|leg| leg.node == node);
-        let Some(leg) = leg else {
-            return Err(RelayError::ServerLost(ServerLost::Closed));
-        };
-        Relay {
-            client: &mut self.client,
-            server: leg.connection(),
-            flow: &mut self.flow,
-            writes: &self.steering.writes,
-            node,
-            control: &self.control,
-        }
-        .run(until)
-        .await
+    /// A server was lost that had answered everything. What it would have been sent, the rest of a
+    /// frame, is thrown away.
+    async fn end_answered(&mut self) -> Result<Stop, RelayError> {
+        let left = std::mem::take(&mut self.flow.up_left);
+        self.flow.owes_flush = false;
+        let skipped = self.skip_bytes(left).await;
+        skipped.map_err(|_| RelayError::ClientGone)?;
+        Ok(Stop::ReadyAndGone)
     }
 
     /// The leg on a node, if it is held.
@@ -385,14 +421,14 @@ impl Session {
         }
     }
 
-    /// Places a statement, waiting for a node if there is none now.
+    /// Places a statement; `None` if there is no node now, and it may wait for one.
     pub(crate) async fn place(
         &mut self,
         analysis: &Analysis,
         text: Option<&[u8]>,
         values: Values<'_>,
-        attempts: &mut Attempts,
-    ) -> Result<Placement, Denied> {
+        attempts: &Attempts,
+    ) -> Result<Option<Placement>, Denied> {
         if self.transaction.is_refused() {
             return Err(Denied::Reply(self.tell_loss()));
         }
@@ -416,6 +452,7 @@ impl Session {
                 transaction: &self.transaction,
                 legs: &self.legs,
                 avoid: &attempts.avoid,
+                tied: attempts.tied,
             };
             let placed = self.steering.place(&statement, now);
             let placement = match placed {
@@ -432,17 +469,12 @@ impl Session {
                     self.note_refusal(analysis, &reply, extended);
                     return Err(Denied::Reply(reply));
                 }
-                Err(Unplaced::NoNode) if !self.is_unseen() => {
-                    return Err(Denied::Reply(no_node()));
-                }
-                Err(Unplaced::NoNode) => {
-                    self.hold(attempts, None).await?;
-                    continue;
-                }
+                Err(Unplaced::NoNode) if now.is_unseen() => return Ok(None),
+                Err(Unplaced::NoNode) => return Err(Denied::Reply(no_node())),
             };
             let open = self.transaction.open_mut();
             self.steering.note_writes(&statement, &placement, open);
-            return Ok(placement);
+            return Ok(Some(placement));
         }
     }
 
@@ -484,6 +516,7 @@ impl Session {
             };
         };
         let took_part = leg.in_transaction();
+        let stays = took_part || leg.busy;
         let known = self.steering.snapshot.topology.node(node);
         let replica = known.is_some_and(|n| n.role == Role::Replica);
         let done = match leg.prepare_in_sql(settings, prepared).await {
@@ -498,7 +531,7 @@ impl Session {
         self.client.output.extend_from_slice(&asides);
         let pinned = leg.pinned.is_some();
         let Err(error) = done else {
-            return self.still_serves(node, took_part);
+            return self.still_serves(node, stays);
         };
         self.drop_leg(node);
         if took_part {

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::traits;
@@ -17,16 +16,12 @@ use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::lost::Sent;
 use crate::observe::Message;
-use crate::relay::{RelayError, Until, send};
+use crate::relay::{RelayError, Stop, Until, send};
 use crate::session::{LegError, Session, query_text};
 use crate::steering::{Placement, Values};
 
 /// In the place of a text where there is none.
 const FUNCTION_CALL: &[u8] = b"(function call)";
-
-/// How long a replica may take to end a transaction in which it only read, before the primary
-/// commits without it.
-const END_READ_MAX: Duration = Duration::from_secs(1);
 
 /// Why a statement was sent to nobody.
 enum NotRun {
@@ -116,12 +111,15 @@ impl Session {
                 self.note_end(Ended { watched, tally });
             }
             match ran {
-                Ok(()) => return self.finish_simple(&placement, analysis).await,
+                Ok(stop) => {
+                    self.finish_simple(&placement, analysis).await;
+                    return self.after_stop(node, stop);
+                }
                 Err(error @ (RelayError::ServerLost(_) | RelayError::ServerLeaving(_)))
                     if again =>
                 {
                     self.take_back(node, &error);
-                    attempts.avoid.push(node);
+                    attempts.note_lost(node);
                 }
                 Err(error) => {
                     let left = if retry {
@@ -143,10 +141,17 @@ impl Session {
         attempts: &mut Attempts,
     ) -> Result<(Placement, bool), NotRun> {
         loop {
-            let placement = self.place(analysis, None, Values::None, attempts).await?;
+            let placed = self.place(analysis, None, Values::None, attempts).await?;
+            let Some(placement) = placed else {
+                self.hold(attempts, None).await?;
+                continue;
+            };
             let (node, read) = (placement.node, placement.is_proven_read());
             match self.need(node).await {
-                Ok(()) => return Ok((placement, read && attempts.may_avoid(node))),
+                Ok(()) => {
+                    attempts.note_found();
+                    return Ok((placement, read && attempts.may_repeat(node)));
+                }
                 Err(LegError::NodeFailed(reply)) => {
                     self.after_failure(attempts, node, reply, read).await?;
                 }
@@ -203,11 +208,20 @@ impl Session {
             .and_then(|open| open.journal.savepoint(savepoint));
         let Some(number) = number else { return };
         let sql = format!("{verb} {}", crate::journal::quote_identifier(savepoint));
+        let mut lost = Vec::new();
         for leg in &mut self.legs {
-            if leg.node != node && leg.knows_savepoint(number) {
-                // An error makes the leg a failed one, which the client sees at its next use.
-                let _ = leg.connection().run(&[&sql]).await;
+            // An error makes the leg a failed one, which the client sees at its next use.
+            if leg.node != node
+                && leg.knows_savepoint(number)
+                && leg.connection().run(&[&sql]).await.is_err()
+            {
+                lost.push(leg.node);
             }
+        }
+        for node in lost {
+            self.suspect(node);
+            self.drop_leg(node);
+            self.lose_transaction(node);
         }
     }
 
@@ -221,7 +235,7 @@ impl Session {
         );
         let healthy = self.status() != TransactionStatus::Failed;
         if commits && healthy {
-            self.finish_others(node, "COMMIT", Some(END_READ_MAX)).await;
+            self.finish_others(node, "COMMIT").await;
         }
     }
 
@@ -231,7 +245,7 @@ impl Session {
         analysis: &Analysis,
         node: NodeId,
         keep_request: bool,
-    ) -> Result<(), RelayError> {
+    ) -> Result<Stop, RelayError> {
         self.flow.begin();
         self.flow.expect(Request::Query);
         self.count(node, analysis);
@@ -239,36 +253,30 @@ impl Session {
         let input = &mut self.client.input;
         let mut sent = Ok(());
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) {
-            leg.unsynced = true;
+            leg.busy = true;
             let channel = &mut leg.connection().channel;
             let bytes = input.bytes().get(..len).unwrap_or_default();
             sent = std::future::poll_fn(|cx| Poll::Ready(send(cx, channel, bytes))).await;
         }
-        // Whether it was sent or not: it is answered once, and never looked at again.
+        // Whatever became of it: what is left of it belongs to nobody else.
         self.flow.up_left = header.frame_len() - len;
         if !keep_request {
             self.client.input.consume(len);
         }
         self.busy = true;
-        let ran = match sent {
-            Ok(()) => self.relay(node, Until::Ready).await,
-            Err(error) => Err(RelayError::ServerLost(error.into())),
-        };
+        sent.map_err(|e| RelayError::ServerLost(e.into()))?;
+        let ran = self.relay(node, Until::Ready).await;
+        if let Some(leg) = self.held(node) {
+            leg.busy = false;
+        }
         if keep_request && ran.is_ok() {
             self.client.input.consume(len);
         }
         self.busy = ran.is_err();
-        if let Some(leg) = self.held(node).filter(|_| ran.is_ok()) {
-            leg.unsynced = false;
-        }
-        ran.map(|_| ())
+        ran
     }
 
-    async fn finish_simple(
-        &mut self,
-        placement: &Placement,
-        analysis: &Rc<Analysis>,
-    ) -> Result<(), End> {
+    async fn finish_simple(&mut self, placement: &Placement, analysis: &Rc<Analysis>) {
         let node = placement.node;
         if !self.flow.error {
             self.apply_marks(placement);
@@ -278,7 +286,14 @@ impl Session {
             }
         }
         self.reconcile(node).await;
-        Ok(())
+    }
+
+    fn after_stop(&mut self, node: NodeId, stop: Stop) -> Result<(), End> {
+        let gone = || self.legs.iter().position(|leg| leg.node == node);
+        match (stop == Stop::ReadyAndGone).then(gone).flatten() {
+            Some(index) => self.leg_is_gone(index, None),
+            None => Ok(()),
+        }
     }
 
     async fn refuse_simple(&mut self, header: Header, reply: ErrorReply) -> Result<(), End> {

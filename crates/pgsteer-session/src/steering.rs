@@ -96,14 +96,20 @@ pub(crate) struct Situation<'a> {
     pub(crate) legs: &'a [Leg],
     /// Nodes that have just failed.
     pub(crate) avoid: &'a [NodeId],
+    /// The pipeline it is part of has written there, and ends there.
+    pub(crate) tied: Option<NodeId>,
 }
 
 impl Situation<'_> {
-    /// Whether no server has seen anything of the transaction, or there is none.
+    /// Whether no server has seen anything of what the statement is part of.
     pub(crate) fn is_unseen(&self) -> bool {
-        self.transaction.is_none()
-            || (!self.transaction.is_on_server() && !self.legs.iter().any(Leg::in_transaction))
+        is_unseen(self.transaction, self.legs) && self.tied.is_none()
     }
+}
+
+/// Whether no server has seen anything of a transaction, or there is none.
+pub(crate) fn is_unseen(transaction: &Transaction, legs: &[Leg]) -> bool {
+    transaction.is_none() || (!transaction.is_on_server() && !legs.iter().any(Leg::in_transaction))
 }
 
 /// Longer texts are not shown to plugins, in bytes.

@@ -89,8 +89,6 @@ pub(crate) struct Control {
     pub(crate) drain: Cell<bool>,
     /// A node it may hold a leg on is not in service any more.
     pub(crate) leave: Cell<bool>,
-    /// That is news, which a session in the middle of an exchange has not looked at.
-    pub(crate) is_news: Cell<bool>,
     pub(crate) waker: RefCell<Option<Waker>>,
 }
 
@@ -306,7 +304,6 @@ impl Worker {
         if leaves {
             for control in self.controls.borrow().values() {
                 control.leave.set(true);
-                control.is_news.set(true);
                 control.wake();
             }
         }

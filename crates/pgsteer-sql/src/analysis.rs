@@ -76,6 +76,8 @@ pub enum PinReason {
     HoldCursor,
     /// LOAD of a library.
     Load,
+    /// `set_config` for longer than a transaction: what it set is known to that server only.
+    SetByFunction,
 }
 
 /// What a statement does to the session, if it succeeds.

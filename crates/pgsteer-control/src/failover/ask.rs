@@ -119,6 +119,8 @@ impl Machine<'_> {
 
 /// A node as the policy and the audit log are told about it.
 pub(super) fn witness(state: &State, sights: &[Sight], sight: &Sight) -> Witness {
+    // The primary may not have answered since the start of the proxy, which knows it from before.
+    let known = state.reign.filter(|reign| reign.node == sight.id);
     Witness {
         id: sight.id,
         host: sight.host.clone(),
@@ -133,9 +135,11 @@ pub(super) fn witness(state: &State, sights: &[Sight], sight: &Sight) -> Witness
         failures: sight.failures,
         standing: state.standing(sight.id),
         since_ms: milliseconds(sight.age),
-        system_identifier: sight.system_identifier,
-        timeline: sight.timeline,
-        lsn: sight.lsn,
+        system_identifier: sight
+            .system_identifier
+            .or(known.and_then(|reign| reign.system_identifier)),
+        timeline: sight.timeline.or(known.and_then(|reign| reign.timeline)),
+        lsn: sight.lsn.or(known.and_then(|reign| reign.lsn)),
         received_lsn: sight.received,
         receiver: sight.receiver,
         silent_ms: sight.silent.map(milliseconds),

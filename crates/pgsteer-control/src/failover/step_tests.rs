@@ -698,3 +698,15 @@ fn a_cluster_that_was_set_up_anew_is_recognised() {
     let reign = scene.state.reign.expect("a primary");
     assert_eq!((reign.node, reign.system_identifier), (NodeId(1), Some(99)));
 }
+
+/// It stayed fenced for ever: the policy was not told the timeline of a primary that had not answered
+/// since the start, and could not tell that another one came after it.
+#[test]
+fn a_primary_that_was_lost_before_the_start_has_the_timeline_it_is_remembered_with() {
+    let mut scene = Scene::new();
+    scene.sights[0] = Sight::new(0);
+    scene.primary(1, 2, 101 * MB);
+    let witness = super::ask::witness(&scene.state, &scene.sights, &scene.sights[0]);
+    assert_eq!(witness.timeline, Some(1));
+    assert_eq!(witness.system_identifier, Some(7));
+}

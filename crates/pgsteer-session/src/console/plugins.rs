@@ -161,7 +161,7 @@ impl Session {
     /// the node that the order is about would be waited for in turn.
     fn let_go_of_all(&mut self) -> Result<(), ErrorReply> {
         let bound = |leg: &Leg| leg.in_transaction() || leg.pinned.is_some();
-        if self.legs.iter().any(bound) {
+        if self.busy || self.legs.iter().any(bound) {
             let text = "PGSTEER NODE cannot be used in a transaction block, nor in a session that \
                         left something on a server";
             let reply = ErrorReply::error(SqlState::ACTIVE_SQL_TRANSACTION, text);

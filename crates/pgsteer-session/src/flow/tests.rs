@@ -5,6 +5,7 @@ use pgsteer_wire::encode;
 use proptest::prelude::*;
 
 use super::{Flow, Next, Request, Violation};
+use crate::lost::Sent;
 
 fn frames(list: &[(u8, &[u8])]) -> Vec<u8> {
     let mut bytes = bytes::BytesMut::new();
@@ -67,6 +68,7 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
         flow.expect(Request::Execute {
             analysis: None,
             copies: false,
+            sent: Sent::Inside,
         });
         flow.expect(Request::Sync);
         let seen = forwarded(&mut flow, &bytes, cut).unwrap();
@@ -119,6 +121,7 @@ fn a_watched_statement_ends_with_what_came_back_for_it() {
             let request = Request::Execute {
                 analysis: None,
                 copies: false,
+                sent: Sent::Inside,
             };
             flow.expect_watched(request, Some(watched));
         }
@@ -143,12 +146,29 @@ fn an_error_sweeps_the_queue_up_to_sync() {
     flow.expect(Request::Execute {
         analysis: None,
         copies: false,
+        sent: Sent::Inside,
     });
     flow.expect(Request::Sync);
     let error = frames(&[(b'E', b"SERROR\0C42601\0Mx\0\0"), (b'Z', b"E")]);
     assert_eq!(forwarded(&mut flow, &error, 9).unwrap(), error);
     assert!(flow.error && flow.is_drained());
     assert_eq!(flow.lost.len(), 1);
+}
+
+#[test]
+fn a_parse_in_flight_is_lost_with_its_server() {
+    let mut flow = Flow::default();
+    let parse = |name: &[u8], id| Request::Parse {
+        name: name.into(),
+        id,
+    };
+    flow.expect(Request::Sync);
+    flow.expect_hidden(parse(b"repeated", 1));
+    flow.expect(parse(b"asked for", 2));
+    flow.abandon();
+    let lost = flow.lost.iter().map(|lost| (lost.id, lost.hidden));
+    assert_eq!(lost.collect::<Vec<_>>(), [(1, true), (2, false)]);
+    assert!(flow.is_drained());
 }
 
 #[test]
