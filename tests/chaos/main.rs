@@ -7,7 +7,7 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "the seed and what happened are shown with a failure; helpers of tests may panic"
+    reason = "the seed and what happened are shown with a failure"
 )]
 
 mod audit;

@@ -231,8 +231,11 @@ fn a_statement_that_could_not_be_written_to_its_server_is_answered_once() -> Res
     let mut wire = Wire::connect(proxy.port(), "postgres");
     wire.query("CREATE TABLE t (a int)");
     runtime.block_on(cluster.wait_until_caught_up(DEADLINE))?;
-    let port = wire.value("SELECT inet_server_port()");
-    assert_eq!(port, replica.port().to_string());
+    // Not before the proxy knows that the replica has the table.
+    runtime.block_on(wait_until(DEADLINE, "a read at the replica", || {
+        let port = wire.value("SELECT inet_server_port()");
+        async move { port == replica.port().to_string() }
+    }))?;
 
     // The connection to the primary is reset while the session looks at the one to the replica.
     let slow = msg::query("SELECT count(*) FROM generate_series(1, 5000000) AS slow");
