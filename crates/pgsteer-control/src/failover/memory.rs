@@ -20,6 +20,16 @@ struct Written {
     primary: Option<Primary>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     detached: Vec<Detached>,
+    /// Nodes that are to follow the primary and did not yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    to_follow: Vec<Place>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    host: String,
+    port: u16,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,6 +86,11 @@ pub(super) fn load(directory: &Path, nodes: &[NodeSettings]) -> Result<State, St
             lsn: primary.lsn.and_then(|text| text.parse().ok()),
         })
     });
+    for place in written.to_follow {
+        if let Some(tenure) = find(&place.host, place.port).and_then(|id| state.tenure(id)) {
+            tenure.owed = true;
+        }
+    }
     for detached in written.detached {
         if let Some(tenure) = find(&detached.host, detached.port).and_then(|id| state.tenure(id)) {
             tenure.standing = Standing::Detached;
@@ -108,7 +123,14 @@ pub(super) fn text(state: &State, nodes: &[NodeSettings]) -> String {
         port: node.port,
         by_operator: tenure.by == Some(By::Operator),
     });
+    let owed = nodes.iter().zip(&state.nodes);
+    let owed = owed.filter(|(_, tenure)| tenure.owed);
+    let to_follow = owed.map(|(node, _)| Place {
+        host: node.host.to_string(),
+        port: node.port,
+    });
     let written = Written {
+        to_follow: to_follow.collect(),
         primary,
         detached: detached.collect(),
     };
@@ -158,6 +180,7 @@ mod tests {
         });
         state.nodes[2].standing = Standing::Detached;
         state.nodes[2].by = Some(By::Operator);
+        state.nodes[1].owed = true;
         let text = text(&state, &nodes(&["a", "b", "c"]));
         save(directory.path(), &text).expect("written");
 
@@ -166,6 +189,7 @@ mod tests {
         assert_eq!((reign.node, reign.timeline), (NodeId(1), Some(4)));
         assert_eq!(reign.lsn, Some(9));
         assert_eq!(reign.system_identifier, Some(u64::MAX));
+        assert!(found.nodes[1].owed && !found.nodes[0].owed);
         assert_eq!(found.nodes[0].standing, Standing::Detached);
         assert_eq!(found.nodes[0].by, Some(By::Operator));
         let gone = load(directory.path(), &nodes(&["x"])).expect("readable");

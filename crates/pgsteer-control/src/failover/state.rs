@@ -35,6 +35,10 @@ pub(crate) struct Tenure {
     pub(crate) severances: u64,
     /// When the policy may be asked about it again.
     pub(crate) ask_at: Duration,
+    /// It is to follow the present primary and does not yet; kept over restarts.
+    pub(crate) owed: bool,
+    /// It, or the operator's command, was told so.
+    pub(crate) told: bool,
     /// Until when it may take to follow the new primary, before a command is run for it.
     pub(crate) repoint_until: Option<Duration>,
     /// It was asked to become the primary, and nobody knows what became of that.

@@ -193,6 +193,40 @@ fn a_lost_primary_is_fenced_before_a_replica_is_promoted() {
     );
 }
 
+/// The proxy ended when it had promoted a node, and nobody told the others.
+#[test]
+fn a_restart_does_not_forget_who_is_to_follow() {
+    let mut scene = Scene::promoting();
+    scene.primary(1, 2, 100 * MB);
+    scene.look();
+    assert!(scene.state.nodes[2].owed && scene.state.nodes[0].owed);
+    let mut after = Scene::new();
+    after.state = State::new(3);
+    after.state.reign = scene.state.reign;
+    for (tenure, before) in after.state.nodes.iter_mut().zip(&scene.state.nodes) {
+        tenure.owed = before.owed;
+    }
+    after.kill(0);
+    after.replica(2, 0, 100 * MB);
+    after.sights[2].receiver = Receiver::None;
+    after.primary(1, 2, 100 * MB);
+    after.look();
+    let repoint = Work::Repoint(NodeId(2), NodeId(1));
+    assert!(after.works().contains(&repoint), "{:?}", after.works());
+    assert_eq!(after.commands(), [(CommandKind::FollowPrimary, 0, Some(1))]);
+    after.replica(2, 1, 100 * MB);
+    after.wait(1);
+    assert!(!after.state.nodes[2].owed);
+    assert_eq!(
+        after
+            .works()
+            .iter()
+            .filter(|work| **work == repoint)
+            .count(),
+        1
+    );
+}
+
 #[test]
 fn one_failed_probe_decides_nothing() {
     let mut scene = Scene::new();
