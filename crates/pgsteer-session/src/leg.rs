@@ -88,7 +88,7 @@ impl Leg {
 
     /// Tells the server which statements were prepared in SQL: behind the parameters, which say what
     /// their names mean, and before a transaction, which an error would spoil. One that cannot be
-    /// prepared any more will be missed when it is executed. A replica is told too: it may become
+    /// prepared any more will be missed when it is executed. A replica is told when it has become
     /// the primary.
     pub(crate) async fn prepare_in_sql(
         &mut self,

@@ -504,8 +504,12 @@ impl Session {
         let leg = self.legs.iter_mut().find(|leg| leg.node == node);
         let enforced = self.enforced.as_deref();
         let prepared = &self.sql_prepared;
+        let known = self.steering.snapshot.topology.node(node);
+        let replica = known.is_some_and(|n| n.role == Role::Replica);
         let is_known = |leg: &Leg| {
-            let knows_prepared = leg.sql_seen == prepared.latest() || leg.in_transaction();
+            // EXECUTE goes to the primary, so only that has to know them.
+            let no_need = replica || leg.in_transaction();
+            let knows_prepared = no_need || leg.sql_seen == prepared.latest();
             knows_prepared && leg.is_up_to_date(settings, transaction, enforced.is_some())
         };
         let Some(leg) = leg.filter(|leg| !is_known(leg)) else {
@@ -517,9 +521,11 @@ impl Session {
         };
         let took_part = leg.in_transaction();
         let stays = took_part || leg.busy;
-        let known = self.steering.snapshot.topology.node(node);
-        let replica = known.is_some_and(|n| n.role == Role::Replica);
-        let done = match leg.prepare_in_sql(settings, prepared).await {
+        let told = match replica {
+            true => Ok(()),
+            false => leg.prepare_in_sql(settings, prepared).await,
+        };
+        let done = match told {
             Ok(()) => {
                 leg.bring_up_to_date(settings, transaction, replica, enforced)
                     .await

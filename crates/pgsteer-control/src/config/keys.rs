@@ -240,7 +240,7 @@ pub const SETTINGS: &[Setting] = &[
     row("catalog.relations_max", Count(1, 10_000_000), Some("200000"), Applies, &[],
         "Relations of a database, and likewise functions, that are remembered. In a database with more, statements that name relations go to the primary."),
     row("plugins.dir", Path, None, Restart, &[],
-        "Directory that is watched for `NN-name.wasm` components. The variable `PGSTEER_PLUGINS_DIR` overrides it. Without it only the built-in router decides."),
+        "Directory that is watched for `NN-name.wasm` components. The variable `PGSTEER_PLUGINS_DIR` overrides it. Without it only the built-in plugins decide."),
     row("plugins.state_dir", Path, None, Restart, &[],
         "Directory for compiled components, which makes a start and a swap fast, and for what operators said about plugins, which then outlives a restart. Only the proxy's user may write there."),
     row("plugins.settle", Kind::Duration(MILLISECOND, seconds(10)), Some("200ms"), Applies, &[],
