@@ -14,6 +14,7 @@ mod connection;
 mod control;
 mod doors;
 mod failover;
+mod files;
 mod freshness;
 pub mod health;
 pub mod import;

@@ -116,6 +116,7 @@ pub(crate) async fn run(mut nodes: Nodes, mut conductor: Conductor, mut ends: En
             None => conductor.patience(),
         };
         let pause = interval.min(patience);
+        let mut happened = None;
         tokio::select! {
             // Cancel safe: a message stays in the channel.
             observation = ends.observations.recv() => {
@@ -123,9 +124,7 @@ pub(crate) async fn run(mut nodes: Nodes, mut conductor: Conductor, mut ends: En
                 nodes.observe(observation, SystemTime::now());
             }
             // Cancel safe, as it says.
-            happened = conductor.happened() => {
-                conductor.take(happened, &nodes.sights(conductor.reigning(), &ends.facts, SystemTime::now()));
-            }
+            something = conductor.happened() => happened = Some(something),
             // Cancel safe: a change that nobody saw is reported again.
             changed = ends.settings.changed() => {
                 if changed.is_err() {
@@ -145,7 +144,11 @@ pub(crate) async fn run(mut nodes: Nodes, mut conductor: Conductor, mut ends: En
             // Cancel safe: a timer. Brings out details that came too soon after the last ones.
             () = tokio::time::sleep(pause) => {}
         }
-        conductor.look(&nodes.sights(conductor.reigning(), &ends.facts, SystemTime::now()));
+        let sights = nodes.sights(conductor.reigning(), &ends.facts, SystemTime::now());
+        match happened {
+            Some(happened) => conductor.take(happened, &sights),
+            None => conductor.look(&sights),
+        }
         let mut view = View::of(&conductor, nodes.0.len());
         view.withheld = handover.withholds(view.primary, &ends.facts);
         nodes.find_foreigners(&view);

@@ -40,8 +40,8 @@ async fn promote(node: NodeId, settings: &Settings) -> Outcome {
 /// A checkpoint now makes the one at the shutdown short.
 async fn checkpoint(node: NodeId, settings: &Settings) -> Outcome {
     let limit = settings.failover.command_timeout;
-    let sql = format!("SET statement_timeout = 0; SET lock_timeout = 0; {CHECKPOINT}");
-    match query(node, settings, &sql, limit).await {
+    let sql = "SET statement_timeout = 0; SET lock_timeout = 0; CHECKPOINT";
+    match query(node, settings, sql, limit).await {
         Ok(_) => Outcome::Done,
         Err(outcome) => outcome,
     }
@@ -176,6 +176,5 @@ fn is_private(host: &str) -> bool {
 
 /// `application_name` of its connections.
 const NAME: &str = "pgsteer failover";
-const CHECKPOINT: &str = "CHECKPOINT";
 /// The first version that takes a new `primary_conninfo` without a restart.
 const RELOADS_CONNINFO: u32 = 130_000;

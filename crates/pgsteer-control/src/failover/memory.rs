@@ -2,8 +2,7 @@
 //! overrules what the nodes say.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
 use pgsteer_core::NodeId;
@@ -12,6 +11,7 @@ use pgsteer_core::topology::Standing;
 use serde::{Deserialize, Serialize};
 
 use super::state::{By, Reign, State};
+use crate::files;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,14 +145,7 @@ pub(super) fn text(state: &State, nodes: &[NodeSettings]) -> String {
 /// It could not be written.
 pub(super) fn save(directory: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    let part = directory.join(format!("{FILE}.part"));
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&part)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&part, directory.join(FILE))?;
-    fs::File::open(directory)?.sync_all()
+    files::replace(&directory.join(FILE), text.as_bytes())
 }
 
 const FILE: &str = "nodes.toml";

@@ -1,7 +1,5 @@
 //! What operators order about nodes.
 
-use std::time::Duration;
-
 use pgsteer_core::NodeId;
 use pgsteer_core::admin::NodeOrder;
 use pgsteer_core::settings::NodeFlag;
@@ -176,7 +174,3 @@ impl Machine<'_> {
         Ok(())
     }
 }
-
-/// How long the new primary may take to have everything the old one wrote, after that has stopped
-/// (ours). It has it as soon as the old one is gone; this is for probes to see it.
-pub(super) const SETTLE_MAX: Duration = Duration::from_secs(30);

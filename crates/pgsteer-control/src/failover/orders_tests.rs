@@ -30,11 +30,7 @@ fn an_operator_chooses_from_what_is_left() {
     scene.kill(2);
     scene.primary(0, 1, 100 * MB);
     scene.wait(1);
-    scene.event(Event::Order(
-        7,
-        NodeOrder::Promote(NodeId(0)),
-        "alice".to_owned(),
-    ));
+    scene.order(7, NodeOrder::Promote(NodeId(0)));
     assert_eq!(scene.reigning(), Some(NodeId(0)));
     assert_eq!(scene.standings()[0], InService);
 }
@@ -46,11 +42,7 @@ fn an_order_to_promote_is_answered_where_no_primary_was_known() {
     scene.kill(0);
     scene.look();
     assert_eq!(scene.reigning(), None);
-    scene.event(Event::Order(
-        3,
-        NodeOrder::Promote(NodeId(1)),
-        "alice".to_owned(),
-    ));
+    scene.order(3, NodeOrder::Promote(NodeId(1)));
     assert_eq!(scene.works(), [Work::Promote(NodeId(1))]);
     scene.primary(1, 2, 100 * MB);
     scene.look();
@@ -66,11 +58,7 @@ fn an_order_to_promote_is_refused_while_a_replica_hears_from_a_primary_nobody_kn
     let sight = &mut scene.sights[0];
     (sight.up, sight.down, sight.failures, sight.role) = (false, true, 3, Role::Unknown);
     scene.look();
-    scene.event(Event::Order(
-        3,
-        NodeOrder::Promote(NodeId(1)),
-        "alice".to_owned(),
-    ));
+    scene.order(3, NodeOrder::Promote(NodeId(1)));
     assert!(scene.works().is_empty());
     assert!(scene.replies()[0].is_err());
 }
@@ -78,36 +66,20 @@ fn an_order_to_promote_is_refused_while_a_replica_hears_from_a_primary_nobody_kn
 #[test]
 fn what_an_operator_took_out_only_an_operator_brings_back() {
     let mut scene = Scene::new();
-    scene.event(Event::Order(
-        1,
-        NodeOrder::Detach(NodeId(1)),
-        "alice".to_owned(),
-    ));
+    scene.order(1, NodeOrder::Detach(NodeId(1)));
     assert_eq!(scene.standings(), [InService, Detached, InService]);
     scene.wait(100);
     assert_eq!(scene.state.question, None);
-    scene.event(Event::Order(
-        2,
-        NodeOrder::Attach(NodeId(1)),
-        "alice".to_owned(),
-    ));
+    scene.order(2, NodeOrder::Attach(NodeId(1)));
     assert_eq!(scene.standings(), [InService; 3]);
-    scene.event(Event::Order(
-        3,
-        NodeOrder::Attach(NodeId(7)),
-        "alice".to_owned(),
-    ));
+    scene.order(3, NodeOrder::Attach(NodeId(7)));
     assert!(scene.replies()[2].is_err());
 }
 
 #[test]
 fn a_policy_does_not_bring_back_what_an_operator_took_out() {
     let mut scene = Scene::new();
-    scene.event(Event::Order(
-        1,
-        NodeOrder::Detach(NodeId(2)),
-        "alice".to_owned(),
-    ));
+    scene.order(1, NodeOrder::Detach(NodeId(2)));
     scene.kill(1);
     scene.look();
     scene.answer(Occasion::NodeLost, Remedy::Reattach(NodeId(2)));
@@ -116,11 +88,7 @@ fn a_policy_does_not_bring_back_what_an_operator_took_out() {
 }
 
 fn switchover(scene: &mut Scene) {
-    scene.event(Event::Order(
-        1,
-        NodeOrder::Switchover(NodeId(1)),
-        "alice".to_owned(),
-    ));
+    scene.order(1, NodeOrder::Switchover(NodeId(1)));
     assert_eq!(scene.works(), [Work::Checkpoint(NodeId(0))]);
     scene.sights[0].connections = 2;
     scene.event(Event::Done(Work::Checkpoint(NodeId(0)), Outcome::Done));
@@ -129,6 +97,15 @@ fn switchover(scene: &mut Scene) {
         scene.state.activity(),
         Activity::Switchover(NodeId(0), NodeId(1))
     );
+}
+
+/// Nothing runs there any more: the command that stops the old primary is under way.
+fn demoting(scene: &mut Scene) -> Work {
+    scene.sights[0].connections = 0;
+    scene.look();
+    let position = Outcome::Position(100 * MB);
+    scene.event(Event::Done(Work::Position(NodeId(0)), position));
+    scene.works().pop().expect("a command")
 }
 
 #[test]
@@ -173,11 +150,7 @@ fn a_switchover_ends_what_takes_too_long() {
 fn a_switchover_does_not_promote_while_the_old_primary_is_heard() {
     let mut scene = Scene::new();
     switchover(&mut scene);
-    scene.sights[0].connections = 0;
-    scene.look();
-    let position = Outcome::Position(100 * MB);
-    scene.event(Event::Done(Work::Position(NodeId(0)), position));
-    let demote = scene.works().pop().expect("a command");
+    let demote = demoting(&mut scene);
     // The command did not reach it, nor do we; the replicas do.
     let sight = &mut scene.sights[0];
     (sight.up, sight.down, sight.failures) = (false, true, 3);
@@ -191,11 +164,7 @@ fn a_switchover_does_not_promote_while_the_old_primary_is_heard() {
 fn a_switchover_whose_primary_is_not_demoted_is_taken_back() {
     let mut scene = Scene::new();
     switchover(&mut scene);
-    scene.sights[0].connections = 0;
-    scene.look();
-    let position = Outcome::Position(100 * MB);
-    scene.event(Event::Done(Work::Position(NodeId(0)), position));
-    let demote = scene.works().pop().expect("a command");
+    let demote = demoting(&mut scene);
     scene.event(Event::Done(demote, Outcome::Failed("exit 1".to_owned())));
     scene.wait(31);
     assert_eq!(scene.standings(), [InService; 3]);
@@ -220,11 +189,7 @@ fn switchovers_that_cannot_be_are_refused_with_a_reason() {
     for (to, change, why) in cases {
         let mut scene = Scene::new();
         change(&mut scene);
-        scene.event(Event::Order(
-            1,
-            NodeOrder::Switchover(NodeId(to)),
-            "alice".to_owned(),
-        ));
+        scene.order(1, NodeOrder::Switchover(NodeId(to)));
         let refusal = scene
             .replies()
             .pop()

@@ -28,14 +28,15 @@ impl Machine<'_> {
         }
     }
 
-    /// Another node of this cluster that is up and on a later timeline: the primary was replaced.
-    pub(super) fn is_replaced(&self, reign: Reign, among: fn(&Sight) -> bool) -> bool {
-        self.sights.iter().any(|s| {
+    /// Another node of this cluster on a later timeline: the primary was replaced.
+    pub(super) fn replacement(&self, reign: Reign, among: fn(&Sight) -> bool) -> Option<NodeId> {
+        let mut later = self.sights.iter().filter(|s| {
             s.id != reign.node
                 && among(s)
                 && s.timeline > reign.timeline
                 && !is_other(reign.system_identifier, s.system_identifier)
-        })
+        });
+        later.next().map(|sight| sight.id)
     }
 
     /// What is remembered counts once it was seen, and nobody knows better.
@@ -47,7 +48,7 @@ impl Machine<'_> {
         if !sight.is_some_and(Sight::is_primary) {
             return;
         }
-        if self.is_replaced(reign, |s| s.up) {
+        if self.replacement(reign, |s| s.up).is_some() {
             let node = reign.node;
             let text = format!(
                 "node {node} was the primary once, but another node is on a later timeline: it was \
@@ -95,17 +96,13 @@ impl Machine<'_> {
             }
         }
         // A former primary that came back while those that left it behind are replicas, or down.
-        let is_later = |s: &&Sight| {
-            s.up && s.timeline > first.timeline
-                && !is_other(first.system_identifier, s.system_identifier)
-        };
         if first.flag != NodeFlag::AlwaysPrimary
-            && let Some(later) = self.sights.iter().find(is_later)
+            && let Some(later) = self.replacement(Reign::of(first), |s| s.up)
         {
             let text = format!(
                 "node {} says that it is a primary, but node {} is on a later timeline: it was \
                  replaced once. If its replacement is gone for good, say `pgsteer node promote`",
-                first.id, later.id
+                first.id, later
             );
             self.say(first.id, text);
             return;
@@ -115,7 +112,7 @@ impl Machine<'_> {
     }
 
     /// Says something about a node once.
-    pub(super) fn say(&mut self, node: NodeId, text: String) {
+    fn say(&mut self, node: NodeId, text: String) {
         let Some(tenure) = self.state.tenure(node) else {
             return;
         };
@@ -156,7 +153,7 @@ impl Machine<'_> {
 
     /// Everything was set up anew, and what is remembered is about a cluster that no node has any
     /// more. A node that has not answered since the start may have it.
-    pub(super) fn forget_former_cluster(&mut self) {
+    fn forget_former_cluster(&mut self) {
         let known = self.state.reign.and_then(|reign| reign.system_identifier);
         let is_new = |s: &Sight| is_other(known, s.system_identifier);
         if self.sights.iter().all(is_new) && self.nothing_under_way().is_ok() {
@@ -190,7 +187,7 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn is_promoting(&self, node: NodeId) -> bool {
+    fn is_promoting(&self, node: NodeId) -> bool {
         matches!(&self.state.phase, Phase::Promoting(promotion) if promotion.node == node)
     }
 
@@ -199,30 +196,16 @@ impl Machine<'_> {
         let Some(sight) = self.sights.get(node.index()) else {
             return;
         };
-        let before = self
-            .state
-            .reign
-            .map(|reign| reign.node)
-            .filter(|old| *old != node);
-        self.state.reign = Some(Reign {
-            node,
-            system_identifier: sight.system_identifier,
-            timeline: sight.timeline,
-            lsn: sight.lsn,
-        });
+        let before = self.state.reign.map(|reign| reign.node);
+        let before = before.filter(|old| *old != node);
+        self.state.reign = Some(Reign::of(sight));
         if let Some(tenure) = self.state.tenure(node) {
             tenure.standing = Standing::InService;
             tenure.by = None;
             tenure.repoint_until = None;
             (tenure.abandoned, tenure.outdated) = (false, false);
         }
-        let commanded = matches!(
-            self.state.phase,
-            Phase::Lost {
-                commanded: true,
-                ..
-            }
-        );
+        let commanded = matches!(self.state.phase, Phase::Lost { commanded, .. } if commanded);
         self.state.confirmed = true;
         let past = if how == "promoted" { how } else { "followed" };
         self.state.note_past(self.now, node, past);

@@ -9,7 +9,7 @@ use pgsteer_core::topology::Standing;
 
 use super::safety::{self, Wish};
 use super::sight::Sight;
-use super::state::{Action, By, Command, CommandKind, Phase, Question, Work};
+use super::state::{Action, By, Command, CommandKind, Phase, Question};
 use super::step::{Machine, WAIT_MAX, is_linked};
 
 impl Machine<'_> {
@@ -26,10 +26,7 @@ impl Machine<'_> {
         let remedy = match remedy {
             Ok(remedy) => remedy,
             Err(why) => {
-                if self.state.refused != why {
-                    self.note("no advice", question.subject, why.clone());
-                    self.state.refused = why;
-                }
+                self.refuse("no advice", question, why.clone(), why);
                 Remedy::Wait(AGAIN_MS)
             }
         };
@@ -45,14 +42,19 @@ impl Machine<'_> {
                 self.ask_witnesses(reign.node);
             }
             let text = format!("{}: {why}", in_words(&remedy));
-            if self.state.refused != why {
-                self.note("refused", question.subject, text);
-            }
+            self.refuse("refused", question, why, text);
+        }
+    }
+
+    /// Nothing is done, and why; said when the reason is another one than before.
+    fn refuse(&mut self, what: &'static str, question: Question, why: String, text: String) {
+        if self.state.refused != why {
+            self.note(what, question.subject, text);
             self.state.refused = why;
         }
     }
 
-    pub(super) fn ask_later(&mut self, question: Question, wait: Duration) {
+    fn ask_later(&mut self, question: Question, wait: Duration) {
         let at = self.now + wait;
         if question.occasion == Occasion::PrimaryLost {
             if let Phase::Lost { ask_at, .. } = &mut self.state.phase {
@@ -64,11 +66,11 @@ impl Machine<'_> {
     }
 
     /// Does what the policy said, unless a rule forbids it.
-    pub(super) fn obey(&mut self, question: Question, remedy: Remedy) -> Result<(), String> {
+    fn obey(&mut self, question: Question, remedy: Remedy) -> Result<(), String> {
         match remedy {
             Remedy::Abstain | Remedy::Wait(_) => Ok(()),
             Remedy::GiveUp(why) => {
-                self.say_given_up(question, why);
+                self.refuse("given up", question, why.clone(), why);
                 Ok(())
             }
             Remedy::Promote(node) => self.promote_by_policy(node),
@@ -97,14 +99,7 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn say_given_up(&mut self, question: Question, why: String) {
-        if self.state.refused != why {
-            self.note("given up", question.subject, why.clone());
-            self.state.refused = why;
-        }
-    }
-
-    pub(super) fn promote_by_policy(&mut self, node: NodeId) -> Result<(), String> {
+    fn promote_by_policy(&mut self, node: NodeId) -> Result<(), String> {
         let Phase::Lost {
             since, commanded, ..
         } = self.state.phase
@@ -125,17 +120,16 @@ impl Machine<'_> {
         let old = self.state.reign.map(|reign| reign.node);
         let text = format!("failover_command is run; node {node} would be the new primary");
         self.note("left to a command", Some(node), text);
-        let command = Command {
+        self.run_command(Command {
             kind: CommandKind::Failover,
             node: old.unwrap_or(node),
             new_main: Some(node),
             old_primary: old,
-        };
-        self.run(Work::Command(command));
+        });
         Ok(())
     }
 
-    pub(super) fn detach_by_policy(&mut self, node: NodeId) -> Result<(), String> {
+    fn detach_by_policy(&mut self, node: NodeId) -> Result<(), String> {
         let sight = self.sights.get(node.index());
         let sight = sight.ok_or_else(|| format!("there is no node {node}"))?;
         if sight.flag != NodeFlag::AllowToFailover {
@@ -216,7 +210,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    pub(super) fn may_leave_fence(&self, sight: &Sight) -> bool {
+    fn may_leave_fence(&self, sight: &Sight) -> bool {
         let linked = |reign| is_linked(sight, reign);
         let promoting = matches!(self.state.phase, Phase::Promoting(_));
         let reigns = self.state.is_reigning(sight.id) && !promoting;

@@ -8,6 +8,8 @@ use pgsteer_core::admin::NodeOrder;
 use pgsteer_core::policy::{Crisis, Remedy};
 use pgsteer_core::topology::{Activity, Standing};
 
+use super::sight::Sight;
+
 /// The node that counts as the primary, and what was known of it last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reign {
@@ -16,6 +18,18 @@ pub(crate) struct Reign {
     pub(crate) timeline: Option<u32>,
     /// The furthest position it was seen at.
     pub(crate) lsn: Option<u64>,
+}
+
+impl Reign {
+    /// That of a node as it is seen. What was flushed counts, which is all that replicas can have.
+    pub(crate) fn of(sight: &Sight) -> Self {
+        Self {
+            node: sight.id,
+            system_identifier: sight.system_identifier,
+            timeline: sight.timeline,
+            lsn: sight.received.or(sight.lsn),
+        }
+    }
 }
 
 /// Who took a node out.

@@ -8,6 +8,7 @@ use pgsteer_core::policy::Receiver;
 use pgsteer_core::settings::FailoverSettings;
 use pgsteer_core::topology::Standing;
 
+use super::commands;
 use super::safety::{self, is_other};
 use super::sight::Sight;
 use super::state::{
@@ -102,23 +103,21 @@ impl Machine<'_> {
         }
     }
 
+    /// Runs a command about a node under the present primary.
     pub(super) fn command(&mut self, kind: CommandKind, node: NodeId, old_primary: Option<NodeId>) {
-        let text = match kind {
-            CommandKind::Failover => &self.rules.failover_command,
-            CommandKind::Failback => &self.rules.failback_command,
-            CommandKind::FollowPrimary => &self.rules.follow_primary_command,
-            CommandKind::Demote => &self.rules.demote_command,
-        };
-        if text.is_empty() {
-            return;
-        }
-        let command = Command {
+        self.run_command(Command {
             kind,
             node,
             new_main: self.state.reign.map(|reign| reign.node),
             old_primary,
-        };
-        self.run(Work::Command(command));
+        });
+    }
+
+    /// Runs one of the operator's commands, if there is such a one.
+    pub(super) fn run_command(&mut self, command: Command) {
+        if !commands::text(command.kind, self.rules).is_empty() {
+            self.run(Work::Command(command));
+        }
     }
 
     /// Begins a task.
@@ -177,7 +176,7 @@ impl Machine<'_> {
         let is_back = |s: &&Sight| s.is_primary();
         let sight = self.sights.get(reign.node.index()).filter(is_back);
         // Somebody may have promoted another one meanwhile; the policy is asked about that.
-        let replaced = self.is_replaced(reign, Sight::is_primary);
+        let replaced = self.replacement(reign, Sight::is_primary).is_some();
         if sight.is_none() || replaced || safety::is_lost(reign, self.sights).is_ok() {
             return;
         }

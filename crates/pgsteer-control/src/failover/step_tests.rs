@@ -98,6 +98,10 @@ impl Scene {
         self.actions.extend(actions);
     }
 
+    pub(super) fn order(&mut self, id: u64, order: NodeOrder) {
+        self.event(Event::Order(id, order, "alice".to_owned()));
+    }
+
     pub(super) fn look(&mut self) {
         self.now += Duration::from_millis(10);
         self.event(Event::Look);
@@ -268,11 +272,7 @@ fn nothing_is_promoted_while_a_replica_hears_the_primary() {
     );
     assert_eq!(scene.standings(), [InService; 3]);
     // An operator cannot make two primaries either.
-    scene.event(Event::Order(
-        9,
-        NodeOrder::Promote(NodeId(2)),
-        "alice".to_owned(),
-    ));
+    scene.order(9, NodeOrder::Promote(NodeId(2)));
     assert!(scene.works().is_empty());
     // Half of wal_receiver_timeout and two seconds later it is as cut off as we are.
     scene.sights[1].silent = Some(Duration::from_millis(4501));

@@ -6,7 +6,6 @@ use std::time::Duration;
 use pgsteer_core::NodeId;
 use pgsteer_core::topology::Standing;
 
-use super::orders::SETTLE_MAX;
 use super::safety::{self, Wish};
 use super::state::{Action, Command, CommandKind, Outcome, Phase, Stage, Switchover, Work};
 use super::step::Machine;
@@ -166,7 +165,7 @@ impl Machine<'_> {
     }
 
     fn demote(&mut self, mut switchover: Switchover, position: u64) {
-        let (from, to): (NodeId, NodeId) = (switchover.from, switchover.to);
+        let (from, to) = (switchover.from, switchover.to);
         switchover.position = Some(position);
         switchover.stage = Stage::Demoting;
         self.note(
@@ -175,14 +174,17 @@ impl Machine<'_> {
             format!("failover.demote_command stops node {from}"),
         );
         self.state.phase = Phase::Switching(switchover);
-        self.run(Work::Command(Command {
+        self.run_command(Command {
             kind: CommandKind::Demote,
             node: from,
             new_main: Some(to),
             old_primary: Some(from),
-        }));
+        });
     }
 }
 
+/// How long the new primary may take to have everything the old one wrote, after that has stopped
+/// (ours). It has it as soon as the old one is gone; this is for probes to see it.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
 /// How long connections may take to end once they are closed from our side (ours).
 const SEVER_MAX: Duration = Duration::from_secs(5);

@@ -4,8 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use tracing::warn;
 
 use super::rollout::Version;
 use super::verify;
+use crate::files::replace;
 
 /// What is remembered about one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -225,18 +225,6 @@ fn unreadable(path: &Path, error: &io::Error) -> String {
 
 fn component(directory: &Path, hash: &str) -> std::path::PathBuf {
     directory.join(COMPONENTS).join(format!("{hash}.wasm"))
-}
-
-/// Puts a file in the place of another in one step.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let part = path.with_extension("part");
-    let mut options = fs::OpenOptions::new();
-    // Configurations may hold what is nobody else's business.
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&part, path)
 }
 
 const FILE: &str = "plugins.toml";
