@@ -71,21 +71,14 @@ impl Session {
             checked_out = worker.pools.checkout(key, target, password) => checked_out,
             () = left(worker, seen, node) => return Err(self.moved(node)),
         };
-        let error = match checked_out {
-            Ok(lease) => return Ok(lease),
-            Err(error) => error,
-        };
-        if matches!(
-            error,
-            CheckoutError::Closed(_) | CheckoutError::Connect(ConnectError::Withdrawn)
-        ) {
-            return Err(self.moved(node));
-        }
-        let failed = checkout_failed(error);
-        if let LegError::NodeFailed(reply) = &failed {
-            self.suspect_for_refusal(node, reply);
-        }
-        Err(failed)
+        checked_out.map_err(|error| match checkout_failed(error) {
+            LegError::Moved => self.moved(node),
+            LegError::NodeFailed(reply) => {
+                self.suspect_for_refusal(node, &reply);
+                LegError::NodeFailed(reply)
+            }
+            failed => failed,
+        })
     }
 
     /// A leg was waited for. Nothing is sent to a node that has left meanwhile, unless the
@@ -144,6 +137,9 @@ fn refused(body: Vec<u8>) -> LegError {
 
 fn checkout_failed(error: CheckoutError) -> LegError {
     match error {
+        CheckoutError::Closed(_) | CheckoutError::Connect(ConnectError::Withdrawn) => {
+            LegError::Moved
+        }
         CheckoutError::Connect(ConnectError::Refused(body)) => refused(body),
         CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(ErrorReply {
             severity: Severity::Error,
@@ -153,7 +149,6 @@ fn checkout_failed(error: CheckoutError) -> LegError {
             SqlState::CANNOT_CONNECT,
             failed.to_string(),
         )),
-        CheckoutError::Closed(_) => LegError::Moved,
         full @ (CheckoutError::QueueFull(_) | CheckoutError::Timeout(_)) => LegError::Reply(
             ErrorReply::error(SqlState::TOO_MANY_CONNECTIONS, full.to_string())
                 .with_hint("Raise pool.connections_per_node_max, or pool.checkout_timeout."),
