@@ -1,49 +1,22 @@
 //! The embedded failover policy, loaded as the proxy loads it.
 
-use std::time::Duration;
+mod embedded;
 
 use pgsteer_core::policy::{
-    Crisis, Grants, Hooks, LoadContext, LoadError, LoadedPlugin, Occasion, PluginLoader as _,
-    PluginSource, Receiver, Remedy, Witness,
+    Crisis, Hooks, LoadError, LoadedPlugin, Occasion, Receiver, Remedy, Witness,
 };
-use pgsteer_core::settings::{NodeFlag, OnFailure, PluginLimits};
+use pgsteer_core::settings::NodeFlag;
 use pgsteer_core::topology::{Activity, Health, Standing};
 use pgsteer_core::{NodeId, Role, Topology};
-use pgsteer_plugin_host::{Options, WasmLoader};
 use pgsteer_proxy::embedded::DEFAULT_FAILOVER;
 
 fn load(config: &str) -> Result<LoadedPlugin, LoadError> {
-    let limits = PluginLimits {
-        decision_timeout: Duration::from_millis(20),
-        configure_timeout: Duration::from_secs(1),
-        memory_bytes_max: 16 << 20,
-        file_bytes_max: 4 << 20,
-        results_bytes_max: 1 << 20,
-        log_lines_max: 10,
-        functions_max: 20_000,
-        on_failure: OnFailure::Skip,
-    };
-    let source = PluginSource {
-        name: "90-pgpool-failover".to_owned(),
-        bytes: DEFAULT_FAILOVER.into(),
-        sha256: String::new(),
-        config: config.to_owned(),
-        limits,
-        grants: Grants::default(),
-    };
     let topology = Topology {
         epoch: 1,
         activity: Activity::None,
         nodes: Vec::new(),
     };
-    let context = LoadContext {
-        workers: 1,
-        topology: &topology,
-        golden: &[],
-        previous: None,
-    };
-    let loader = WasmLoader::new(Options::default()).expect("the engine can be set up");
-    loader.load(&source, &context)
+    embedded::load(DEFAULT_FAILOVER, config, &topology)
 }
 
 fn witness(id: u16, received: u64) -> Witness {

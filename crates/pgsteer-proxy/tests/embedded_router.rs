@@ -1,47 +1,16 @@
 //! The embedded default router, loaded as the proxy loads it.
 
-use std::time::Duration;
+mod embedded;
 
 use pgsteer_core::policy::{
-    Grants, LoadContext, LoadError, LoadedPlugin, PluginLoader as _, PluginSource, Reuse, Route,
-    SessionFacts, Spread, StatementFacts, traits,
+    LoadError, LoadedPlugin, Reuse, Route, SessionFacts, Spread, StatementFacts, traits,
 };
-use pgsteer_core::settings::{OnFailure, PluginLimits};
 use pgsteer_core::topology::{Activity, Health};
 use pgsteer_core::{Node, NodeId, Role, Topology};
-use pgsteer_plugin_host::{Options, WasmLoader};
 use pgsteer_proxy::embedded::DEFAULT_ROUTER;
 
 fn load(config: &str) -> Result<LoadedPlugin, LoadError> {
-    let limits = PluginLimits {
-        decision_timeout: Duration::from_millis(20),
-        configure_timeout: Duration::from_secs(1),
-        memory_bytes_max: 16 << 20,
-        file_bytes_max: 4 << 20,
-        results_bytes_max: 1 << 20,
-        log_lines_max: 10,
-        functions_max: 20_000,
-        on_failure: OnFailure::Skip,
-    };
-    let source = PluginSource {
-        name: "pgpool-router".to_owned(),
-        bytes: DEFAULT_ROUTER.into(),
-        sha256: String::new(),
-        config: config.to_owned(),
-        limits,
-        grants: Grants::default(),
-    };
-    WasmLoader::new(Options::default())
-        .expect("the engine can be set up")
-        .load(
-            &source,
-            &LoadContext {
-                workers: 2,
-                topology: &topology(),
-                golden: &[],
-                previous: None,
-            },
-        )
+    embedded::load(DEFAULT_ROUTER, config, &topology())
 }
 
 fn topology() -> Topology {
