@@ -79,9 +79,44 @@ impl NodeSettings {
     }
 }
 
+/// How long a session keeps a server connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// As long as it lasts.
+    Session,
+    /// For a transaction; what the session set and prepared follows it to the next server.
+    Transaction,
+    /// For a statement; there are no transactions of several.
+    Statement,
+}
+
+/// What holds for the sessions of a database, a user, or both, instead of what holds for all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PoolRule {
+    /// Name of the database; none for any.
+    pub database: Option<Arc<str>>,
+    /// Name of the user; none for any.
+    pub user: Option<Arc<str>>,
+    /// How long its sessions keep a server connection; none: as everybody's.
+    pub mode: Option<PoolMode>,
+}
+
+impl PoolRule {
+    /// Whether it is about these sessions.
+    #[must_use]
+    pub fn fits(&self, database: &str, user: &str) -> bool {
+        let same = |rule: &Option<Arc<str>>, name| rule.as_deref().is_none_or(|r| r == name);
+        same(&self.database, database) && same(&self.user, user)
+    }
+}
+
 /// Limits and waits of the server connections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolSettings {
+    /// How long a session keeps a server connection.
+    pub mode: PoolMode,
+    /// Exceptions, the first that fits counts.
+    pub rules: Vec<PoolRule>,
     /// Server connections of the whole proxy to one node.
     pub connections_per_node_max: u32,
     /// Sessions that may wait for a server connection, per worker.
@@ -94,6 +129,15 @@ pub struct PoolSettings {
     pub idle_timeout: Duration,
     /// Statement that makes a used server connection fit for the next session.
     pub reset_query: Arc<str>,
+}
+
+impl PoolSettings {
+    /// How long sessions of this database and user keep a server connection.
+    #[must_use]
+    pub fn mode_of(&self, database: &str, user: &str) -> PoolMode {
+        let mut fitting = self.rules.iter().filter(|r| r.fits(database, user));
+        fitting.find_map(|rule| rule.mode).unwrap_or(self.mode)
+    }
 }
 
 /// How nodes are watched.

@@ -42,6 +42,16 @@ impl Stream {
     }
 }
 
+/// What is known of an encrypted connection since its handshake.
+#[derive(Clone, Debug, Default)]
+pub struct TlsInfo {
+    /// Common name in the certificate of the peer, if it showed one that is trusted.
+    pub peer_name: Option<Box<str>>,
+    /// Our own or, on the way to a server, the peer's certificate as `tls-server-end-point` wants it
+    /// (RFC 5929): what channel binding is about.
+    pub end_point: Option<Box<[u8]>>,
+}
+
 /// A socket with its buffers. While both are empty it occupies no buffer memory.
 #[derive(Debug)]
 pub struct Channel {
@@ -52,6 +62,7 @@ pub struct Channel {
     pub output: BytesMut,
     // Memory that `output` may keep while it is empty, in bytes.
     output_kept: usize,
+    tls: Option<TlsInfo>,
 }
 
 impl Channel {
@@ -63,6 +74,7 @@ impl Channel {
             input: Buffer::default(),
             output: BytesMut::new(),
             output_kept: 0,
+            tls: None,
         }
     }
 
@@ -70,6 +82,12 @@ impl Channel {
     #[must_use]
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// What encrypts it, if it is encrypted.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
     }
 
     /// Ready when something (bytes, the end, an error) can be read. Takes no buffer.

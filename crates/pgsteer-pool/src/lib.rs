@@ -12,7 +12,7 @@ mod limits;
 mod pools;
 
 pub use buffer::{BUFFER_LEN, Buffer};
-pub use channel::{Channel, Stream};
+pub use channel::{Channel, Stream, TlsInfo};
 pub use connect::{ConnectError, Target, open_stream};
 pub use connection::{Connection, ServerKey, ServerLost};
 pub use limits::NodeLimits;

@@ -143,7 +143,7 @@ fn sample() -> String {
             let list = setting.key.contains("[]");
             let _ = match section {
                 "router" | "failover_rules" => writeln!(file),
-                "pcp_users" => write!(file, "\n# [[pcp_users]]\n"),
+                "pcp_users" | "pools" | "hba" => write!(file, "\n# [[{section}]]\n"),
                 _ if list => write!(file, "\n[[{section}]]\n"),
                 _ => write!(file, "\n[{section}]\n"),
             };

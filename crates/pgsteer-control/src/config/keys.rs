@@ -109,6 +109,9 @@ const MICROSECOND: Duration = Duration::from_micros(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = seconds(86_400);
 
+/// Names of [`pgsteer_core::settings::PoolMode`].
+const POOL_MODES: &[&str] = &["session", "transaction", "statement"];
+
 /// Names of [`pgsteer_core::policy::Grants`].
 const GRANTS: &[&str] = &[
     "log",
@@ -171,6 +174,8 @@ pub const SETTINGS: &[Setting] = &[
         "`probe.failures_max` for this node alone."),
     row("nodes[].probe_retry_delay", Kind::Duration(Duration::ZERO, seconds(3600)), None, Applies, &["health_check_retry_delayN"],
         "`probe.retry_delay` for this node alone."),
+    row("pool.mode", Choice(POOL_MODES), Some("session"), Applies, &["pool_mode"],
+        "How long a session keeps a server connection: until it ends (`session`), for a transaction (`transaction`; what it set and prepared follows it), or for a statement (`statement`; transactions of several statements are refused). Sessions that are there already keep the mode they began with."),
     row("pool.connections_per_node_max", Count(1, 100_000), Some("90"), Applies, &["max_db_connections"],
         "Server connections of the whole proxy to one node; keep it below the node's `max_connections`, less what others use."),
     row("pool.waiters_max", Count(0, 1_000_000), Some("10000"), Applies, &[],
@@ -183,6 +188,12 @@ pub const SETTINGS: &[Setting] = &[
         "A server connection that was not used for this long is closed."),
     row("pool.reset_query", Text, Some("DISCARD ALL"), Applies, &["server_reset_query", "reset_query_list"],
         "Statement that makes a used server connection fit for the next session."),
+    row("pools[].database", Text, None, Applies, &["databases"],
+        "The rule is for sessions of this database; without it for those of any. The first rule that fits and says something counts."),
+    row("pools[].user", Text, None, Applies, &["users"],
+        "The rule is for sessions of this user; without it for those of any."),
+    row("pools[].mode", Choice(POOL_MODES), None, Applies, &["pool_mode"],
+        "`pool.mode` for these sessions."),
     row("probe.user", Text, Some("postgres"), Applies, &["sr_check_user", "health_check_user"],
         "Role that asks the nodes how they are. It needs `pg_monitor` to see the state and the timelines of replication."),
     row("probe.password", Secret, None, Applies, &["sr_check_password", "health_check_password"],

@@ -13,6 +13,7 @@ mod failover;
 mod keys;
 mod operation;
 pub(crate) mod plugins;
+mod pool;
 pub(crate) mod raw;
 mod shape;
 #[cfg(test)]

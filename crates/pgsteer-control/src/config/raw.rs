@@ -16,6 +16,7 @@ pub(crate) struct Raw {
     pub(crate) users: Vec<User>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) pool: Pool,
+    pub(crate) pools: Vec<PoolRule>,
     pub(crate) probe: Probe,
     pub(crate) failover: Failover,
     pub(crate) failover_rules: Table,
@@ -77,12 +78,22 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Pool {
+    pub(crate) mode: Given,
     pub(crate) connections_per_node_max: Given,
     pub(crate) waiters_max: Given,
     pub(crate) checkout_timeout: Given,
     pub(crate) connect_timeout: Given,
     pub(crate) idle_timeout: Given,
     pub(crate) reset_query: Given,
+}
+
+/// `[[pools]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PoolRule {
+    pub(crate) database: Given,
+    pub(crate) user: Given,
+    pub(crate) mode: Given,
 }
 
 /// `[probe]`

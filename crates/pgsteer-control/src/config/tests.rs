@@ -401,6 +401,7 @@ fn the_table_is_what_the_file_accepts() {
         accepted::<raw::User>("users[]."),
         accepted::<raw::Node>("nodes[]."),
         accepted::<raw::Pool>("pool."),
+        accepted::<raw::PoolRule>("pools[]."),
         accepted::<raw::Probe>("probe."),
         accepted::<raw::Failover>("failover."),
         accepted::<raw::Catalog>("catalog."),

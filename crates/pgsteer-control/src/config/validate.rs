@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pgsteer_core::settings::{
-    AuthMethod, CatalogSettings, NodeSettings, PoolSettings, ProbeSettings, Settings, User,
+    AuthMethod, CatalogSettings, NodeSettings, ProbeSettings, Settings, User,
 };
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{failover, operation, plugins, raw};
+use super::{failover, operation, plugins, pool, raw};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
@@ -26,7 +26,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
     let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
     let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
     let auth_method = auth_method(raw.auth, checker);
-    let pool = pool(raw.pool, checker);
+    let pool = pool::settings(raw.pool, raw.pools, checker);
     let probe = probe(raw.probe, &users, checker);
     let rules = free("failover_rules", raw.failover_rules, checker);
     Settings {
@@ -170,24 +170,6 @@ fn nodes(
         );
     }
     nodes
-}
-
-fn pool(raw: raw::Pool, checker: &mut Checker<'_>) -> PoolSettings {
-    let per_node = checker.count(
-        "pool.connections_per_node_max",
-        raw.connections_per_node_max,
-    );
-    PoolSettings {
-        connections_per_node_max: u32::try_from(per_node).unwrap_or(u32::MAX),
-        waiters_max: number(checker.count("pool.waiters_max", raw.waiters_max)),
-        checkout_timeout: checker.duration("pool.checkout_timeout", raw.checkout_timeout),
-        connect_timeout: checker.duration("pool.connect_timeout", raw.connect_timeout),
-        idle_timeout: checker.duration("pool.idle_timeout", raw.idle_timeout),
-        reset_query: checker
-            .text("pool.reset_query", raw.reset_query)
-            .unwrap_or_default()
-            .into(),
-    }
 }
 
 fn probe(
