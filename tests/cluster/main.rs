@@ -30,3 +30,4 @@ mod routing;
 mod show;
 mod swap;
 mod through_failover;
+mod tls;

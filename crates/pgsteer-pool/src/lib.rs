@@ -9,11 +9,14 @@ mod connect;
 mod connection;
 mod gates;
 mod limits;
+mod open;
 mod pools;
+mod tls;
 
 pub use buffer::{BUFFER_LEN, Buffer};
 pub use channel::{Channel, Stream, TlsInfo};
-pub use connect::{ConnectError, Target, open_stream};
+pub use connect::{ConnectError, Target};
 pub use connection::{Connection, ServerKey, ServerLost};
 pub use limits::NodeLimits;
+pub use open::open_channel;
 pub use pools::{CheckoutError, Lease, PoolKey, Pools};

@@ -114,7 +114,7 @@ impl Lease {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
+        let quiet = connection.channel.is_quiet();
         let closed = self.pools.0.gates.is_closed(self.key.node);
         if connection.status != TransactionStatus::Idle || !quiet || closed {
             return;
@@ -158,7 +158,10 @@ impl Pools {
     /// Uses other limits and waits from now on.
     pub fn configure(&self, settings: &PoolSettings) {
         if *self.0.settings.borrow() != *settings {
-            self.0.settings.replace(settings.clone());
+            let before = self.0.settings.replace(settings.clone());
+            if before.tls != settings.tls {
+                self.0.state.borrow_mut().idle.clear();
+            }
         }
         self.0.connector.forget();
     }
@@ -217,13 +220,16 @@ impl Pools {
         password: Option<&str>,
         slot: Slot,
     ) -> Result<Connection, CheckoutError> {
-        let limit = self.0.settings.borrow().connect_timeout;
+        let (limit, tls) = {
+            let settings = self.0.settings.borrow();
+            (settings.connect_timeout, settings.tls.clone())
+        };
         let login = Login {
             user: &key.user,
             database: &key.database,
             password,
         };
-        let opening = timeout(limit, self.0.connector.connect(target, login));
+        let opening = timeout(limit, self.0.connector.connect(target, login, &tls));
         let opened = tokio::select! {
             biased;
             // Both branches are cancel safe: what was opened by half is closed. A connection that is

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
-use pgsteer_pool::{Channel, open_stream};
+use pgsteer_pool::open_channel;
+use pgsteer_tls::ServerTls;
 use tokio::io;
 
 use crate::whereabouts::{About, LastRest};
@@ -162,7 +163,7 @@ impl CancelRegistry {
     }
 
     /// Carries out a cancel request. An unknown key does nothing, as in PostgreSQL.
-    pub(crate) async fn cancel(&self, pid: u32, key: &[u8]) {
+    pub(crate) async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) {
         let Ok(key) = <[u8; 4]>::try_from(key) else {
             return;
         };
@@ -171,7 +172,7 @@ impl CancelRegistry {
         let Some(target) = slot.take_off() else {
             return;
         };
-        if let Err(error) = send(&target).await {
+        if let Err(error) = send(&target, tls).await {
             tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
         }
         slot.landed(target.node);
@@ -179,8 +180,8 @@ impl CancelRegistry {
 }
 
 /// Sends the request and waits until the server has closed the connection: then it has landed.
-async fn send(target: &ServerTarget) -> io::Result<()> {
-    let mut channel = Channel::new(open_stream(&target.host, target.port).await?);
+async fn send(target: &ServerTarget, tls: &ServerTls) -> io::Result<()> {
+    let mut channel = open_channel(&target.host, target.port, tls).await?;
     let mut request = BytesMut::new();
     pgsteer_wire::startup::put_cancel(&mut request, target.pid, &target.key);
     channel.output = request;

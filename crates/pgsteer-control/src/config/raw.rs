@@ -12,6 +12,8 @@ pub(crate) type Given = Option<Value>;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
     pub(crate) listen: Listen,
+    pub(crate) tls: Tls,
+    pub(crate) server_tls: ServerTls,
     pub(crate) auth: Auth,
     pub(crate) users: Vec<User>,
     pub(crate) nodes: Vec<Node>,
@@ -38,6 +40,29 @@ pub(crate) struct Listen {
     pub(crate) clients_max: Given,
     pub(crate) login_timeout: Given,
     pub(crate) drain_timeout: Given,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    pub(crate) mode: Given,
+    pub(crate) cert_file: Given,
+    pub(crate) key_file: Given,
+    pub(crate) ca_file: Given,
+    pub(crate) min_protocol: Given,
+}
+
+/// `[server_tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerTls {
+    pub(crate) mode: Given,
+    pub(crate) ca_file: Given,
+    pub(crate) cert_file: Given,
+    pub(crate) key_file: Given,
+    pub(crate) min_protocol: Given,
+    pub(crate) negotiation: Given,
 }
 
 /// `[auth]`
