@@ -12,6 +12,7 @@ mod limits;
 mod open;
 mod pools;
 mod tls;
+mod told;
 
 pub use buffer::{BUFFER_LEN, Buffer};
 pub use channel::{Channel, Stream, TlsInfo};
@@ -20,3 +21,4 @@ pub use connection::{Connection, ServerKey, ServerLost};
 pub use limits::NodeLimits;
 pub use open::open_channel;
 pub use pools::{CheckoutError, Lease, PoolKey, Pools};
+pub use told::{KnownStatement, Parameters, SqlStatements, Statements, Told};
