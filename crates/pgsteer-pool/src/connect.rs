@@ -258,6 +258,7 @@ impl Connector {
                 let mechanism = binding.mechanism();
                 let exchange = ClientExchange::bound(binding);
                 let exchange = exchange.map_err(|e| unsupported(&e.to_string()))?;
+                let out = &mut attempt.channel.output;
                 encode::sasl_initial(out, mechanism, exchange.first().as_bytes());
                 attempt.exchange = Some(exchange);
             }
