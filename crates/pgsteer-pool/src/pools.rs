@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::connect::{Connector, Login};
 use crate::gates::Gates;
 use crate::limits::Slot;
-use crate::{ConnectError, Connection, NodeLimits, Parameters, Target, Told};
+use crate::{ConnectError, Connection, NodeLimits, Parameters, Target, Told, Writer};
 
 /// Connections with the same key are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -156,6 +156,30 @@ impl Lease {
     }
 }
 
+/// What a connection should be like, of those that will do.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// It has these parameters.
+    pub parameters: Rc<Parameters>,
+    /// Before that: it is the one on which this user, and nobody else, has written.
+    pub written_by: Option<u64>,
+}
+
+impl Wanted {
+    /// The one that fits best, as index; the list is not empty.
+    fn best_of(&self, idle: &[Idle]) -> usize {
+        let written = self.written_by.and_then(|who| {
+            let own = Writer::One(who);
+            let mut all = idle.iter().enumerate().rev();
+            all.find(|(_, i)| i.connection.told.wrote == own)
+        });
+        let latest = idle.iter().enumerate().rev().take(LOOKED_AT_MAX);
+        let mut fitting = latest.filter(|(_, i)| i.connection.told.has(&self.parameters));
+        let best = written.or_else(|| fitting.next());
+        best.map_or(idle.len().saturating_sub(1), |(at, _)| at)
+    }
+}
+
 /// Whether nothing is going on there and nothing is left of what was.
 fn is_at_rest(connection: &Connection) -> bool {
     let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
@@ -199,7 +223,7 @@ impl Pools {
         key: PoolKey,
         target: &Target,
         password: Option<&str>,
-        parameters: &Rc<Parameters>,
+        wanted: &Wanted,
     ) -> Result<Lease, CheckoutError> {
         let (wait, waiters_max, connections_max) = {
             let s = self.0.settings.borrow();
@@ -214,7 +238,7 @@ impl Pools {
             if self.0.gates.is_closed(key.node) {
                 return Err(CheckoutError::Closed(key.node));
             }
-            let ready = self.pop_idle(&key, parameters);
+            let ready = self.pop_idle(&key, wanted);
             let connection = if ready.is_some() {
                 ready
             } else if let Some(slot) = self.0.limits.take(key.node, connections_max) {
@@ -289,13 +313,11 @@ impl Pools {
             .map_err(|_| CheckoutError::Timeout(key.node))
     }
 
-    fn pop_idle(&self, key: &PoolKey, parameters: &Rc<Parameters>) -> Option<Connection> {
+    fn pop_idle(&self, key: &PoolKey, wanted: &Wanted) -> Option<Connection> {
         let mut state = self.0.state.borrow_mut();
         let idle = state.idle.get_mut(key)?;
         while !idle.is_empty() {
-            let latest = idle.iter().enumerate().rev().take(LOOKED_AT_MAX);
-            let mut fitting = latest.filter(|(_, idle)| idle.connection.told.has(parameters));
-            let at = fitting.next().map_or(idle.len() - 1, |(at, _)| at);
+            let at = wanted.best_of(idle);
             let Idle { connection, .. } = idle.remove(at);
             // Something to read on an idle connection means that the server said goodbye.
             let mut nobody = Context::from_waker(Waker::noop());

@@ -110,6 +110,10 @@ async fn start(
         .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name));
     let pool = &steering.snapshot.settings.pool;
     let mode = pool.mode_of(&steering.identity.database, &steering.identity.user);
+    let identity = &steering.identity;
+    let follows_sequences = steering
+        .worker
+        .knows_sequences(&identity.database, &identity.user);
     let mut session = Session {
         client,
         steering,
@@ -123,6 +127,8 @@ async fn start(
         sql_prepared: SqlPrepared::default(),
         portals: HashMap::default(),
         mode,
+        learns: Vec::new(),
+        follows_sequences,
         parse_parameters: ParseParameters::default(),
         cancel,
         control: Rc::new(Control::default()),
@@ -254,7 +260,7 @@ fn statements(mut parameters: BTreeMap<String, String>) -> Vec<(Box<str>, Box<st
 }
 
 /// The statement that sets a parameter for the session.
-fn set_text(name: &str, value: &str) -> String {
+pub(crate) fn set_text(name: &str, value: &str) -> String {
     let (name, value) = (quote_literal(name), quote_literal(value));
     format!("SELECT pg_catalog.set_config({name},{value},false)")
 }
@@ -303,6 +309,10 @@ impl Session {
                 _ => value,
             };
             encode::parameter_status(&mut self.client.output, name, value);
+            let lower = name.to_lowercase();
+            if self.startup.iter().any(|(known, _)| **known == *lower) {
+                self.flow.reports.add(name, value);
+            }
         }
         let (pid, key) = self.cancel.key;
         encode::backend_key(&mut self.client.output, pid, key);
