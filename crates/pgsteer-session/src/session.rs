@@ -343,9 +343,17 @@ impl Session {
 
     /// Gives a leg back, or closes it if it must not be used again.
     pub(crate) fn let_go(&self, leg: Leg) {
-        if self.cancel.slot.remove(leg.node) {
+        let landing = self.cancel.slot.remove(leg.node);
+        if landing.is_over() {
             leg.release();
+            return;
         }
+        // Tracked by nothing: a cancel request has a deadline, and this holds only the leg.
+        tokio::task::spawn_local(async move {
+            if landing.over().await {
+                leg.release();
+            }
+        });
     }
 
     /// Moves bytes between the client and a leg.
