@@ -15,7 +15,7 @@ use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::{Channel, Connection, ServerKey, Stream, tune};
+use crate::{Channel, Connection, ServerKey, Stream, Told, tune};
 
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
@@ -175,6 +175,7 @@ impl Connector {
             opened_at: SystemTime::now(),
             uses: 0,
             asides: Vec::new(),
+            told: Told::default(),
             handle: None,
         })
     }

@@ -11,6 +11,7 @@ mod gates;
 mod limits;
 mod pools;
 mod tcp;
+mod told;
 
 pub use buffer::{BUFFER_LEN, Buffer};
 pub use channel::{Channel, Stream, TlsInfo};
@@ -19,3 +20,4 @@ pub use connection::{Connection, ServerKey, ServerLost};
 pub use limits::NodeLimits;
 pub use pools::{CheckoutError, Lease, PoolKey, Pools};
 pub use tcp::tune;
+pub use told::{KnownStatement, Parameters, SqlStatements, Statements, Told};
