@@ -10,6 +10,7 @@ mod connection;
 mod gates;
 mod limits;
 mod pools;
+mod tcp;
 mod told;
 
 pub use buffer::{BUFFER_LEN, Buffer};
@@ -18,4 +19,5 @@ pub use connect::{ConnectError, Target, open_stream};
 pub use connection::{Connection, Row, ServerKey, ServerLost};
 pub use limits::NodeLimits;
 pub use pools::{CheckoutError, Lease, PoolKey, Pools, Wanted};
+pub use tcp::tune;
 pub use told::{KnownStatement, Parameters, SqlStatements, Statements, Told, Writer};

@@ -193,9 +193,11 @@ impl Pools {
     /// Empty pools.
     #[must_use]
     pub fn new(settings: PoolSettings, limits: NodeLimits) -> Self {
+        let connector = Connector::default();
+        connector.tcp.set(settings.tcp);
         Self(Rc::new(Shared {
             state: RefCell::default(),
-            connector: Connector::default(),
+            connector,
             gates: Gates::new(limits.nodes()),
             limits,
             settings: RefCell::new(settings),
@@ -207,6 +209,7 @@ impl Pools {
         if *self.0.settings.borrow() != *settings {
             self.0.settings.replace(settings.clone());
         }
+        self.0.connector.tcp.set(settings.tcp);
         self.0.connector.forget();
     }
 
@@ -242,7 +245,7 @@ impl Pools {
             let connection = if ready.is_some() {
                 ready
             } else if let Some(slot) = self.0.limits.take(key.node, connections_max) {
-                Some(self.open(&key, target, password, slot).await?)
+                Some(self.open(&key, target, password, &[], slot).await?)
             } else if self.0.state.borrow().waiters.len() >= waiters_max {
                 return Err(CheckoutError::QueueFull(key.node));
             } else {
@@ -259,11 +262,36 @@ impl Pools {
         }
     }
 
+    /// A connection of its own, with these parameters in its startup packet, which nobody else will
+    /// ever use. It counts as long as it lives.
+    ///
+    /// # Errors
+    /// There is no room for one, or opening it failed; nobody waits for it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was opened by half is closed.
+    pub async fn dedicated(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        password: Option<&str>,
+        parameters: &[(&str, &str)],
+    ) -> Result<Connection, CheckoutError> {
+        if self.0.gates.is_closed(key.node) {
+            return Err(CheckoutError::Closed(key.node));
+        }
+        let max = self.0.settings.borrow().connections_per_node_max;
+        let slot = self.0.limits.take(key.node, max);
+        let slot = slot.ok_or(CheckoutError::QueueFull(key.node))?;
+        self.open(key, target, password, parameters, slot).await
+    }
+
     async fn open(
         &self,
         key: &PoolKey,
         target: &Target,
         password: Option<&str>,
+        parameters: &[(&str, &str)],
         slot: Slot,
     ) -> Result<Connection, CheckoutError> {
         let limit = self.0.settings.borrow().connect_timeout;
@@ -271,6 +299,7 @@ impl Pools {
             user: &key.user,
             database: &key.database,
             password,
+            parameters,
         };
         let opening = timeout(limit, self.0.connector.connect(target, login));
         let opened = tokio::select! {

@@ -9,7 +9,7 @@ use pgsteer_pool::{CheckoutError, ConnectError, Lease, PoolKey, Target, Wanted};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState};
 
-use crate::cancel::ServerTarget;
+use crate::cancel::{ServerTarget, cancelled};
 use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
@@ -76,9 +76,10 @@ impl Session {
         let (worker, seen) = (&self.steering.worker, &self.steering.snapshot);
         let checked_out = tokio::select! {
             biased;
-            // Both branches are cancel safe: a connection that was not taken is closed.
+            // All branches are cancel safe: a connection that was not taken is closed.
             checked_out = worker.pools.checkout(key, target, password, wanted) => checked_out,
             () = left(worker, seen, node) => return Err(self.moved(node)),
+            () = self.cancel.slot.unwanted() => return Err(LegError::Reply(cancelled())),
         };
         checked_out.map_err(|error| match checkout_failed(error) {
             LegError::Moved => self.moved(node),
@@ -144,7 +145,7 @@ fn refused(body: Vec<u8>) -> LegError {
     }
 }
 
-fn checkout_failed(error: CheckoutError) -> LegError {
+pub(crate) fn checkout_failed(error: CheckoutError) -> LegError {
     match error {
         CheckoutError::Closed(_) | CheckoutError::Connect(ConnectError::Withdrawn) => {
             LegError::Moved

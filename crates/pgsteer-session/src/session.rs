@@ -431,13 +431,18 @@ impl Session {
 
     /// Gives a leg back, or closes it if it must not be used again.
     pub(crate) fn let_go(&self, leg: Leg) {
-        if self.cancel.slot.remove(leg.node) {
-            if self.shares() && leg.may_be_parked() {
-                leg.park();
-            } else {
-                leg.release();
-            }
+        let parks = self.shares() && leg.may_be_parked();
+        let hand_over = move |leg: Leg| if parks { leg.park() } else { leg.release() };
+        let landing = self.cancel.slot.remove(leg.node);
+        if landing.is_over() {
+            return hand_over(leg);
         }
+        // Tracked by nothing: a cancel request has a deadline, and this holds only the leg.
+        tokio::task::spawn_local(async move {
+            if landing.over().await {
+                hand_over(leg);
+            }
+        });
     }
 
     /// Moves bytes between the client and a leg.
