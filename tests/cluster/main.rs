@@ -31,5 +31,6 @@ mod routing;
 mod show;
 mod swap;
 mod through_failover;
+mod tls;
 mod unix_sockets;
 mod violations;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
@@ -72,10 +73,15 @@ async fn log_in(
     mut client: Channel,
     address: Option<SocketAddr>,
 ) -> Option<Served> {
-    let (minor, parameters) = match handshake::wish(&mut client).await.ok()? {
+    let settings = Arc::clone(&worker.snapshot().settings);
+    let (minor, parameters) = match handshake::wish(&mut client, &settings.tls).await.ok()? {
         Wish::Session { minor, parameters } => (minor, parameters),
         Wish::Cancel { pid, key } => {
-            worker.shared.cancels.cancel(pid, &key).await;
+            worker
+                .shared
+                .cancels
+                .cancel(pid, &key, &settings.pool.tls)
+                .await;
             return None;
         }
         Wish::Nothing => return None,
@@ -89,7 +95,7 @@ async fn log_in(
                 End::Message(message) => client.output.extend_from_slice(&message),
                 End::Terminated | End::ClientGone | End::Broken => {}
             }
-            let _ = client.flush().await;
+            client.close().await;
             None
         }
     }
