@@ -13,6 +13,7 @@ use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
 use crate::auth::authenticate;
+use crate::cancel::Registered;
 use crate::console::Options;
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
@@ -134,6 +135,20 @@ async fn start(
         let begun = Replication::begin(steering, client, cancel, wanted).await;
         return begun.map(|it| Served::Replication(Box::new(it)));
     }
+    let mut session = logged_in(client, steering, cancel, (startup, enforced));
+    match session.greet().await {
+        Ok(()) => Ok(Served::Session(Box::new(session))),
+        Err(end) => Err((session.client, end)),
+    }
+}
+
+/// A session that has done nothing yet.
+fn logged_in(
+    client: Channel,
+    mut steering: Steering,
+    cancel: Registered,
+    (startup, enforced): (Startup, Option<Rc<str>>),
+) -> Session {
     let mut settings = Settings::default();
     for (name, text) in &startup {
         settings.set(name, text);
@@ -148,7 +163,7 @@ async fn start(
     let follows_sequences = steering
         .worker
         .knows_sequences(&identity.database, &identity.user);
-    let mut session = Session {
+    Session {
         client,
         steering,
         legs: Vec::new(),
@@ -172,10 +187,6 @@ async fn start(
         busy: false,
         ended_with: None,
         enforced,
-    };
-    match session.greet().await {
-        Ok(()) => Ok(Served::Session(Box::new(session))),
-        Err(end) => Err((session.client, end)),
     }
 }
 
@@ -226,6 +237,9 @@ fn about(identity: &Identity, address: Option<SocketAddr>) -> About {
 /// Bytes of the secret in a client's cancel key: since protocol 3.2 as PostgreSQL has it, and before.
 const KEY_LEN: usize = 32;
 const KEY_LEN_OLD: usize = 4;
+
+/// Parameters of the startup packet, with the statements that set them.
+type Startup = Vec<(Box<str>, Box<str>)>;
 
 /// Everything that is checked before a server is asked.
 async fn check(
