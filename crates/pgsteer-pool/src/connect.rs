@@ -1,24 +1,24 @@
 //! Opening a server connection: TCP or Unix socket, startup, authentication.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
+use pgsteer_core::settings::TcpSettings;
 use pgsteer_tls::{Attempt, ServerTls};
 use pgsteer_wire::backend::{self, AuthenticationRequest, TransactionStatus, tag};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::scram::{self, Challenge, ChannelBinding, ClientExchange, SaltedPassword};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frame, md5, startup};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::open::{OpenError, open};
-use crate::{Channel, Connection, ServerKey, Stream, Told};
+use crate::{Channel, Connection, ServerKey, Stream, Told, tune};
 
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
@@ -102,11 +102,6 @@ pub(crate) async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
     }
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    // A server whose machine went away must not hold a session for ever.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10));
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     Ok(Stream::Tcp(stream))
 }
 
@@ -116,6 +111,8 @@ type SaltedKey = (Rc<str>, Vec<u8>, u32);
 #[derive(Debug, Default)]
 pub(crate) struct Connector {
     salted: RefCell<HashMap<SaltedKey, SaltedPassword>>,
+    /// For connections that are opened from now on.
+    pub(crate) tcp: Cell<TcpSettings>,
 }
 
 /// User, database and password of a login.
@@ -124,6 +121,8 @@ pub(crate) struct Login<'a> {
     pub(crate) user: &'a Rc<str>,
     pub(crate) database: &'a str,
     pub(crate) password: Option<&'a str>,
+    /// Further parameters of the startup packet.
+    pub(crate) parameters: &'a [(&'a str, &'a str)],
 }
 
 struct LoggingIn<'a> {
@@ -171,16 +170,22 @@ impl Connector {
                 source,
             },
         })?;
+        // A server whose machine went away must not hold a session for ever.
+        if let Stream::Tcp(socket) = channel.stream() {
+            tune(&SockRef::from(socket), &self.tcp.get()).map_err(failed)?;
+        }
         let mut attempt = LoggingIn {
             channel,
-            login,
+            login: login.clone(),
             exchange: None,
         };
-        let parameters = [
+        let fixed = [
             ("user", &**attempt.login.user),
             ("database", attempt.login.database),
         ];
-        startup::put_startup(&mut attempt.channel.output, &parameters);
+        let parameters: Vec<_> = fixed.iter().chain(login.parameters).copied().collect();
+        // Not 3.2, although its keys are longer: nobody but the proxy ever sees a server's key.
+        startup::put_startup(&mut attempt.channel.output, 0, &parameters);
         let mut key = ServerKey {
             pid: 0,
             key: Rc::from([].as_slice()),
@@ -258,8 +263,8 @@ impl Connector {
                 let mechanism = binding.mechanism();
                 let exchange = ClientExchange::bound(binding);
                 let exchange = exchange.map_err(|e| unsupported(&e.to_string()))?;
-                let out = &mut attempt.channel.output;
-                encode::sasl_initial(out, mechanism, exchange.first().as_bytes());
+                let first = exchange.first();
+                encode::sasl_initial(&mut attempt.channel.output, mechanism, first.as_bytes());
                 attempt.exchange = Some(exchange);
             }
             AuthenticationRequest::SaslContinue(data) => {
