@@ -426,6 +426,8 @@ fn the_table_is_what_the_file_accepts() {
     let sections = [
         accepted::<raw::Listen>("listen."),
         accepted::<raw::Tcp>("tcp."),
+        accepted::<raw::Tls>("tls."),
+        accepted::<raw::ServerTls>("server_tls."),
         accepted::<raw::Auth>("auth."),
         accepted::<raw::User>("users[]."),
         accepted::<raw::Node>("nodes[]."),
