@@ -292,7 +292,7 @@ impl Session {
         let bind = frontend::bind(self.front_body(header))?;
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         let prepared = self.known_prepared(&name);
-        if prepared.is_none() && self.shares() {
+        if self.shares() && !self.is_prepared(&name) {
             // The server may have one that is another session's.
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(&name)).await;
@@ -479,7 +479,7 @@ impl Session {
         name: &[u8],
     ) -> Result<(), End> {
         let prepared = self.known_prepared(name);
-        if prepared.is_none() && self.shares() {
+        if self.shares() && !self.is_prepared(name) {
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(name)).await;
         }
