@@ -22,6 +22,7 @@ mod hostile;
 mod isolation;
 mod languages;
 mod load;
+mod pooling;
 mod programs;
 mod protocol;
 mod replication;

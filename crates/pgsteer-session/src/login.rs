@@ -177,6 +177,7 @@ fn logged_in(
         portals: HashMap::default(),
         mode,
         learns: Vec::new(),
+        is_refused: false,
         follows_sequences,
         last_text: String::new(),
         parse_parameters: ParseParameters::default(),

@@ -110,6 +110,8 @@ pub(crate) struct Session {
     pub(crate) parse_parameters: ParseParameters,
     /// The beginning of the statement that was placed last, if it may pin the session.
     pub(crate) last_text: String,
+    /// A server refused to be given the parameters of the session.
+    pub(crate) is_refused: bool,
     /// It asks for the values sequences gave it, so it stays where it wrote.
     pub(crate) follows_sequences: bool,
     /// Parameters that a function has just set; what to, its server is asked.
@@ -236,8 +238,7 @@ impl Session {
         let target = servers.find(|server| server.node == node);
         self.cancel.slot.remove(node);
         let tls = self.steering.snapshot.settings.pool.tls.clone();
-        let runs = leg.busy.then_some(target).flatten();
-        if let Some(target) = runs {
+        if let Some(target) = target {
             // Tracked by nothing: it has a deadline, and holds only its connection.
             tokio::task::spawn_local(async move {
                 cancel_abandoned(&target, &tls).await;
@@ -566,6 +567,9 @@ impl Session {
         if self.transaction.is_refused() {
             return Err(Denied::Reply(self.tell_loss()));
         }
+        if self.is_refused {
+            self.give_up_parameters(analysis);
+        }
         if let Some(name) = self.prepared_twice(analysis) {
             return Err(Denied::Reply(already_prepared(name)));
         }
@@ -771,7 +775,10 @@ impl Session {
             return Err(LegError::Ended(End::Fatal(server_lost_idle())));
         }
         Err(match error {
-            PrologueError::Refused(body) => LegError::Refused(body),
+            PrologueError::Refused(body) => {
+                self.is_refused = true;
+                LegError::Refused(body)
+            }
             PrologueError::Lost(_) if took_part => {
                 self.suspect(node);
                 LegError::Reply(self.tell_loss())

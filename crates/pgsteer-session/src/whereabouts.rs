@@ -29,6 +29,26 @@ pub(crate) struct Pin {
     pub(crate) since: SystemTime,
 }
 
+/// A text without what stands in quotes, as far as it goes.
+pub(crate) fn without_strings(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut parts = text.split('\'');
+    while let Some(part) = parts.next() {
+        match part.find("$$") {
+            Some(at) => {
+                shown.push_str(part.get(..at).unwrap_or_default());
+                shown.push_str("$$...");
+                break;
+            }
+            None => shown.push_str(part),
+        }
+        if parts.next().is_some() {
+            shown.push_str("'...'");
+        }
+    }
+    shown
+}
+
 /// A session that waits for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rest {
@@ -67,6 +87,13 @@ impl LastRest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_are_not_shown() {
+        let shown = without_strings("SET a = 'secret', b = 'it''s'; DO $$ 'more' $$");
+        assert_eq!(shown, "SET a = '...', b = '...''...'; DO $$...");
+        assert_eq!(without_strings("LOAD 'cut of"), "LOAD '...'");
+    }
 
     #[test]
     fn a_word_holds_it_all() {
