@@ -54,17 +54,28 @@ pub(crate) async fn wish(client: &mut Channel) -> std::io::Result<Wish> {
                 client.input.consume(usize::MAX / 2);
             }
             Err(error) => {
-                let sqlstate = match error {
-                    StartupError::Version(..) => SqlState::FEATURE_NOT_SUPPORTED,
-                    StartupError::Length | StartupError::Layout => SqlState::PROTOCOL_VIOLATION,
-                };
-                let reply = ErrorReply::fatal(sqlstate, error.to_string());
-                encode::error(&mut client.output, &reply);
+                refuse(client, error);
                 client.flush().await?;
                 return Ok(Wish::Nothing);
             }
         }
     }
+}
+
+/// Says what is wrong with a first packet, as PostgreSQL does: nothing to what is none at all, and to
+/// a client of an older protocol in that one's form.
+fn refuse(client: &mut Channel, error: StartupError) {
+    let sqlstate = match error {
+        StartupError::Length => return,
+        StartupError::Version(major, _) if major < 3 => {
+            let text = format!("EFATAL:  {error}\n\0");
+            return client.output.extend_from_slice(text.as_bytes());
+        }
+        StartupError::Version(..) => SqlState::FEATURE_NOT_SUPPORTED,
+        StartupError::Layout => SqlState::PROTOCOL_VIOLATION,
+    };
+    let reply = ErrorReply::fatal(sqlstate, error.to_string());
+    encode::error(&mut client.output, &reply);
 }
 
 /// A client that asks for more than the proxy knows is told what it gets, as PostgreSQL 18 does it.

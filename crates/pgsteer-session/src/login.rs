@@ -153,6 +153,7 @@ async fn start(
         mode,
         parse_parameters: ParseParameters::default(),
         cancel,
+        listening: None,
         control: Rc::new(Control::default()),
         options: Options::default(),
         knows_notice_route,
