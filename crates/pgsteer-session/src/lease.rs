@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use pgsteer_core::{NodeId, Role, Snapshot};
-use pgsteer_pool::{CheckoutError, ConnectError, Lease, Parameters, PoolKey, Target};
+use pgsteer_pool::{CheckoutError, ConnectError, Lease, PoolKey, Target, Wanted};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState};
 
@@ -40,11 +40,16 @@ impl Session {
             database,
             node,
         };
-        let parameters = self
-            .settings
-            .parameters(&self.steering.worker.parameter_sets);
-        let wanted = (password.as_deref(), &parameters);
-        let lease = self.check_out(key, &target, wanted).await?;
+        let wanted = Wanted {
+            parameters: self
+                .settings
+                .parameters(&self.steering.worker.parameter_sets),
+            written_by: self
+                .follows_sequences
+                .then_some(self.steering.identity.session),
+        };
+        let password = password.as_deref();
+        let lease = self.check_out(key, &target, (password, &wanted)).await?;
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,
@@ -65,14 +70,14 @@ impl Session {
         &self,
         key: PoolKey,
         target: &Target,
-        (password, parameters): (Option<&str>, &Rc<Parameters>),
+        (password, wanted): (Option<&str>, &Wanted),
     ) -> Result<Lease, LegError> {
         let node = key.node;
         let (worker, seen) = (&self.steering.worker, &self.steering.snapshot);
         let checked_out = tokio::select! {
             biased;
             // All branches are cancel safe: a connection that was not taken is closed.
-            checked_out = worker.pools.checkout(key, target, password, parameters) => checked_out,
+            checked_out = worker.pools.checkout(key, target, password, wanted) => checked_out,
             () = left(worker, seen, node) => return Err(self.moved(node)),
             () = self.cancel.slot.unwanted() => return Err(LegError::Reply(cancelled())),
         };

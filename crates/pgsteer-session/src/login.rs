@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
@@ -12,6 +13,7 @@ use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
 use crate::auth::authenticate;
+use crate::cancel::Registered;
 use crate::console::Options;
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
@@ -72,10 +74,15 @@ async fn log_in(
     mut client: Channel,
     address: Option<SocketAddr>,
 ) -> Option<Served> {
-    let (minor, parameters) = match handshake::wish(&mut client).await.ok()? {
+    let settings = Arc::clone(&worker.snapshot().settings);
+    let (minor, parameters) = match handshake::wish(&mut client, &settings.tls).await.ok()? {
         Wish::Session { minor, parameters } => (minor, parameters),
         Wish::Cancel { pid, key } => {
-            worker.shared.cancels.cancel(pid, &key).await;
+            worker
+                .shared
+                .cancels
+                .cancel(pid, &key, &settings.pool.tls)
+                .await;
             return None;
         }
         Wish::Nothing => return None,
@@ -89,7 +96,7 @@ async fn log_in(
                 End::Message(message) => client.output.extend_from_slice(&message),
                 End::Terminated | End::ClientGone | End::Broken => {}
             }
-            let _ = client.flush().await;
+            client.close().await;
             None
         }
     }
@@ -128,6 +135,20 @@ async fn start(
         let begun = Replication::begin(steering, client, cancel, wanted).await;
         return begun.map(|it| Served::Replication(Box::new(it)));
     }
+    let mut session = logged_in(client, steering, cancel, (startup, enforced));
+    match session.greet().await {
+        Ok(()) => Ok(Served::Session(Box::new(session))),
+        Err(end) => Err((session.client, end)),
+    }
+}
+
+/// A session that has done nothing yet.
+fn logged_in(
+    client: Channel,
+    mut steering: Steering,
+    cancel: Registered,
+    (startup, enforced): (Startup, Option<Rc<str>>),
+) -> Session {
     let mut settings = Settings::default();
     for (name, text) in &startup {
         settings.set(name, text);
@@ -138,7 +159,11 @@ async fn start(
         .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name));
     let pool = &steering.snapshot.settings.pool;
     let mode = pool.mode_of(&steering.identity.database, &steering.identity.user);
-    let mut session = Session {
+    let identity = &steering.identity;
+    let follows_sequences = steering
+        .worker
+        .knows_sequences(&identity.database, &identity.user);
+    Session {
         client,
         steering,
         legs: Vec::new(),
@@ -151,6 +176,8 @@ async fn start(
         sql_prepared: SqlPrepared::default(),
         portals: HashMap::default(),
         mode,
+        learns: Vec::new(),
+        follows_sequences,
         parse_parameters: ParseParameters::default(),
         cancel,
         listening: None,
@@ -161,10 +188,6 @@ async fn start(
         busy: false,
         ended_with: None,
         enforced,
-    };
-    match session.greet().await {
-        Ok(()) => Ok(Served::Session(Box::new(session))),
-        Err(end) => Err((session.client, end)),
     }
 }
 
@@ -215,6 +238,9 @@ fn about(identity: &Identity, address: Option<SocketAddr>) -> About {
 /// Bytes of the secret in a client's cancel key: since protocol 3.2 as PostgreSQL has it, and before.
 const KEY_LEN: usize = 32;
 const KEY_LEN_OLD: usize = 4;
+
+/// Parameters of the startup packet, with the statements that set them.
+type Startup = Vec<(Box<str>, Box<str>)>;
 
 /// Everything that is checked before a server is asked.
 async fn check(
@@ -284,7 +310,7 @@ fn statements(mut parameters: BTreeMap<String, String>) -> Vec<(Box<str>, Box<st
 }
 
 /// The statement that sets a parameter for the session.
-fn set_text(name: &str, value: &str) -> String {
+pub(crate) fn set_text(name: &str, value: &str) -> String {
     let (name, value) = (quote_literal(name), quote_literal(value));
     format!("SELECT pg_catalog.set_config({name},{value},false)")
 }
@@ -333,6 +359,10 @@ impl Session {
                 _ => value,
             };
             encode::parameter_status(&mut self.client.output, name, value);
+            let lower = name.to_lowercase();
+            if self.startup.iter().any(|(known, _)| **known == *lower) {
+                self.flow.reports.add(name, value);
+            }
         }
         encode::backend_key(&mut self.client.output, self.cancel.pid, &self.cancel.key);
         encode::ready(&mut self.client.output, TransactionStatus::Idle);

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use pgsteer_core::settings::{
     AuthMethod, CatalogSettings, NodeSettings, ProbeSettings, Settings, User,
 };
+use pgsteer_tls::ServerTls;
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{failover, listen, operation, plugins, pool, raw};
+use super::{failover, listen, operation, plugins, pool, raw, tls};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
@@ -32,8 +33,10 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
     let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
     let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
     let auth_method = auth_method(raw.auth, checker);
-    let pool = pool::settings(raw.pool, raw.pools, tcp, checker);
-    let probe = probe(raw.probe, &users, checker);
+    let client_tls = tls::clients(raw.tls, checker);
+    let server_tls = tls::servers(raw.server_tls, checker);
+    let pool = pool::settings(raw.pool, raw.pools, (tcp, &server_tls), checker);
+    let probe = probe(raw.probe, &users, &server_tls, checker);
     let rules = free("failover_rules", raw.failover_rules, checker);
     Settings {
         listen: addresses,
@@ -42,6 +45,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         clients_max,
         login_timeout,
         drain_timeout,
+        tls: client_tls,
         auth_method,
         pool,
         nodes: nodes(raw.nodes, &probe, &users, checker),
@@ -182,6 +186,7 @@ fn nodes(
 fn probe(
     raw: raw::Probe,
     users: &HashMap<String, User>,
+    tls: &ServerTls,
     checker: &mut Checker<'_>,
 ) -> ProbeSettings {
     let user = checker.text("probe.user", raw.user).unwrap_or_default();
@@ -208,6 +213,7 @@ fn probe(
         timeout: checker.duration("probe.timeout", raw.timeout),
         failures_max: u32::try_from(failures_max).unwrap_or(u32::MAX),
         retry_delay: checker.duration("probe.retry_delay", raw.retry_delay),
+        tls: tls.clone(),
     }
 }
 
