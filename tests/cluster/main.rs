@@ -21,6 +21,7 @@ mod hooks;
 mod hostile;
 mod isolation;
 mod languages;
+mod listen;
 mod load;
 mod pooling;
 mod programs;

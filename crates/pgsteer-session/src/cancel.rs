@@ -357,7 +357,11 @@ async fn send(target: &ServerTarget, tls: &ServerTls) -> io::Result<()> {
     pgsteer_wire::startup::put_cancel(&mut request, target.pid, &target.key);
     channel.output = request;
     channel.flush().await?;
-    channel.fill().await.map(|_| ())
+    match channel.fill().await {
+        // Over TLS it says no goodbye.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        closed => closed.map(|_| ()),
+    }
 }
 
 /// A session's entry; gone when dropped.

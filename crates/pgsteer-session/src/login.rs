@@ -182,6 +182,7 @@ fn logged_in(
         last_text: String::new(),
         parse_parameters: ParseParameters::default(),
         cancel,
+        listening: None,
         control: Rc::new(Control::default()),
         options: Options::default(),
         knows_notice_route,

@@ -14,16 +14,20 @@ use pgsteer_sql::{Analysis, Class, Effect, OwnState};
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frontend::{self, tag};
+use pgsteer_wire::malformed::{check_len, is_known};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::{Registered, cancel_abandoned};
 use crate::console::Options;
-use crate::end::{End, administrator, server_lost, server_lost_idle, with_severity};
+use crate::end::{
+    End, administrator, server_lost, server_lost_idle, unknown_message, with_severity,
+};
 use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Books, Leg, PrologueError};
+use crate::listen::Listening;
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
 use crate::statements::{Context, ParseParameters};
@@ -119,6 +123,8 @@ pub(crate) struct Session {
     /// How long it keeps a server.
     pub(crate) mode: PoolMode,
     pub(crate) cancel: Registered,
+    /// What it hears through the proxy.
+    pub(crate) listening: Option<Box<Listening>>,
     pub(crate) control: Rc<Control>,
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
     /// now, nobody may use its servers any more.
@@ -139,6 +145,7 @@ pub(crate) struct Session {
 enum Woken {
     Client(std::io::Result<usize>),
     Leg(Heard),
+    Notified,
     Leave,
     Drain,
 }
@@ -279,8 +286,9 @@ impl Session {
             // Begun by something that nobody could know beforehand.
             return Err(End::Fatal(no_transactions(Severity::Fatal)));
         }
+        self.tell_notifications()?;
         let Some(header) = header else {
-            self.client.flush().await?;
+            self.flush_idle().await?;
             return self.wait().await;
         };
         match header.tag {
@@ -296,19 +304,19 @@ impl Session {
             tag::TERMINATE => Err(End::Terminated),
             // Copied data that was on its way when the copy had failed already.
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => self.skip(header).await,
-            other => {
-                let text = format!("invalid frontend message type {other}");
-                Err(End::Fatal(ErrorReply::fatal(
-                    SqlState::PROTOCOL_VIOLATION,
-                    text,
-                )))
-            }
+            other => Err(unknown_message(other)),
         }
     }
 
     /// The header of the client's next frame, if it is there.
     pub(crate) fn client_frame(&self) -> Result<Option<Header>, End> {
-        Ok(frame::header(self.client.input.bytes())?)
+        let bytes = self.client.input.bytes();
+        let header = frame::header(bytes).map_err(|error| match bytes.first() {
+            Some(tag) if !is_known(*tag) => unknown_message(*tag),
+            _ => End::from(error),
+        })?;
+        header.map_or(Ok(()), check_len)?;
+        Ok(header)
     }
 
     /// Reads until a frame is there whole, or `len_max` bytes of it.
@@ -367,8 +375,8 @@ impl Session {
             }
             Woken::Client(_) => Err(End::ClientGone),
             Woken::Leg(heard) => self.heard(heard),
-            // What is to be left is left before the next wait.
-            Woken::Leave => Ok(()),
+            // What is to be left is left before the next wait, and what is to be told is told.
+            Woken::Leave | Woken::Notified => Ok(()),
             Woken::Drain => Err(End::Fatal(administrator())),
         }
     }
@@ -399,6 +407,11 @@ impl Session {
             // Servers first: what the client says next must not go to one that is gone.
             if let Poll::Ready(heard) = self.poll_legs(cx) {
                 return Poll::Ready(Woken::Leg(heard));
+            }
+            if let Some(listening) = &self.listening
+                && listening.poll(cx, idle).is_ready()
+            {
+                return Poll::Ready(Woken::Notified);
             }
             if let Poll::Ready(filled) = self.client.poll_fill(cx) {
                 return Poll::Ready(Woken::Client(filled));

@@ -27,7 +27,11 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
             let (name, text) = (s.name.as_str().into(), text.into());
             effects.push(Effect::Prepare { name, text });
         }
-        N::ListenStmt(_) => effects.push(Effect::Pin(PinReason::Listen)),
+        N::ListenStmt(s) => effects.push(Effect::Listen(s.conditionname.as_str().into())),
+        N::UnlistenStmt(s) => {
+            let name = s.conditionname.as_str();
+            effects.push(Effect::Unlisten((!name.is_empty()).then(|| name.into())));
+        }
         N::DoStmt(s) => {
             let bodies = s.args.iter().filter_map(|arg| match arg.node.as_ref()? {
                 NodeEnum::DefElem(e) if e.defname == "as" => self::text(e),
