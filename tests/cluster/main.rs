@@ -27,6 +27,7 @@ mod protocol;
 mod rewrite;
 mod rollout;
 mod routing;
+mod sharing;
 mod show;
 mod swap;
 mod through_failover;

@@ -149,6 +149,12 @@ impl Wire {
         }
     }
 
+    /// Waits no longer than this for each read from now on.
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        let set = self.stream.get_ref().set_read_timeout(Some(patience));
+        set.expect("a timeout");
+    }
+
     /// Waits until there is something to read, and leaves it there.
     pub(crate) fn wait_for_answer(&mut self) {
         let peeked = self.stream.get_ref().peek(&mut [0]);

@@ -16,6 +16,8 @@ mod doors;
 mod failover;
 mod files;
 mod freshness;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod health;
 pub mod import;
 mod pcp;
