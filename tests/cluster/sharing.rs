@@ -5,7 +5,9 @@ mod deeds;
 
 use anyhow::Result;
 
-use crate::support::{Frame, Login, Options, Running, Wire, cluster, database, msg, runtime, shown};
+use crate::support::{
+    Frame, Login, Options, Running, Wire, cluster, database, msg, runtime, shown,
+};
 use deeds::{BINDING, Deed, FOLLOWING, PROBES, SETUP};
 
 /// Each node has one connection for all. Whoever cannot have it is told so soon.
@@ -48,7 +50,11 @@ fn probe(what: &str, wire: &mut Wire, expected: &[String]) -> bool {
         if error(&frames).as_deref() == Some(NO_CONNECTION) {
             return false;
         }
-        assert_eq!(lines(&frames), *expected, "{sql}, after another session: {what}");
+        assert_eq!(
+            lines(&frames),
+            *expected,
+            "{sql}, after another session: {what}"
+        );
     }
     for kind in [b'S', b'P'] {
         wire.send(&[msg::describe(kind, "named"), msg::sync()].concat());
@@ -68,17 +74,29 @@ fn check(deed: &Deed, proxy: &Running, name: &str, expected: &[String], say_good
     first.until(b'Z');
     for _ in 0..2 {
         let shared = probe(&what, &mut second, expected);
-        assert!(shared || deed.may_pin, "{what}: the session keeps its connection");
+        assert!(
+            shared || deed.may_pin,
+            "{what}: the session keeps its connection"
+        );
         for (sql, value_expected) in deed.then {
             let frames = first.query(sql);
             let found = value(&frames);
-            assert_eq!(found.as_deref(), Some(*value_expected), "{sql}, after {what}: {}", lines(&frames));
+            assert_eq!(
+                found.as_deref(),
+                Some(*value_expected),
+                "{sql}, after {what}: {}",
+                lines(&frames)
+            );
             // What shows that a lock was there also frees it.
             if sql.contains("unlock") {
                 break;
             }
         }
-        if deed.then.iter().any(|(sql, _)| sql.contains("unlock") || sql.contains("FETCH")) {
+        if deed
+            .then
+            .iter()
+            .any(|(sql, _)| sql.contains("unlock") || sql.contains("FETCH"))
+        {
             break;
         }
     }
@@ -147,7 +165,12 @@ fn two_sessions_with_state_of_the_same_names_keep_their_own() -> Result<()> {
             let bind = msg::bind("", "mine2", &[Some(&round)]);
             wire.send(&[bind, msg::execute("", 0), msg::sync()].concat());
             let frames = wire.until(b'Z');
-            assert_eq!(value(&frames), Some(format!("protocol {number}")), "{}", shown(&frames));
+            assert_eq!(
+                value(&frames),
+                Some(format!("protocol {number}")),
+                "{}",
+                shown(&frames)
+            );
         }
     }
     Ok(())
@@ -163,14 +186,32 @@ fn a_session_that_ends_in_the_middle_leaves_nothing_to_those_that_are_there() ->
     let mut second = Wire::connect(proxy.port(), name);
     let in_the_middle: &[&[&[u8]]] = &[
         &[&msg::query("BEGIN; SET work_mem = '7MB'; SET ROLE alice")],
-        &[&msg::query("BEGIN; SELECT pg_advisory_lock(4711, 1); SELECT 1/0")],
+        &[&msg::query(
+            "BEGIN; SELECT pg_advisory_lock(4711, 1); SELECT 1/0",
+        )],
         &[&msg::query("SET work_mem = '7MB'; SELECT pg_sleep(60)")],
-        &[&msg::query("CREATE TEMP TABLE private (a int); COPY private FROM STDIN")],
-        &[&msg::query("SET work_mem = '7MB'"), &msg::query("SELECT repeat('x', 50000000)")],
-        &[&msg::parse("named", "SET work_mem = '7MB'"), &msg::bind("", "named", &[]), &msg::execute("", 0)],
-        &[&msg::statement("BEGIN", &[]), &msg::statement("SET ROLE alice", &[]), &msg::flush()],
+        &[&msg::query(
+            "CREATE TEMP TABLE private (a int); COPY private FROM STDIN",
+        )],
+        &[
+            &msg::query("SET work_mem = '7MB'"),
+            &msg::query("SELECT repeat('x', 50000000)"),
+        ],
+        &[
+            &msg::parse("named", "SET work_mem = '7MB'"),
+            &msg::bind("", "named", &[]),
+            &msg::execute("", 0),
+        ],
+        &[
+            &msg::statement("BEGIN", &[]),
+            &msg::statement("SET ROLE alice", &[]),
+            &msg::flush(),
+        ],
         &[&msg::query("PREPARE secret AS SELECT 1"), b"Q\0\0"],
-        &[&msg::query("DECLARE held CURSOR WITH HOLD FOR SELECT 1"), b"nonsense"],
+        &[
+            &msg::query("DECLARE held CURSOR WITH HOLD FOR SELECT 1"),
+            b"nonsense",
+        ],
         &[&msg::query("LISTEN isolated"), &msg::frame(b'?', b"")],
     ];
     for messages in in_the_middle {
@@ -193,15 +234,26 @@ fn a_cancelled_statement_leaves_nothing_and_stops_nobody_else() -> Result<()> {
     let mut second = Wire::connect(proxy.port(), name);
     for _ in 0..5 {
         let mut first = Wire::connect(proxy.port(), name);
-        first.send(&msg::query("SELECT set_config('work_mem', '7MB', false), pg_sleep(60)"));
+        first.send(&msg::query(
+            "SELECT set_config('work_mem', '7MB', false), pg_sleep(60)",
+        ));
         wait_until_it_sleeps(name)?;
         cancel(&proxy, &first.key);
         let frames = first.until(b'Z');
-        assert_eq!(error(&frames).as_deref(), Some("57014"), "{}", shown(&frames));
+        assert_eq!(
+            error(&frames).as_deref(),
+            Some("57014"),
+            "{}",
+            shown(&frames)
+        );
         // The same key again, while another session has the connection.
         second.send(&msg::query("SELECT pg_sleep(0.05)"));
         cancel(&proxy, &first.key);
-        assert_eq!(error(&second.until(b'Z')), None, "somebody else was cancelled");
+        assert_eq!(
+            error(&second.until(b'Z')),
+            None,
+            "somebody else was cancelled"
+        );
         while !probe("cancelled", &mut second, &expected) {}
         assert_eq!(first.value("SHOW work_mem"), "4MB");
     }
@@ -242,7 +294,11 @@ fn notifications_reach_those_who_listen_and_nobody_else() -> Result<()> {
     for _ in 0..3 {
         direct.query("NOTIFY isolated, 'more'");
         let frames = second.query("SELECT 1");
-        assert!(frames.iter().all(|frame| frame.tag != b'A'), "{}", shown(&frames));
+        assert!(
+            frames.iter().all(|frame| frame.tag != b'A'),
+            "{}",
+            shown(&frames)
+        );
         first.until(b'A');
     }
     Ok(())

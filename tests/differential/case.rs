@@ -42,21 +42,27 @@ impl Case {
         let primary = cluster().primary().port();
         stage.reset(primary)?;
         let direct = self.run(primary, &stage.direct);
-        let silent = direct.iter().flatten().flatten().find(|line| line.is_silence());
-        ensure!(silent.is_none(), "PostgreSQL leaves seed {} without an answer", self.seed);
+        let silent = direct
+            .iter()
+            .flatten()
+            .flatten()
+            .find(|line| line.is_silence());
+        ensure!(
+            silent.is_none(),
+            "PostgreSQL leaves seed {} without an answer",
+            self.seed
+        );
         let proxied = self.run(proxy, &stage.proxied);
-        Ok((0..CLIENTS).find_map(|client| {
-            self.first_difference(client, &direct[client], &proxied[client])
-        }))
+        Ok((0..CLIENTS)
+            .find_map(|client| self.first_difference(client, &direct[client], &proxied[client])))
     }
 
     fn run(&self, port: u16, database: &str) -> Vec<Seen> {
         let mut clients: Vec<Option<Conversation>> = (0..CLIENTS).map(|_| None).collect();
         let mut seen: Vec<Seen> = vec![Vec::new(); CLIENTS];
         for Step { client, messages } in &self.steps {
-            let conversation = clients[*client].get_or_insert_with(|| {
-                Conversation::open(port, database, &options(*client))
-            });
+            let conversation = clients[*client]
+                .get_or_insert_with(|| Conversation::open(port, database, &options(*client)));
             conversation.step(messages);
             seen[*client].push(normalised(conversation.take()));
         }

@@ -108,7 +108,11 @@ fn hide_oids(frame: &mut Frame) {
         return;
     }
     let mut at = 2;
-    while let Some(end) = frame.body.get(at..).and_then(|rest| rest.iter().position(|b| *b == 0)) {
+    while let Some(end) = frame
+        .body
+        .get(at..)
+        .and_then(|rest| rest.iter().position(|b| *b == 0))
+    {
         // After the name: table, number of the column, type, length, modifier, format.
         let fields = at + end + 1;
         for oid in [fields, fields + 6] {
@@ -131,9 +135,8 @@ pub(crate) fn normalised(frames: Vec<Frame>) -> Vec<Line> {
             return Line::new(format!("{tag} {}", frame.body.escape_ascii()));
         }
         let fields = frame.body.split(|b| *b == 0);
-        let (source, text) = fields.partition::<Vec<_>, _>(|field| {
-            matches!(field.first(), Some(b'F' | b'L' | b'R'))
-        });
+        let (source, text) = fields
+            .partition::<Vec<_>, _>(|field| matches!(field.first(), Some(b'F' | b'L' | b'R')));
         let joined = |fields: Vec<&[u8]>| fields.join(&b' ').escape_ascii().to_string();
         Line {
             text: format!("{tag} {}", joined(text)),

@@ -118,10 +118,7 @@ impl Conversation {
             Message::Describe(..) => self.extended(b"TnE"),
             Message::Execute(..) => self.extended(b"CIsGE"),
             Message::Close(..) => self.extended(b"3E"),
-            Message::Flush
-            | Message::CopyData(_)
-            | Message::CopyDone
-            | Message::CopyFail(_) => {}
+            Message::Flush | Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => {}
         }
     }
 
@@ -163,7 +160,11 @@ impl Conversation {
 /// Stands in a stream for its end.
 fn ended(error: &io::Error) -> Frame {
     let silent = error.kind() == io::ErrorKind::WouldBlock;
-    let what = if silent { "silence" } else { "end of the stream" };
+    let what = if silent {
+        "silence"
+    } else {
+        "end of the stream"
+    };
     Frame {
         tag: b'!',
         body: what.as_bytes().to_vec(),

@@ -175,7 +175,11 @@ impl Writer {
             return;
         };
         let statement = name.clone();
-        let known = self.prepared.iter().rev().find(|(name, _)| *name == statement);
+        let known = self
+            .prepared
+            .iter()
+            .rev()
+            .find(|(name, _)| *name == statement);
         let values = known.map_or(&[][..], |(_, values)| values);
         messages.extend(parse);
         messages.push(bind(&portal, &statement, values, random));

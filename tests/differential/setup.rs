@@ -27,7 +27,9 @@ impl Stage {
                 primary.sql(&format!("CREATE DATABASE {database}")).await?;
                 // No read at a replica may be stale.
                 let sync = "SET synchronous_commit = 'remote_apply'";
-                primary.sql(&format!("ALTER DATABASE {database} {sync}")).await?;
+                primary
+                    .sql(&format!("ALTER DATABASE {database} {sync}"))
+                    .await?;
             }
             anyhow::Ok(())
         })?;

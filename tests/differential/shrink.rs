@@ -9,7 +9,12 @@ use crate::setup::Stage;
 const RUNS_MAX: usize = 150;
 
 /// The smallest case found that still differs, and how.
-pub(crate) fn smallest(case: Case, found: String, stage: &Stage, proxy: u16) -> Result<(Case, String)> {
+pub(crate) fn smallest(
+    case: Case,
+    found: String,
+    stage: &Stage,
+    proxy: u16,
+) -> Result<(Case, String)> {
     let mut best = (case, found);
     let mut runs = 0;
     let mut size = best.0.steps.len().div_ceil(2);

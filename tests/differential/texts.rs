@@ -423,11 +423,17 @@ pub(crate) enum Value {
 pub(crate) const WITH_PARAMETERS: &[(&str, &[Value])] = &[
     ("SELECT $1::int + 1", &[Value::Int]),
     ("SELECT id, v FROM p WHERE id = $1", &[Value::Int]),
-    ("SELECT id, v FROM p WHERE id > $1 ORDER BY id", &[Value::Int]),
+    (
+        "SELECT id, v FROM p WHERE id > $1 ORDER BY id",
+        &[Value::Int],
+    ),
     ("INSERT INTO p VALUES ($1, $2)", &[Value::Int, Value::Int]),
     ("SELECT $1::text || $2", &[Value::Text, Value::Text]),
     ("SELECT generate_series(1, $1::int)", &[Value::Int]),
-    ("UPDATE p SET v = v + $2 WHERE id = $1 RETURNING v", &[Value::Int, Value::Int]),
+    (
+        "UPDATE p SET v = v + $2 WHERE id = $1 RETURNING v",
+        &[Value::Int, Value::Int],
+    ),
     ("SELECT a, b FROM d WHERE a > $1 ORDER BY a", &[Value::Int]),
     ("SELECT *, $1::int FROM d ORDER BY 1", &[Value::Int]),
     ("SELECT set_config($1, '3MB', false)", &[Value::Text]),
@@ -453,4 +459,11 @@ pub(crate) const COPIES_OUT: &[&str] = &[
 ];
 
 /// Rows of data for COPY.
-pub(crate) const ROWS: &[&str] = &["{n}00\t1\n", "20{n}\t2\n", "{n}\tx\n", "1\n", "30{n},3\n", "\\.\n"];
+pub(crate) const ROWS: &[&str] = &[
+    "{n}00\t1\n",
+    "20{n}\t2\n",
+    "{n}\tx\n",
+    "1\n",
+    "30{n},3\n",
+    "\\.\n",
+];

@@ -44,7 +44,11 @@ pub(super) const FOLLOWING: &[Deed] = &[
         &[("SELECT current_setting('my.own', true)", "mine")],
     ),
     follows(
-        &["SET search_path = nowhere", "SET TIME ZONE 'Asia/Tokyo'", "SET datestyle = German"],
+        &[
+            "SET search_path = nowhere",
+            "SET TIME ZONE 'Asia/Tokyo'",
+            "SET datestyle = German",
+        ],
         &[
             ("SHOW search_path", "nowhere"),
             ("SHOW TimeZone", "Asia/Tokyo"),
@@ -57,12 +61,28 @@ pub(super) const FOLLOWING: &[Deed] = &[
         &[("SELECT current_user", "postgres")],
     ),
     follows(
-        &["BEGIN", "SET LOCAL work_mem = '7MB'", "SET LOCAL ROLE alice", "COMMIT"],
-        &[("SHOW work_mem", "4MB"), ("SELECT current_user", "postgres")],
+        &[
+            "BEGIN",
+            "SET LOCAL work_mem = '7MB'",
+            "SET LOCAL ROLE alice",
+            "COMMIT",
+        ],
+        &[
+            ("SHOW work_mem", "4MB"),
+            ("SELECT current_user", "postgres"),
+        ],
     ),
     follows(
-        &["BEGIN", "SET work_mem = '7MB'", "SET ROLE alice", "ROLLBACK"],
-        &[("SHOW work_mem", "4MB"), ("SELECT current_user", "postgres")],
+        &[
+            "BEGIN",
+            "SET work_mem = '7MB'",
+            "SET ROLE alice",
+            "ROLLBACK",
+        ],
+        &[
+            ("SHOW work_mem", "4MB"),
+            ("SELECT current_user", "postgres"),
+        ],
     ),
     follows(
         &[
@@ -92,12 +112,19 @@ pub(super) const FOLLOWING: &[Deed] = &[
         &[("EXECUTE secret", "the first one's")],
     ),
     follows(
-        &["PREPARE secret AS SELECT 1", "DEALLOCATE secret", "PREPARE secret AS SELECT 2"],
+        &[
+            "PREPARE secret AS SELECT 1",
+            "DEALLOCATE secret",
+            "PREPARE secret AS SELECT 2",
+        ],
         &[("EXECUTE secret", "2")],
     ),
     follows(
         &["SET work_mem = '7MB'", "DISCARD ALL"],
-        &[("SHOW work_mem", "4MB"), ("SHOW search_path", "\"$user\", public")],
+        &[
+            ("SHOW work_mem", "4MB"),
+            ("SHOW search_path", "\"$user\", public"),
+        ],
     ),
     follows(
         &["SET work_mem = '7MB'", "RESET ALL"],
@@ -117,7 +144,10 @@ pub(super) const BINDING: &[Deed] = &[
     ),
     pins(
         &["CREATE TEMP TABLE private AS SELECT 5 AS a"],
-        &[("SELECT a FROM private", "5"), ("SELECT a FROM pg_temp.private", "5")],
+        &[
+            ("SELECT a FROM private", "5"),
+            ("SELECT a FROM pg_temp.private", "5"),
+        ],
     ),
     pins(
         &["SELECT 5 AS a INTO TEMP private"],
@@ -129,10 +159,18 @@ pub(super) const BINDING: &[Deed] = &[
     ),
     pins(
         &["SELECT pg_advisory_lock(4711, 1)"],
-        &[(OWN_LOCKS, "1"), ("SELECT pg_advisory_unlock(4711, 1)", "t")],
+        &[
+            (OWN_LOCKS, "1"),
+            ("SELECT pg_advisory_unlock(4711, 1)", "t"),
+        ],
     ),
     pins(
-        &["BEGIN", "SELECT pg_advisory_xact_lock(4711, 1)", "SELECT pg_advisory_lock(4711, 2)", "COMMIT"],
+        &[
+            "BEGIN",
+            "SELECT pg_advisory_xact_lock(4711, 1)",
+            "SELECT pg_advisory_lock(4711, 2)",
+            "COMMIT",
+        ],
         &[(OWN_LOCKS, "1")],
     ),
     pins(
@@ -179,17 +217,27 @@ pub(super) const BINDING: &[Deed] = &[
         &["DO $$ BEGIN EXECUTE 'PREPARE secret AS SELECT 3'; END $$"],
         &[("EXECUTE secret", "3")],
     ),
-    pins(&["SELECT sets('work_mem', '7MB')"], &[("SHOW work_mem", "7MB")]),
-    pins(&["SELECT sets('role', 'alice')"], &[("SELECT current_user", "alice")]),
     pins(
-        &["SELECT locks(4711)"],
-        &[(OWN_LOCKS, "1")],
+        &["SELECT sets('work_mem', '7MB')"],
+        &[("SHOW work_mem", "7MB")],
     ),
+    pins(
+        &["SELECT sets('role', 'alice')"],
+        &[("SELECT current_user", "alice")],
+    ),
+    pins(&["SELECT locks(4711)"], &[(OWN_LOCKS, "1")]),
     pins(&["SELECT makes()"], &[("SELECT a FROM private", "5")]),
     pins(&["CALL sets_too('7MB')"], &[("SHOW work_mem", "7MB")]),
     pins(
-        &["SET work_mem = '7MB'", "CREATE TEMP TABLE private (a int)", "DISCARD ALL"],
-        &[("SHOW work_mem", "4MB"), ("SELECT to_regclass('private') IS NULL", "t")],
+        &[
+            "SET work_mem = '7MB'",
+            "CREATE TEMP TABLE private (a int)",
+            "DISCARD ALL",
+        ],
+        &[
+            ("SHOW work_mem", "4MB"),
+            ("SELECT to_regclass('private') IS NULL", "t"),
+        ],
     ),
     pins(
         &["SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"],
