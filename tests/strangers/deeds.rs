@@ -164,7 +164,6 @@ fn at_startup() -> Vec<Deed> {
             "ReadyForQuery without a state",
             [ok.clone(), msg::frame(b'Z', b"")].map(Piece::Bytes).into(),
         )
-        .staying()
         .in_anything(),
         deed(
             "an unknown state",
@@ -172,7 +171,6 @@ fn at_startup() -> Vec<Deed> {
                 .map(Piece::Bytes)
                 .into(),
         )
-        .staying()
         .in_anything(),
         deed("parameters without end", after_ok(status)),
         deed("notices without end", after_ok(notice)),

@@ -281,7 +281,7 @@ pub(super) const PROBES: &[&str] = &[
     "DEALLOCATE secret",
     "FETCH held",
     "SELECT count(*) FROM pg_cursors",
-    "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%secret%'",
+    "SELECT name FROM pg_prepared_statements WHERE name NOT LIKE 'pgsteer_%'",
     "SELECT * FROM pg_listening_channels()",
     "SELECT currval('sq')",
     "SELECT currval('numbered_id_seq')",
