@@ -25,7 +25,13 @@ impl Line {
         // a statement at a server before it binds it.
         let in_failed = self.text.contains(" C25P02 ");
         let same_source = self.source.is_empty() || self.source == direct.source || in_failed;
-        self.text == direct.text && same_source
+        self.text == direct.text && same_source || self.is_taken_name(direct)
+    }
+
+    /// The proxy refuses a name that is taken before a server has looked at the text, which may have
+    /// mistakes of its own.
+    fn is_taken_name(&self, direct: &Self) -> bool {
+        self.text.contains(" C42P05 ") && self.source.is_empty() && direct.text.starts_with("E ")
     }
 
     /// Whether this stands for an answer that did not come.

@@ -9,7 +9,7 @@ use crate::message::Message;
 use crate::support::{Frame, Login, Wire};
 
 /// How long an answer may take: none of the statements takes long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection, and what came by it.
 pub(crate) struct Conversation {

@@ -264,7 +264,7 @@ pub(crate) const TEMPORARY: Theme = theme(
         "INSERT INTO mine VALUES ({n})",
         "SELECT a INTO TEMP mine FROM (SELECT {n} AS a) x",
         "DROP TABLE mine",
-        "DROP TABLE pg_temp.p",
+        "DROP TABLE IF EXISTS pg_temp.p",
         "CREATE TEMP VIEW seen AS SELECT id FROM p",
         "SELECT * FROM seen ORDER BY 1",
         "CREATE TEMP SEQUENCE counted",

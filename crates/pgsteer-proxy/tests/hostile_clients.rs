@@ -117,7 +117,10 @@ fn until_ready(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     loop {
         let mut header = [0; 5];
-        stream.read_exact(&mut header)?;
+        if let Err(error) = stream.read_exact(&mut header) {
+            let said = all.escape_ascii();
+            return Err(io::Error::other(format!("{error}, after: {said}")));
+        }
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
         let mut body = vec![0; usize::try_from(length).expect("fits") - 4];
         stream.read_exact(&mut body)?;
