@@ -1,12 +1,16 @@
 //! Makes a failing case small.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use crate::case::{Case, Step};
 use crate::setup::Stage;
 
-/// Runs that may be spent on it.
+/// Runs that may be spent on steps, and on messages.
 const RUNS_MAX: usize = 150;
+/// A session that hangs makes runs long.
+const TIME_MAX: Duration = Duration::from_secs(40);
 
 /// The smallest case found that still differs, and how.
 pub(crate) fn smallest(
@@ -19,13 +23,14 @@ pub(crate) fn smallest(
     let mut runs = 0;
     let mut size = best.0.steps.len().div_ceil(2);
     // Whole stretches of steps first, then single ones, then messages.
-    while size > 0 && runs < RUNS_MAX {
+    let end = Instant::now() + TIME_MAX;
+    while size > 0 && runs < RUNS_MAX && Instant::now() < end {
         let mut at = 0;
         let mut is_smaller = false;
-        while at < best.0.steps.len() && runs < RUNS_MAX {
+        while at < best.0.steps.len() && runs < RUNS_MAX && Instant::now() < end {
             let mut smaller = best.0.clone();
-            let end = (at + size).min(smaller.steps.len());
-            smaller.steps.drain(at..end);
+            let behind = (at + size).min(smaller.steps.len());
+            smaller.steps.drain(at..behind);
             runs += 1;
             match smaller.difference(stage, proxy) {
                 Ok(Some(found)) if is_alike(&found, &best.1) => {
@@ -39,7 +44,7 @@ pub(crate) fn smallest(
             size /= 2;
         }
     }
-    without_messages(best, stage, proxy, &mut runs)
+    without_messages(best, stage, proxy, end + TIME_MAX)
 }
 
 /// A session that hangs is not the same as one that says something else.
@@ -51,16 +56,15 @@ fn without_messages(
     mut best: (Case, String),
     stage: &Stage,
     proxy: u16,
-    runs: &mut usize,
+    end: Instant,
 ) -> Result<(Case, String)> {
     let mut step = 0;
     while step < best.0.steps.len() {
         let mut at = 0;
-        while at < best.0.steps[step].messages.len() && *runs < 2 * RUNS_MAX {
+        while at < best.0.steps[step].messages.len() && Instant::now() < end {
             let mut smaller = best.0.clone();
             let Step { messages, .. } = &mut smaller.steps[step];
             messages.remove(at);
-            *runs += 1;
             match smaller.difference(stage, proxy) {
                 Ok(Some(found)) if is_alike(&found, &best.1) => {
                     best = (smaller, found);

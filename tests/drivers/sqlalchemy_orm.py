@@ -2,6 +2,9 @@
 import asyncio
 import sys
 
+# The scripts beside this one have the names of drivers.
+del sys.path[0]
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship

@@ -56,6 +56,7 @@ fn ask(plane: &Plane) -> Told {
         match wire.read() {
             Ok(frame) if frame.tag == b'E' => return Told::Error(frame),
             Ok(frame) if frame.tag == b'Z' => return Told::Answer,
+            Ok(frame) if frame.tag == b'G' => wire.send(&msg::copy_done()),
             Ok(frame) if frames.len() < 20 => frames.push(frame),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

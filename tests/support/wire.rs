@@ -149,8 +149,8 @@ impl Wire {
         }
     }
 
-    /// Waits no longer than this for each read from now on.
-    pub(crate) fn set_patience(&mut self, patience: Duration) {
+    /// How long the other side may be silent from now on.
+    pub(crate) fn set_patience(&self, patience: Duration) {
         let set = self.stream.get_ref().set_read_timeout(Some(patience));
         set.expect("a timeout");
     }

@@ -8,6 +8,7 @@
 
 pub mod admin;
 mod catalog;
+mod certificates;
 pub mod client;
 pub mod config;
 mod connection;
@@ -26,6 +27,7 @@ mod probe;
 pub mod recording;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod topology;
 
 pub use control::{Control, StartError};

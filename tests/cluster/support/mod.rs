@@ -9,7 +9,6 @@ mod proxy;
 mod shared;
 mod site;
 #[path = "../../support/wire.rs"]
-#[expect(dead_code, reason = "other tests need more of it")]
 mod wire;
 
 use std::time::Duration;

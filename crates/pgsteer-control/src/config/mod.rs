@@ -11,6 +11,7 @@ mod environment_tests;
 mod error;
 mod failover;
 mod keys;
+mod listen;
 mod operation;
 pub(crate) mod plugins;
 mod pool;
@@ -18,6 +19,7 @@ pub(crate) mod raw;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub(crate) mod units;
 pub(crate) mod validate;
 mod variables;
