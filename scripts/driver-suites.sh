@@ -73,7 +73,8 @@ trap stop EXIT INT TERM
 
 environment() {
     [ -x "$work/venv/bin/python" ] || python3 -m venv "$work/venv"
-    "$work/venv/bin/pip" install --quiet pytest pytest-timeout pytest-asyncio anyio "$@"
+    "$work/venv/bin/pip" install --quiet pytest pytest-timeout pytest-asyncio anyio \
+        'setuptools>=78' 'cython>=3' wheel hatchling versioningit "$@"
 }
 
 # The source of a package of this version, unpacked; prints where.
@@ -82,7 +83,7 @@ source_of() {
     if ! ls -d "$work/src/$name-$version" >/dev/null 2>&1; then
         mkdir -p "$work/src"
         "$work/venv/bin/pip" download --quiet --no-deps --no-binary :all: --no-build-isolation \
-            -d "$work/src" "$name==$version" >&2 || return 1
+            -d "$work/src" "$name==$version" >"$work/download.log" 2>&1 || return 1
         tar -C "$work/src" -xf "$work/src/$name-$version.tar.gz"
     fi
     echo "$work/src/$name-$version"
@@ -120,7 +121,7 @@ suite_psycopg() {
 }
 
 suite_pg8000() {
-    environment pg8000==1.31.6 pytz
+    environment pg8000==1.31.6 pytz pytest-mock pytest-benchmark
     dir=$(source_of pg8000 1.31.6) || return 1
     if [ ! -d "$dir/test" ]; then say "SKIPPED, pg8000: its source distribution has no tests"; return; fi
     for kind in direct proxy; do
@@ -131,7 +132,7 @@ suite_pg8000() {
 }
 
 suite_asyncpg() {
-    environment asyncpg==0.32.0
+    environment asyncpg==0.32.0 distro uvloop
     dir=$(source_of asyncpg 0.32.0) || return 1
     if [ ! -d "$dir/tests" ]; then say "SKIPPED, asyncpg: its source distribution has no tests"; return; fi
     # The sources beside the tests are not compiled: the tests are to find the installed package.

@@ -16,4 +16,8 @@ fuzz_target!(|body: &[u8]| {
     }
     assert!(backend::command_tag(body).len() <= body.len());
     let _ = backend::authentication(body);
+    if let Some(columns) = backend::data_row(body) {
+        // Each column has at least its length.
+        assert!(columns.len() * 4 <= body.len());
+    }
 });

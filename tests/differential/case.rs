@@ -1,6 +1,7 @@
 //! A case: what several clients do in turns, run on direct connections and through a proxy.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -16,6 +17,9 @@ pub(crate) enum Mode {
     Session,
     Transaction,
     Statement,
+    /// Transaction mode with more clients at the same time than server connections, all on the
+    /// primary: each as fast as it can, and waiting for the others.
+    Crowd,
 }
 
 /// Messages that one client sends in one piece.
@@ -41,7 +45,7 @@ impl Case {
     pub(crate) fn difference(&self, stage: &Stage, proxy: u16) -> Result<Option<String>> {
         let primary = cluster().primary().port();
         stage.reset(primary)?;
-        let direct = self.run(primary, &stage.direct);
+        let direct = self.in_turns(primary, &stage.direct);
         let silent = direct
             .iter()
             .flatten()
@@ -52,32 +56,48 @@ impl Case {
             "PostgreSQL leaves seed {} without an answer",
             self.seed
         );
-        let proxied = self.run(proxy, &stage.proxied);
+        let proxied = match self.mode {
+            Mode::Crowd => self.at_once(proxy, &stage.proxied),
+            _ => self.in_turns(proxy, &stage.proxied),
+        };
         Ok((0..CLIENTS)
             .find_map(|client| self.first_difference(client, &direct[client], &proxied[client])))
     }
 
-    fn run(&self, port: u16, database: &str) -> Vec<Seen> {
-        let mut clients: Vec<Option<Conversation>> = (0..CLIENTS).map(|_| None).collect();
-        let mut seen: Vec<Seen> = vec![Vec::new(); CLIENTS];
+    fn in_turns(&self, port: u16, database: &str) -> Vec<Seen> {
+        let mut clients: Vec<Option<Client>> = (0..CLIENTS).map(|_| None).collect();
         for Step { client, messages } in &self.steps {
-            let conversation = clients[*client]
-                .get_or_insert_with(|| Conversation::open(port, database, &options(*client)));
-            conversation.step(messages);
-            seen[*client].push(normalised(conversation.take()));
+            let open = || Client::open(port, database, *client);
+            clients[*client].get_or_insert_with(open).step(messages);
         }
-        for (conversation, seen) in clients.into_iter().zip(&mut seen) {
-            let Some(mut conversation) = conversation else {
-                continue;
-            };
-            for text in self.last_words() {
-                conversation.step(&[Message::Sync, Message::Query((*text).to_owned())]);
-                seen.push(normalised(conversation.take()));
+        let last = |client: Client| client.last_words(self.last_words());
+        clients
+            .into_iter()
+            .map(|client| client.map_or_else(Vec::new, last))
+            .collect()
+    }
+
+    fn at_once(&self, port: u16, database: &str) -> Vec<Seen> {
+        let work = |number: usize| {
+            let mut steps = self
+                .steps
+                .iter()
+                .filter(|step| step.client == number)
+                .peekable();
+            if steps.peek().is_none() {
+                return Vec::new();
             }
-            let reported = conversation.reported().into_iter().map(Line::new).collect();
-            seen.push(reported);
-        }
-        seen
+            let mut client = Client::open(port, database, number);
+            // Others may have all connections until they are done.
+            client.conversation.set_patience(WAIT);
+            steps.for_each(|step| client.step(&step.messages));
+            client.last_words(self.last_words())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..CLIENTS).map(|n| scope.spawn(move || work(n))).collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined.map(|seen| seen.expect("no panic")).collect()
+        })
     }
 
     /// Asked at the end of every program: all that a session may have changed.
@@ -109,6 +129,38 @@ impl Case {
             let _ = writeln!(text, "  client {client}: {messages:?}");
         }
         text
+    }
+}
+
+/// How long a client may wait for others.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// One client and what it saw.
+struct Client {
+    conversation: Conversation,
+    seen: Seen,
+}
+
+impl Client {
+    fn open(port: u16, database: &str, number: usize) -> Self {
+        Self {
+            conversation: Conversation::open(port, database, &options(number)),
+            seen: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, messages: &[Message]) {
+        self.conversation.step(messages);
+        self.seen.push(normalised(self.conversation.take()));
+    }
+
+    fn last_words(mut self, texts: &[&str]) -> Seen {
+        for text in texts {
+            self.step(&[Message::Sync, Message::Query((*text).to_owned())]);
+        }
+        let reported = self.conversation.reported().into_iter();
+        self.seen.push(reported.map(Line::new).collect());
+        self.seen
     }
 }
 

@@ -67,6 +67,10 @@ impl Conversation {
         }
     }
 
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        self.wire.set_patience(patience);
+    }
+
     /// What was reported at the login.
     pub(crate) fn reported(&self) -> Vec<String> {
         let parameters = self.wire.parameters.iter();

@@ -44,11 +44,17 @@ fn proxy(mode: Mode) -> Running {
         Mode::Session => "mode = \"session\"\nconnections_per_node_max = 4",
         Mode::Transaction => "mode = \"transaction\"\nconnections_per_node_max = 4",
         Mode::Statement => "mode = \"statement\"\nconnections_per_node_max = 4",
+        Mode::Crowd => "mode = \"transaction\"\nconnections_per_node_max = 2",
+    };
+    let (listen, weights) = match mode {
+        // Who waits for a connection of one node while it has one of another may wait for ever.
+        Mode::Crowd => ("workers = 2", [1, 0, 0]),
+        _ => ("workers = 1", [0, 1, 1]),
     };
     let options = Options {
         pool,
-        listen: "workers = 1",
-        ..Options::weights([0, 1, 1])
+        listen,
+        ..Options::weights(weights)
     };
     options.start()
 }
@@ -115,13 +121,23 @@ fn in_statement_mode() -> Result<()> {
     short("fuzz_statement", Mode::Statement)
 }
 
+#[test]
+fn in_transaction_mode_in_a_crowd() -> Result<()> {
+    short("fuzz_crowd", Mode::Crowd)
+}
+
 /// What `make fuzz` runs, with seeds of its own each time.
 #[test]
 #[ignore = "takes PGSTEER_FUZZ_MINUTES (10), and is for `make fuzz`"]
 fn the_long_form() -> Result<()> {
     let minutes = number("PGSTEER_FUZZ_MINUTES").unwrap_or(10);
-    let modes = [Mode::Session, Mode::Transaction, Mode::Statement];
-    let share = Duration::from_secs(minutes * 60) / 3;
+    let modes = [
+        Mode::Session,
+        Mode::Transaction,
+        Mode::Statement,
+        Mode::Crowd,
+    ];
+    let share = Duration::from_secs(minutes * 60) / 4;
     for mode in modes {
         let end = Instant::now() + share;
         let name = format!("long_{mode:?}").to_lowercase();

@@ -99,6 +99,7 @@ const GIB: u32 = 1 << 30;
 
 pub(crate) fn at_login() -> Vec<Deed> {
     let mut deeds = at_startup();
+    deeds.extend(after_ok());
     deeds.extend(at_password());
     deeds
 }
@@ -109,10 +110,6 @@ fn at_startup() -> Vec<Deed> {
         let list = "SCRAM-SHA-NONE\0".repeat(count);
         msg::frame(b'R', &[b"\0\0\0\x0a", list.as_bytes(), b"\0"].concat())
     };
-    let ok = msg::frame(b'R', &[0; 4]);
-    let after_ok = |rest: Vec<u8>| vec![Piece::Bytes(ok.clone()), Piece::Forever(rest)];
-    let status = msg::frame(b'S', &[&b"name\0"[..], &[b'v'; 1000], b"\0"].concat());
-    let notice = msg::frame(b'N', b"SNOTICE\0C00000\0Mmore\0\0");
     vec![
         deed("leaves at once", Vec::new()),
         deed("says nothing", Vec::new()).staying(),
@@ -160,6 +157,17 @@ fn at_startup() -> Vec<Deed> {
             bytes(&msg::frame(b'D', b"\0\0")),
         )
         .staying(),
+    ]
+}
+
+/// The password was not asked for, or was right.
+fn after_ok() -> Vec<Deed> {
+    let deed = |what, pieces| Deed::new(what, Stage::Startup, pieces);
+    let ok = msg::frame(b'R', &[0; 4]);
+    let after_ok = |rest: Vec<u8>| vec![Piece::Bytes(ok.clone()), Piece::Forever(rest)];
+    let status = msg::frame(b'S', &[&b"name\0"[..], &[b'v'; 1000], b"\0"].concat());
+    let notice = msg::frame(b'N', b"SNOTICE\0C00000\0Mmore\0\0");
+    vec![
         deed(
             "ReadyForQuery without a state",
             [ok.clone(), msg::frame(b'Z', b"")].map(Piece::Bytes).into(),
@@ -230,27 +238,18 @@ fn at_password() -> Vec<Deed> {
 }
 
 pub(crate) fn at_query() -> Vec<Deed> {
+    let mut deeds = in_answer();
+    deeds.extend(without_end());
+    deeds
+}
+
+/// Until the client has had enough.
+fn without_end() -> Vec<Deed> {
     let deed = |what, pieces| Deed::new(what, Stage::Query, pieces);
     let row = msg::frame(b'D', b"\0\x01\0\0\0\x05hello");
     let notice = msg::frame(b'N', b"SNOTICE\0C00000\0Mmore\0\0");
-    let ready = |bytes: Vec<u8>| bytes_and_ready(bytes);
     vec![
-        deed("leaves at once", Vec::new()),
-        deed("garbage", bytes(&garbage())),
-        deed("garbage, and stays", bytes(&garbage())).staying(),
-        deed("a length of 0", bytes(&header(b'D', 0))).staying(),
-        deed("a length of 3", bytes(&header(b'T', 3))).staying(),
-        deed("a length of 4 GiB", bytes(&header(b'D', u32::MAX))).staying(),
-        deed("a row of 1 GB, and leaves", bytes(&header(b'D', GIB - 2))).in_anything(),
-        deed(
-            "an error of 1 GB, and leaves",
-            bytes(&header(b'E', GIB - 2)),
-        )
-        .in_anything(),
-        deed("a state of 1 GB, and leaves", bytes(&header(b'Z', GIB - 2))).in_anything(),
-        deed("half a row", bytes(&row[..8])).in_anything(),
-        deed("rows, and leaves", bytes(&row.repeat(3))).in_anything(),
-        deed("rows without end", forever(row.clone())).in_anything(),
+        deed("rows without end", forever(row)).in_anything(),
         deed("notices without end", forever(notice)).in_anything(),
         deed(
             "notifications without end",
@@ -270,6 +269,29 @@ pub(crate) fn at_query() -> Vec<Deed> {
             )),
         )
         .in_anything(),
+    ]
+}
+
+fn in_answer() -> Vec<Deed> {
+    let deed = |what, pieces| Deed::new(what, Stage::Query, pieces);
+    let row = msg::frame(b'D', b"\0\x01\0\0\0\x05hello");
+    let ready = |bytes: Vec<u8>| bytes_and_ready(bytes);
+    vec![
+        deed("leaves at once", Vec::new()),
+        deed("garbage", bytes(&garbage())),
+        deed("garbage, and stays", bytes(&garbage())).staying(),
+        deed("a length of 0", bytes(&header(b'D', 0))).staying(),
+        deed("a length of 3", bytes(&header(b'T', 3))).staying(),
+        deed("a length of 4 GiB", bytes(&header(b'D', u32::MAX))).staying(),
+        deed("a row of 1 GB, and leaves", bytes(&header(b'D', GIB - 2))).in_anything(),
+        deed(
+            "an error of 1 GB, and leaves",
+            bytes(&header(b'E', GIB - 2)),
+        )
+        .in_anything(),
+        deed("a state of 1 GB, and leaves", bytes(&header(b'Z', GIB - 2))).in_anything(),
+        deed("half a row", bytes(&row[..8])).in_anything(),
+        deed("rows, and leaves", bytes(&row.repeat(3))).in_anything(),
         deed("an error without fields", ready(msg::frame(b'E', b"\0"))).untouched(),
         deed("an error of nothing", ready(msg::frame(b'E', b""))).untouched(),
         deed(

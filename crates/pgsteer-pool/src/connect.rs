@@ -23,9 +23,8 @@ use crate::{Channel, Connection, ServerKey, Stream, Told, tune};
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
 
-/// What a server may say about its parameters during a login, in bytes; ours. PostgreSQL reports
-/// some fifteen short ones.
-const PARAMETERS_LEN_MAX: usize = 256 * 1024;
+/// Parameters a server may report during a login; ours. PostgreSQL reports some fifteen.
+const PARAMETERS_MAX: usize = 128;
 
 /// Derived passwords kept per worker.
 const SALTED_MAX: usize = 256;
@@ -194,21 +193,14 @@ impl Connector {
             pid: 0,
             key: Rc::from([].as_slice()),
         };
-        let (mut parameters, mut said) = (Vec::new(), 0);
+        let mut parameters = Vec::new();
         loop {
             attempt.channel.flush().await.map_err(failed)?;
             let (tag, body) = message(&mut attempt.channel).await.map_err(failed)?;
             match tag {
                 tag::AUTHENTICATION => self.authenticate(&mut attempt, &body)?,
                 tag::ERROR => return Err(ConnectError::Refused(body)),
-                tag::PARAMETER_STATUS => {
-                    said += body.len();
-                    if said > PARAMETERS_LEN_MAX {
-                        return Err(unsupported("server reports parameters without end"));
-                    }
-                    let known = backend::parameter_status(&body);
-                    parameters.extend(known.map(|(n, v)| (n.to_owned(), v.to_owned())));
-                }
+                tag::PARAMETER_STATUS => note(&mut parameters, &body)?,
                 tag::BACKEND_KEY_DATA => {
                     if let Some((pid, secret)) = backend::backend_key(&body) {
                         key = ServerKey {
@@ -322,6 +314,16 @@ impl Connector {
     pub(crate) fn forget(&self) {
         self.salted.borrow_mut().clear();
     }
+}
+
+/// Keeps what a server says about one of its parameters.
+fn note(parameters: &mut Vec<(String, String)>, body: &[u8]) -> Result<(), ConnectError> {
+    if parameters.len() >= PARAMETERS_MAX {
+        return Err(unsupported("server reports parameters without end"));
+    }
+    let known = backend::parameter_status(body);
+    parameters.extend(known.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Ok(())
 }
 
 fn unsupported(text: &str) -> ConnectError {

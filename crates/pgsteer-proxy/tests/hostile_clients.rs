@@ -48,7 +48,9 @@ impl Site {
             node.port()
         );
         std::fs::write(&config, text)?;
-        let mut serve = Command::new(PGSTEER);
+        // With the usual limit of open files, which it raises itself.
+        let mut serve = Command::new("sh");
+        serve.args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\"", PGSTEER]);
         serve.args(["serve", "--config"]).arg(&config);
         let child = serve.stderr(Stdio::null()).spawn()?;
         let site = Self {
