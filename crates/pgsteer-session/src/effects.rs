@@ -1,6 +1,7 @@
 //! What a statement that ran changed about the session.
 
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
@@ -18,6 +19,7 @@ use crate::session::Session;
 use crate::simple::FUNCTION_CALL_PRINT;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
+use crate::whereabouts::Pin;
 
 /// Parameters that make every further transaction one that routing knows too little about.
 pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
@@ -25,6 +27,9 @@ pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
     "session characteristics",
     "transaction_isolation",
 ];
+
+/// Bytes of a statement that pins its session that are kept.
+const TEXT_SHOWN_MAX: usize = 512;
 
 /// Whether it calls `set_config` for longer than a transaction.
 pub(crate) fn sets_by_function(analysis: &Analysis) -> bool {
@@ -117,12 +122,10 @@ impl Session {
         let (name, text) = of;
         let remembered = self.sql_prepared.insert(name, analysis, text);
         let seen = self.sql_prepared.seen(self.steering.identity.session);
-        if let Some(leg) = self.held(node) {
-            if remembered {
-                leg.told().sql = seen;
-            } else {
-                leg.pinned = Some(PinReason::SqlPrepare);
-            }
+        if !remembered {
+            self.pin(node, PinReason::SqlPrepare);
+        } else if let Some(leg) = self.held(node) {
+            leg.told().sql = seen;
         }
     }
 
@@ -349,6 +352,11 @@ impl Session {
         if !self.shares() {
             return;
         }
+        self.last_text.clear();
+        if self.may_pin(analysis, placement) {
+            let shown = text.get(..TEXT_SHOWN_MAX).unwrap_or(text);
+            self.last_text.push_str(&String::from_utf8_lossy(shown));
+        }
         if sets_by_function(analysis) {
             let names = std::str::from_utf8(text).ok().and_then(set_config_names);
             self.learns = names.unwrap_or_default();
@@ -376,10 +384,27 @@ impl Session {
     }
 
     /// The session keeps its server on this node until it ends.
-    fn pin(&mut self, node: NodeId, reason: PinReason) {
-        if let Some(leg) = self.held(node) {
-            leg.pinned = leg.pinned.or(Some(reason));
+    pub(crate) fn pin(&mut self, node: NodeId, reason: PinReason) {
+        let Some(leg) = self.held(node).filter(|leg| leg.pinned.is_none()) else {
+            return;
+        };
+        leg.pinned = Some(reason);
+        if self.shares() {
+            let text = pgsteer_sql::without_literals(&self.last_text);
+            self.cancel.slot.note_pin(Pin {
+                node,
+                reason,
+                text,
+                since: SystemTime::now(),
+            });
         }
+    }
+
+    /// Whether a statement may pin the session, so that its text is kept for those who ask why.
+    pub(crate) fn may_pin(&self, analysis: &Analysis, placement: &Placement) -> bool {
+        let unknown = matches!(analysis.class, Class::Call | Class::Unknown);
+        let by_code = placement.meaning.may_leave_something || self.follows_sequences;
+        self.shares() && (!analysis.effects.is_empty() || unknown || by_code)
     }
 
     /// What a transaction sets for the session may have been set on its other legs too, in part; when

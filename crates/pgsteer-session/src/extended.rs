@@ -292,7 +292,7 @@ impl Session {
         let bind = frontend::bind(self.front_body(header))?;
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         let prepared = self.known_prepared(&name);
-        if prepared.is_none() && self.shares() {
+        if self.shares() && !self.is_prepared(&name) {
             // The server may have one that is another session's.
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(&name)).await;
@@ -304,15 +304,7 @@ impl Session {
             if begins && !self.close_part(batch).await? {
                 return Ok(());
             }
-            self.portals.insert(
-                portal,
-                Portal {
-                    node: None,
-                    analysis,
-                    traits: 0,
-                    text: None,
-                },
-            );
+            self.portals.insert(portal, Portal::local(analysis));
             return self
                 .answer(batch, |out| encode::frame(out, b'2', b""))
                 .await;
@@ -340,7 +332,12 @@ impl Session {
             return self.skip(header).await;
         }
         match &prepared {
-            Some(prepared) => self.put_preparation(node, &name, prepared),
+            Some(prepared) => {
+                if !self.check_description(batch, node, &name, prepared).await? {
+                    return self.skip(header).await;
+                }
+                self.put_preparation(node, &name, prepared);
+            }
             None => self.put_stale(node),
         }
         let traits = analysis.as_ref().map_or(0, |a| batch.last_traits(node, a));
@@ -467,7 +464,11 @@ impl Session {
         let Some(node) = self.choose_portal(batch, portal.as_ref()).await? else {
             return self.skip(header).await;
         };
-        self.pass_on(header, node, Request::Describe { map: None });
+        let request = Request::Describe {
+            map: None,
+            of: None,
+        };
+        self.pass_on(header, node, request);
         Ok(())
     }
 
@@ -478,7 +479,7 @@ impl Session {
         name: &[u8],
     ) -> Result<(), End> {
         let prepared = self.known_prepared(name);
-        if prepared.is_none() && self.shares() {
+        if self.shares() && !self.is_prepared(name) {
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(name)).await;
         }
@@ -503,7 +504,8 @@ impl Session {
             None => self.put_stale(node),
         }
         let map = prepared.as_ref().and_then(|p| p.map.clone());
-        let request = Request::Describe { map };
+        let of = prepared.clone().filter(|p| p.is_shared());
+        let request = Request::Describe { map, of };
         match prepared.filter(|p| *p.name != *name) {
             Some(prepared) => {
                 self.pass_on_renamed(header, node, &prepared.name, (request, None));

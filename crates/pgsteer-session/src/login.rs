@@ -178,6 +178,7 @@ fn logged_in(
         mode,
         learns: Vec::new(),
         follows_sequences,
+        last_text: String::new(),
         parse_parameters: ParseParameters::default(),
         cancel,
         control: Rc::new(Control::default()),

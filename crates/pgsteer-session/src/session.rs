@@ -17,7 +17,7 @@ use pgsteer_wire::frontend::{self, tag};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
-use crate::cancel::Registered;
+use crate::cancel::{Registered, cancel_abandoned};
 use crate::console::Options;
 use crate::end::{End, administrator, server_lost, server_lost_idle, with_severity};
 use crate::flow::Flow;
@@ -49,6 +49,8 @@ pub(crate) struct Prepared {
     pub(crate) map: Option<Rc<[u16]>>,
     /// The plugins that had their say about it.
     pub(crate) chain: Cell<Generation>,
+    /// Stands for the description of its rows that the client was given, if it was.
+    pub(crate) described: Cell<Option<u64>>,
 }
 
 impl Prepared {
@@ -76,6 +78,18 @@ pub(crate) struct Portal {
     pub(crate) text: Option<Rc<[u8]>>,
 }
 
+impl Portal {
+    /// One that the proxy answers itself.
+    pub(crate) fn local(analysis: Option<Rc<Analysis>>) -> Self {
+        Self {
+            node: None,
+            analysis,
+            traits: 0,
+            text: None,
+        }
+    }
+}
+
 type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
 
 /// A client that is logged in.
@@ -94,6 +108,8 @@ pub(crate) struct Session {
     pub(crate) portals: ByName<Portal>,
     /// What its texts are parsed under.
     pub(crate) parse_parameters: ParseParameters,
+    /// The beginning of the statement that was placed last, if it may pin the session.
+    pub(crate) last_text: String,
     /// It asks for the values sequences gave it, so it stays where it wrote.
     pub(crate) follows_sequences: bool,
     /// Parameters that a function has just set; what to, its server is asked.
@@ -205,11 +221,28 @@ impl Session {
         // A client that does not read its last words is not waited for.
         let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.close()).await;
         for leg in std::mem::take(&mut self.legs) {
-            if self.busy {
-                self.cancel.slot.remove(leg.node);
+            if leg.busy || self.busy {
+                self.stop(leg);
             } else {
                 self.let_go(leg);
             }
+        }
+    }
+
+    /// Nobody waits for what runs there: it is cancelled, and the connection closed.
+    fn stop(&self, leg: Leg) {
+        let node = leg.node;
+        let mut servers = self.cancel.slot.servers().into_iter();
+        let target = servers.find(|server| server.node == node);
+        self.cancel.slot.remove(node);
+        let tls = self.steering.snapshot.settings.pool.tls.clone();
+        let runs = leg.busy.then_some(target).flatten();
+        if let Some(target) = runs {
+            // Tracked by nothing: it has a deadline, and holds only its connection.
+            tokio::task::spawn_local(async move {
+                cancel_abandoned(&target, &tls).await;
+                drop(leg);
+            });
         }
     }
 

@@ -11,7 +11,6 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 
-use crate::effects::sets_by_function;
 use crate::end::{End, with_severity};
 use crate::events::Ended;
 use crate::flow::Request;
@@ -166,7 +165,7 @@ impl Session {
             match self.need_for(node, analysis, false).await {
                 Ok(()) => {
                     attempts.note_found();
-                    let text = match sets_by_function(analysis) {
+                    let text = match self.may_pin(analysis, &placement) {
                         true => query_text(self.client.input.bytes()).to_vec(),
                         false => Vec::new(),
                     };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
+use pgsteer_sql::PinReason;
 
 /// Who a session belongs to.
 #[derive(Debug)]
@@ -16,6 +17,16 @@ pub(crate) struct About {
     pub(crate) client_port: u16,
     /// When it was logged in.
     pub(crate) started: SystemTime,
+}
+
+/// Why a session keeps a server between its transactions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pin {
+    pub(crate) node: NodeId,
+    pub(crate) reason: PinReason,
+    /// The statement that did it, without its literals; empty if it was not kept.
+    pub(crate) text: String,
+    pub(crate) since: SystemTime,
 }
 
 /// A session that waits for its client.
