@@ -30,6 +30,7 @@ mod replication;
 mod rewrite;
 mod rollout;
 mod routing;
+mod sharing;
 mod show;
 mod swap;
 mod through_failover;

@@ -17,6 +17,8 @@ mod doors;
 mod failover;
 mod files;
 mod freshness;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod health;
 pub mod import;
 mod pcp;

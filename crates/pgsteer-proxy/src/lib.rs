@@ -8,6 +8,7 @@ mod import;
 mod lab;
 mod logging;
 mod node;
+mod open_files;
 mod plugin;
 mod run;
 mod signals;

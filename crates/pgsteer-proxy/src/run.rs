@@ -18,6 +18,7 @@ use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
 
 use crate::embedded::{DEFAULT_FAILOVER, DEFAULT_ROUTER};
+use crate::open_files;
 use crate::signals::{Request, Signals};
 
 /// Names under which the embedded plugins stand in the chain.
@@ -186,6 +187,7 @@ pub fn run(
     reload: impl Fn() -> Result<Loaded, ConfigErrors>,
     ready: impl FnOnce(&Proxy) -> Result<()>,
 ) -> Result<()> {
+    open_files::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Plugins are tried out on its blocking threads.
