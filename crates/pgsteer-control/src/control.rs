@@ -194,7 +194,7 @@ impl Control {
             self.doors.spawn(admin::run(socket, house.clone()));
         }
         let common = pcp::Common::new();
-        for listener in doors.pcp {
+        for (_, listener) in doors.pcp {
             let (house, common) = (house.clone(), common.clone());
             self.doors.spawn(pcp::run(listener, house, common));
         }
@@ -242,6 +242,13 @@ impl Control {
         self.settings.send_replace(settings);
         info!(generation = generation.0, "settings reloaded");
         waiting
+    }
+
+    /// Closes the doors: whoever waits for an answer gets it, nobody else comes in. What they were
+    /// opened for may be served by another process then.
+    pub async fn close_doors(&mut self) {
+        self.closing.send_replace(true);
+        while self.doors.join_next().await.is_some() {}
     }
 
     /// Publishes that the proxy shuts down: sessions end after their transaction.

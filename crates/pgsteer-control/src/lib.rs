@@ -22,6 +22,7 @@ mod pcp;
 mod plugins;
 mod probe;
 pub mod recording;
+pub mod sockets;
 #[cfg(test)]
 mod testing;
 mod topology;

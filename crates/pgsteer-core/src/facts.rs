@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
 use crate::policy::Tap;
 use crate::probes::{Probes, Suspicions};
-use crate::{Applied, Catalogs, Connections, Freshness};
+use crate::{Applied, Catalogs, Connections, Freshness, Succession};
 
 /// Facts about nodes and databases, and the ways to the control plane.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Facts {
     pub process_desk: Desk<ProcessOrder>,
     /// Whoever knows the sessions, once there is one.
     pub session_list: OnceLock<Arc<dyn SessionList>>,
+    /// Whether another process takes over from this one, or this one from another.
+    pub succession: Succession,
 }
 
 /// Knows which sessions there are.
@@ -60,7 +62,15 @@ impl Facts {
             node_desk: Desk::default(),
             process_desk: Desk::default(),
             session_list: OnceLock::new(),
+            succession: Succession::default(),
         }
+    }
+
+    /// From now on orders about plugins and nodes are refused with this reason; without one they are
+    /// taken again.
+    pub fn refuse_orders(&self, why: Option<&'static str>) {
+        self.desk.refuse(why);
+        self.node_desk.refuse(why);
     }
 
     /// The sessions, as `SHOW pool_pools` has them; none while nobody serves any.

@@ -17,6 +17,7 @@ pub mod probes;
 pub mod settings;
 pub mod shown;
 pub mod snapshot;
+pub mod succession;
 pub mod topology;
 
 pub use applied::Applied;
@@ -27,4 +28,5 @@ pub use freshness::{Freshness, Moment};
 pub use ids::{Generation, NodeId, SessionId};
 pub use settings::Settings;
 pub use snapshot::{Publisher, Snapshot, Subscription};
+pub use succession::Succession;
 pub use topology::{Node, Role, Topology};

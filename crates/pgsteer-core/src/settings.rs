@@ -359,6 +359,9 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// How sessions get on a shutdown before they are closed.
     pub drain_timeout: Duration,
+    /// How long sessions may go on in a process that another one took over from; zero: as long as
+    /// they like.
+    pub upgrade_timeout: Duration,
     /// How clients prove who they are.
     pub auth_method: AuthMethod,
     /// Users by name.

@@ -1,6 +1,7 @@
 //! The program: command line, wiring, signals. No logic of its own: [`run`] puts the parts
 //! together, in the order in which `ARCHITECTURE.md` tells them.
 
+mod admin;
 pub mod cli;
 pub mod embedded;
 mod explain;
@@ -10,6 +11,8 @@ mod logging;
 mod node;
 mod plugin;
 mod run;
+mod serve;
 mod signals;
+mod upgrade;
 
-pub use run::{Proxy, run};
+pub use run::Proxy;

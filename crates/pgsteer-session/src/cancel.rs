@@ -161,20 +161,22 @@ impl CancelRegistry {
         all
     }
 
-    /// Carries out a cancel request. An unknown key does nothing, as in PostgreSQL.
-    pub(crate) async fn cancel(&self, pid: u32, key: &[u8]) {
+    /// Carries out a cancel request; `false` if the key is that of no session. It does nothing then,
+    /// as in PostgreSQL.
+    pub(crate) async fn cancel(&self, pid: u32, key: &[u8]) -> bool {
         let Ok(key) = <[u8; 4]>::try_from(key) else {
-            return;
+            return false;
         };
         let slot = self.map().get(&(pid, u32::from_be_bytes(key))).cloned();
-        let Some(slot) = slot else { return };
+        let Some(slot) = slot else { return false };
         let Some(target) = slot.take_off() else {
-            return;
+            return true;
         };
         if let Err(error) = send(&target).await {
             tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
         }
         slot.landed(target.node);
+        true
     }
 }
 

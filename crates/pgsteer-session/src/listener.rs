@@ -13,7 +13,7 @@ use std::time::Duration;
 use pgsteer_core::Subscription;
 use pgsteer_pool::Stream;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{info, warn};
 
@@ -47,7 +47,13 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The running data plane.
 pub struct DataPlane {
+    shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    // Dropped when no more clients are to come.
+    hands: Vec<mpsc::Sender<TcpStream>>,
+    acceptors: Vec<JoinHandle<()>>,
+    // True when clients are not accepted any more.
+    closed: watch::Sender<bool>,
 }
 
 impl DataPlane {
@@ -61,7 +67,21 @@ impl DataPlane {
         shared: &Arc<Shared>,
         subscription: &Subscription,
     ) -> io::Result<Self> {
-        let mut senders = Vec::new();
+        let mut started = Self::without_clients(workers, shared, subscription)?;
+        started.accept(listeners)?;
+        Ok(started)
+    }
+
+    /// Starts the workers. No client comes before [`DataPlane::accept`].
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn without_clients(
+        workers: usize,
+        shared: &Arc<Shared>,
+        subscription: &Subscription,
+    ) -> io::Result<Self> {
+        let mut hands = Vec::new();
         let mut handles = Vec::new();
         let guest = subscription.clone().get().settings.plugins.stack_bytes_max;
         for index in 0..workers {
@@ -71,19 +91,60 @@ impl DataPlane {
                 .name(format!("worker-{index}"))
                 .stack_size(OWN_STACK_BYTES + guest);
             handles.push(thread.spawn(move || work(index, shared, subscription, receiver))?);
-            senders.push(sender);
+            hands.push(sender);
         }
-        for listener in listeners {
-            let (senders, shared) = (senders.clone(), Arc::clone(shared));
-            let thread = std::thread::Builder::new().name("acceptor".to_owned());
-            // Ends with the process: it blocks in accept and holds nothing worth waiting for.
-            drop(thread.spawn(move || accept(&listener, &senders, &shared))?);
-        }
-        Ok(Self { workers: handles })
+        Ok(Self {
+            shared: Arc::clone(shared),
+            workers: handles,
+            hands,
+            acceptors: Vec::new(),
+            closed: watch::Sender::new(false),
+        })
     }
 
-    /// Waits until all workers have ended, which they do when the snapshot says drain and their
-    /// last session is over.
+    /// Accepts clients from now on, on a thread per listening socket.
+    ///
+    /// # Errors
+    /// A thread or its runtime could not be started.
+    pub fn accept(&mut self, listeners: Vec<TcpListener>) -> io::Result<()> {
+        self.closed.send_replace(false);
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let (hands, shared) = (self.hands.clone(), Arc::clone(&self.shared));
+            let closed = self.closed.subscribe();
+            let thread = std::thread::Builder::new().name("acceptor".to_owned());
+            self.acceptors.push(thread.spawn(move || {
+                if let Err(error) = runtime.block_on(accept(listener, &hands, &shared, closed)) {
+                    warn!(%error, "cannot accept clients");
+                }
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Accepts nobody any more, until [`DataPlane::accept`]. When this returns the listening sockets
+    /// are closed here.
+    pub fn stop_accepting(&mut self) {
+        self.closed.send_replace(true);
+        for acceptor in self.acceptors.drain(..) {
+            if acceptor.join().is_err() {
+                warn!("an acceptor thread ended by a panic");
+            }
+        }
+    }
+
+    /// Nobody is accepted ever again: clients that were accepted before are served to their end, and
+    /// a worker ends with its last one.
+    pub fn retire(&mut self) {
+        self.stop_accepting();
+        self.hands.clear();
+    }
+
+    /// Waits until all workers have ended, which they do with their last session if the snapshot
+    /// says drain, or if nobody is accepted any more.
     pub fn join(self) {
         for worker in self.workers {
             if worker.join().is_err() {
@@ -96,10 +157,23 @@ impl DataPlane {
 /// Stack of a worker besides what guests may use, in bytes.
 const OWN_STACK_BYTES: usize = 2 << 20;
 
-fn accept(listener: &TcpListener, workers: &[mpsc::Sender<TcpStream>], shared: &Shared) {
+/// Hands clients out until nobody is to be accepted any more, or there is no worker left.
+async fn accept(
+    listener: TcpListener,
+    workers: &[mpsc::Sender<TcpStream>],
+    shared: &Shared,
+    mut closed: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
-        match listener.accept() {
-            Ok((socket, _)) => {
+        // Both branches are cancel safe: who was not accepted is still in the queue.
+        let accepted = tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted.and_then(|(socket, _)| socket.into_std()) {
+            Ok(socket) => {
                 let load = |index: usize| {
                     let worker = shared.counters.worker(index);
                     let waiting = HAND_OVER_MAX - workers.get(index).map_or(0, |w| w.capacity());
@@ -112,10 +186,10 @@ fn accept(listener: &TcpListener, workers: &[mpsc::Sender<TcpStream>], shared: &
                 let alive = |index: &usize| workers.get(*index).is_some_and(|w| !w.is_closed());
                 let all = (0..workers.len()).filter(alive);
                 let Some(least) = all.min_by_key(|index| load(*index)) else {
-                    return;
+                    return Ok(());
                 };
                 if let Some(worker) = workers.get(least)
-                    && worker.blocking_send(socket).is_err()
+                    && worker.send(socket).await.is_err()
                 {
                     // It has just ended: the client is turned away, the next one is not.
                     continue;
@@ -124,7 +198,7 @@ fn accept(listener: &TcpListener, workers: &[mpsc::Sender<TcpStream>], shared: &
             Err(error) => {
                 // Out of file descriptors, most likely: those in use go on, new ones wait.
                 warn!(%error, "cannot accept a client");
-                std::thread::park_timeout(Duration::from_millis(100));
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
@@ -158,12 +232,14 @@ async fn serve(
     // What was published before the worker began is news to it, too.
     worker.snapshot_changed();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let mut open = true;
     loop {
         // All branches are cancel safe: what was not received is received next time.
         tokio::select! {
-            socket = receiver.recv() => match socket {
+            socket = receiver.recv(), if open => match socket {
                 Some(socket) => spawn(&worker, socket),
-                None => break,
+                // Those who are here stay.
+                None => open = false,
             },
             alive = subscription.changed() => {
                 worker.snapshot_changed();
@@ -175,7 +251,7 @@ async fn serve(
         }
         let counters = worker.counters();
         let empty = counters.clients_accepted.get() == counters.clients_closed.get();
-        if worker.snapshot().draining && empty {
+        if (worker.snapshot().draining || !open) && empty {
             info!(index, "worker has no sessions left and ends");
             break;
         }

@@ -54,7 +54,7 @@ async fn log_in(
     let parameters = match handshake::wish(&mut client).await.ok()? {
         Wish::Session(parameters) => parameters,
         Wish::Cancel { pid, key } => {
-            worker.shared.cancels.cancel(pid, &key).await;
+            worker.shared.cancel(pid, &key).await;
             return None;
         }
         Wish::Nothing => return None,

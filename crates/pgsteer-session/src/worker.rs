@@ -52,6 +52,13 @@ impl Shared {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// Carries out a cancel request, here or in the process before this one.
+    pub async fn cancel(&self, pid: u32, key: &[u8]) {
+        if !self.cancels.cancel(pid, key).await {
+            self.facts.succession.cancel_elsewhere(pid, key).await;
+        }
+    }
+
     /// Nothing is going on yet.
     #[must_use]
     pub fn new(counters: Arc<Counters>, facts: Arc<Facts>) -> Self {

@@ -142,6 +142,8 @@ pub const SETTINGS: &[Setting] = &[
         "How long a client may take from connecting to being logged in."),
     row("listen.drain_timeout", Kind::Duration(Duration::ZERO, DAY), Some("30s"), Applies, &[],
         "On a shutdown, how long transactions may go on before their sessions are closed."),
+    row("listen.upgrade_timeout", Kind::Duration(Duration::ZERO, seconds(30 * 86_400)), Some("0s"), Applies, &[],
+        "After an upgrade (SIGUSR2, `pgsteer upgrade`), how long sessions of the old process may go on before they are ended like on a shutdown. 0s for as long as they like; the old process ends with the last of them."),
     row("auth.method", Choice(&["scram-sha-256", "md5", "password", "trust"]), Some("scram-sha-256"), Applies, &["auth_type"],
         "How clients prove who they are. `trust` asks nobody; `password` sends it in clear text; `md5` is for clients that know nothing better."),
     row("users[].name", Text, None, Applies, &[],

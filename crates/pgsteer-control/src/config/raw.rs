@@ -38,6 +38,7 @@ pub(crate) struct Listen {
     pub(crate) clients_max: Given,
     pub(crate) login_timeout: Given,
     pub(crate) drain_timeout: Given,
+    pub(crate) upgrade_timeout: Given,
 }
 
 /// `[auth]`

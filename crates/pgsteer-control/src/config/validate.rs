@@ -25,6 +25,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
     let clients_max = number(checker.count("listen.clients_max", raw.listen.clients_max));
     let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
     let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
+    let upgrade_timeout = checker.duration("listen.upgrade_timeout", raw.listen.upgrade_timeout);
     let auth_method = auth_method(raw.auth, checker);
     let pool = pool::settings(raw.pool, raw.pools, checker);
     let probe = probe(raw.probe, &users, checker);
@@ -35,6 +36,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         clients_max,
         login_timeout,
         drain_timeout,
+        upgrade_timeout,
         auth_method,
         pool,
         nodes: nodes(raw.nodes, &probe, &users, checker),
