@@ -10,6 +10,7 @@ mod connection;
 mod gates;
 mod limits;
 mod pools;
+mod told;
 
 pub use buffer::{BUFFER_LEN, Buffer};
 pub use channel::{Channel, Stream, TlsInfo};
@@ -17,3 +18,4 @@ pub use connect::{ConnectError, Target, open_stream};
 pub use connection::{Connection, ServerKey, ServerLost};
 pub use limits::NodeLimits;
 pub use pools::{CheckoutError, Lease, PoolKey, Pools};
+pub use told::{KnownStatement, Parameters, SqlStatements, Statements, Told};
