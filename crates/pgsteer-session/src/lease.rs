@@ -13,6 +13,7 @@ use crate::cancel::ServerTarget;
 use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
+use crate::meter::waited;
 use crate::session::{LegError, Session};
 use crate::steering::Steering;
 use crate::worker::Worker;
@@ -40,7 +41,9 @@ impl Session {
             database,
             node,
         };
-        let lease = self.check_out(key, &target, password.as_deref()).await?;
+        let found = self.check_out(key, &target, password.as_deref());
+        let lease = waited(&self.meter.pool, &self.cancel.slot, found).await?;
+        self.meter.pool.assignments.add(1);
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,

@@ -17,6 +17,7 @@ use crate::flow::Flow;
 use crate::handshake::{self, Wish};
 use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
+use crate::meter::Meter;
 use crate::observe::NOTICE_ROUTE;
 use crate::session::{LegError, Session};
 use crate::sql_prepared::SqlPrepared;
@@ -85,7 +86,7 @@ async fn start(
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
-    let about = about(&identity, address);
+    let about = about(&identity, &client, address);
     let Some(cancel) = worker.shared.cancels.register(about, random) else {
         let text = "no random numbers from the operating system";
         return Err((
@@ -93,6 +94,7 @@ async fn start(
             End::Fatal(ErrorReply::fatal(SqlState::INTERNAL_ERROR, text)),
         ));
     };
+    let meter = Meter::new(&worker, &identity.database, &identity.user);
     let mut steering = Steering::new(worker, identity);
     let enforced = match admit(&mut steering, &mut startup) {
         Ok(enforced) => enforced,
@@ -121,6 +123,7 @@ async fn start(
         next_parse: 0,
         cancel,
         control: Rc::new(Control::default()),
+        meter,
         options: Options::default(),
         knows_notice_route,
         idle_deadline: None,
@@ -129,7 +132,11 @@ async fn start(
         enforced,
     };
     match session.greet().await {
-        Ok(()) => Ok(session),
+        Ok(()) => {
+            let worker = Rc::clone(&session.steering.worker);
+            session.meter.logged_in(&worker);
+            Ok(session)
+        }
         Err(end) => Err((session.client, end)),
     }
 }
@@ -168,12 +175,15 @@ fn admit(
     Ok((!texts.is_empty()).then(|| texts.join(";").into()))
 }
 
-fn about(identity: &Identity, address: Option<SocketAddr>) -> About {
+fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> About {
     About {
         user: (*identity.user).into(),
         database: (*identity.database).into(),
         client_host: identity.client_address.as_str().into(),
         client_port: address.map_or(0, |a| a.port()),
+        local: client.stream().local_addr(),
+        application_name: identity.application_name.as_str().into(),
+        session: identity.session,
         started: SystemTime::now(),
     }
 }
