@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
 use crate::policy::Tap;
+use crate::pool_counters::AllPools;
 use crate::probes::{Probes, Suspicions};
 use crate::{Applied, Catalogs, Connections, Freshness, Succession};
 
@@ -26,6 +27,8 @@ pub struct Facts {
     pub suspicions: Suspicions,
     /// Connections of the data plane to each node.
     pub connections: Arc<Connections>,
+    /// What was done for each database and user.
+    pub pools: AllPools,
     /// How far the workers are with what was published.
     pub applied: Applied,
     /// Orders of operators about plugins.
@@ -57,6 +60,7 @@ impl Facts {
             tap: Tap::default(),
             suspicions: Suspicions::new(nodes),
             connections: Arc::new(Connections::new(nodes)),
+            pools: AllPools::new(start),
             applied: Applied::default(),
             desk: Desk::default(),
             node_desk: Desk::default(),

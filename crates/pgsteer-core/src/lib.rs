@@ -13,6 +13,7 @@ pub mod facts;
 pub mod freshness;
 pub mod ids;
 pub mod policy;
+pub mod pool_counters;
 pub mod probes;
 pub mod settings;
 pub mod shown;

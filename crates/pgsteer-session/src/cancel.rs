@@ -11,7 +11,7 @@ use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, open_stream};
 use tokio::io;
 
-use crate::whereabouts::{About, LastRest};
+use crate::whereabouts::{About, LastRest, Whereabouts};
 
 /// What a running statement could be cancelled with.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct ServerTarget {
 pub(crate) struct CancelSlot {
     pub(crate) about: About,
     pub(crate) last_rest: LastRest,
+    /// What it does now.
+    pub(crate) now: Whereabouts,
     // Node that runs a statement now, plus one; zero while there is none.
     active: AtomicU32,
     state: Mutex<State>,
@@ -54,6 +56,7 @@ impl CancelSlot {
         Self {
             about,
             last_rest: LastRest::default(),
+            now: Whereabouts::default(),
             active: AtomicU32::new(0),
             state: Mutex::default(),
         }

@@ -13,6 +13,7 @@ use pgsteer_wire::{ErrorReply, SqlState};
 use tokio::time::{Instant, timeout_at};
 
 use crate::end::{End, administrator};
+use crate::meter::Waits;
 use crate::session::Session;
 use crate::steering::is_unseen;
 use crate::worker::Shared;
@@ -168,6 +169,7 @@ impl Session {
             Some(_) => hold.deadline.min(Instant::now() + hold.pause),
             None => hold.deadline,
         };
+        let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
         // Before the look, so that what is published meanwhile is noticed.
         hold.subscription.mark_seen();
         while !self.steering.worker.has_newer(&self.steering.snapshot) {

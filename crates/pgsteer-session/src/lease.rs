@@ -13,6 +13,7 @@ use crate::cancel::ServerTarget;
 use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
+use crate::meter::waited;
 use crate::session::{LegError, Session};
 use crate::steering::Steering;
 use crate::worker::Worker;
@@ -44,7 +45,9 @@ impl Session {
             .settings
             .parameters(&self.steering.worker.parameter_sets);
         let wanted = (password.as_deref(), &parameters);
-        let lease = self.check_out(key, &target, wanted).await?;
+        let found = self.check_out(key, &target, wanted);
+        let lease = waited(&self.meter.pool, &self.cancel.slot, found).await?;
+        self.meter.pool.assignments.add(1);
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,

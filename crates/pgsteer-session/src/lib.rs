@@ -31,6 +31,7 @@ mod login;
 mod lost;
 #[doc(hidden)]
 pub mod measure;
+mod meter;
 mod names;
 mod observe;
 mod policies;

@@ -18,6 +18,7 @@ use crate::flow::Flow;
 use crate::handshake::{self, Wish};
 use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
+use crate::meter::Meter;
 use crate::observe::NOTICE_ROUTE;
 use crate::session::{Haste, LegError, Session};
 use crate::sql_prepared::SqlPrepared;
@@ -87,7 +88,7 @@ async fn start(
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
-    let about = about(&identity, address);
+    let about = about(&identity, &client, address);
     let Some(cancel) = worker.shared.cancels.register(about, random) else {
         let text = "no random numbers from the operating system";
         return Err((
@@ -95,6 +96,7 @@ async fn start(
             End::Fatal(ErrorReply::fatal(SqlState::INTERNAL_ERROR, text)),
         ));
     };
+    let meter = Meter::new(&worker, &identity.database, &identity.user);
     let mut steering = Steering::new(worker, identity);
     let enforced = match admit(&mut steering, &mut startup) {
         Ok(enforced) => enforced,
@@ -126,6 +128,7 @@ async fn start(
         parse_parameters: ParseParameters::default(),
         cancel,
         control: Rc::new(Control::default()),
+        meter,
         options: Options::default(),
         knows_notice_route,
         idle_deadline: None,
@@ -134,7 +137,11 @@ async fn start(
         enforced,
     };
     match session.greet().await {
-        Ok(()) => Ok(session),
+        Ok(()) => {
+            let worker = Rc::clone(&session.steering.worker);
+            session.meter.logged_in(&worker);
+            Ok(session)
+        }
         Err(end) => Err((session.client, end)),
     }
 }
@@ -173,12 +180,15 @@ fn admit(
     Ok((!texts.is_empty()).then(|| texts.join(";").into()))
 }
 
-fn about(identity: &Identity, address: Option<SocketAddr>) -> About {
+fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> About {
     About {
         user: (*identity.user).into(),
         database: (*identity.database).into(),
         client_host: identity.client_address.as_str().into(),
         client_port: address.map_or(0, |a| a.port()),
+        local: client.stream().local_addr(),
+        application_name: identity.application_name.as_str().into(),
+        session: identity.session,
         started: SystemTime::now(),
     }
 }

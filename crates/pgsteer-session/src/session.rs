@@ -24,6 +24,7 @@ use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Books, Leg, PrologueError};
+use crate::meter::Meter;
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
 use crate::statements::{Context, ParseParameters};
@@ -101,6 +102,8 @@ pub(crate) struct Session {
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
     /// now, nobody may use its servers any more.
     pub(crate) busy: bool,
+    /// What it adds to the counters of its database and user.
+    pub(crate) meter: Meter,
     /// What PGPOOL SET set.
     pub(crate) options: Options,
     /// It set `pgsteer.notice_route` at some time.
@@ -244,6 +247,19 @@ impl Session {
             self.client.flush().await?;
             return self.wait().await;
         };
+        let is_query = header.tag != tag::TERMINATE;
+        if is_query {
+            self.begin_query();
+        }
+        let served = self.serve(header).await;
+        if is_query {
+            self.end_query();
+        }
+        served
+    }
+
+    /// Serves what begins with this frame.
+    async fn serve(&mut self, header: Header) -> Result<(), End> {
         match header.tag {
             tag::QUERY => self.simple_query(header).await,
             tag::PARSE

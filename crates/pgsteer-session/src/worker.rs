@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use pgsteer_core::applied::Progress;
 use pgsteer_core::counters::{Counters, WorkerCounters};
+use pgsteer_core::pool_counters::PoolCounters;
 use pgsteer_core::topology::{Node, Standing};
 use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
@@ -143,6 +144,7 @@ pub(crate) struct Worker {
     pub(crate) hasher: foldhash::quality::RandomState,
     pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
     pub(crate) controls: RefCell<HashMap<u64, Rc<Control>>>,
+    pub(crate) pool_counters: RefCell<HashMap<String, Arc<PoolCounters>>>,
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
     settings: RefCell<Arc<Settings>>,
     nodes: RefCell<Vec<Known>>,
@@ -179,6 +181,7 @@ impl Worker {
             hasher: foldhash::quality::RandomState::default(),
             welcomes: RefCell::default(),
             controls: RefCell::default(),
+            pool_counters: RefCell::default(),
             verifiers: RefCell::default(),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
             nodes: RefCell::new(nodes),
@@ -225,6 +228,9 @@ impl Worker {
     pub(crate) fn tick(&self) {
         self.second.set(unix_second());
         self.pools.sweep();
+        if self.index == 0 {
+            self.shared.facts.pools.sample(Instant::now());
+        }
         self.policies.borrow_mut().deliver();
     }
 
