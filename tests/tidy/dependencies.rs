@@ -133,7 +133,7 @@ const EDGES: [(&str, &[&str]); 7] = [
 const TESTED_ON_SERVERS: [&str; 5] = ["pool", "session", "control", "plugin-host", "proxy"];
 
 /// Third-party crates that shape a design, and their homes.
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: [(&str, &[&str]); 18] = [
     ("pgwire", &["wire"]),
     ("pg_query", &["sql"]),
     ("wasmtime", &["plugin-host"]),
@@ -170,6 +170,8 @@ const OWNERS: [(&str, &[&str]); 16] = [
     ),
     ("tracing-subscriber", &["proxy", "tests"]),
     ("hyper", &["control"]),
+    ("hyper-util", &["control"]),
+    ("http-body-util", &["control"]),
 ];
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{admin, catalog, pcp, probe, topology};
+use crate::{admin, catalog, metrics, pcp, probe, topology};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -193,6 +193,11 @@ impl Control {
         if let Some(socket) = doors.admin {
             self.doors.spawn(admin::run(socket, house.clone()));
         }
+        let page = metrics::Page::default();
+        for (_, listener) in doors.metrics {
+            let (house, page) = (house.clone(), page.clone());
+            self.doors.spawn(metrics::run(listener, house, page));
+        }
         let common = pcp::Common::new();
         for (_, listener) in doors.pcp {
             let (house, common) = (house.clone(), common.clone());
@@ -299,6 +304,12 @@ fn merge(current: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>)
     }
     if keep("pcp.listen", new.pcp.listen == current.pcp.listen) {
         new.pcp.listen.clone_from(&current.pcp.listen);
+    }
+    if keep(
+        "metrics.listen",
+        new.metrics.listen == current.metrics.listen,
+    ) {
+        new.metrics.listen.clone_from(&current.metrics.listen);
     }
     let (plugins, own) = (&mut new.plugins, &current.plugins);
     if keep("plugins.dir", plugins.dir == own.dir) {

@@ -1,6 +1,6 @@
-//! Where operators come in, past any session: the admin socket and the port for the tools of
-//! Pgpool-II. Both are opened before anything else starts, so that one that is taken is found out
-//! early, and both let whoever waits for an answer have it before they close.
+//! Where operators come in, past any session: the admin socket, the port for the tools of Pgpool-II
+//! and that for Prometheus. All are opened before anything else starts, so that one that is taken is
+//! found out early, and let whoever waits for an answer have it before they close.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -40,6 +40,9 @@ pub enum DoorError {
         "cannot listen on {0} for the tools of Pgpool-II: {1}; change `pcp.listen`, or set it to []"
     )]
     Pcp(SocketAddr, io::Error),
+    /// The same for the metrics.
+    #[error("cannot listen on {0} for Prometheus: {1}; change `metrics.listen`")]
+    Metrics(SocketAddr, io::Error),
 }
 
 /// Doors that are open, but nobody looks after them yet.
@@ -47,10 +50,12 @@ pub enum DoorError {
 pub struct Doors {
     pub(crate) admin: Option<AdminSocket>,
     pub(crate) pcp: Vec<(SocketAddr, TcpListener)>,
+    pub(crate) metrics: Vec<(SocketAddr, TcpListener)>,
 }
 
 const ADMIN: &str = "admin";
 const PCP: &str = "pcp";
+const METRICS: &str = "metrics";
 
 impl Doors {
     /// Opens what the settings ask for, as far as it was not handed over.
@@ -67,14 +72,22 @@ impl Doors {
         let mut pcp = Vec::new();
         if !settings.pcp.users.is_empty() {
             for address in &settings.pcp.listen {
-                let listener = sockets
-                    .take_or(PCP, *address, TcpListener::bind)
-                    .and_then(|l| l.set_nonblocking(true).map(|()| l))
-                    .map_err(|error| DoorError::Pcp(*address, error))?;
-                pcp.push((*address, listener));
+                let opened = open(sockets, PCP, *address);
+                let opened = opened.map_err(|error| DoorError::Pcp(*address, error));
+                pcp.push((*address, opened?));
             }
         }
-        Ok(Self { admin, pcp })
+        let mut metrics = Vec::new();
+        for address in &settings.metrics.listen {
+            let opened = open(sockets, METRICS, *address);
+            let opened = opened.map_err(|error| DoorError::Metrics(*address, error));
+            metrics.push((*address, opened?));
+        }
+        Ok(Self {
+            admin,
+            pcp,
+            metrics,
+        })
     }
 
     /// Copies of the sockets, for the process that takes over from this one.
@@ -90,6 +103,10 @@ impl Doors {
             let copy = OwnedFd::from(listener.try_clone()?);
             all.push((name(PCP, address), copy));
         }
+        for (address, listener) in &self.metrics {
+            let copy = OwnedFd::from(listener.try_clone()?);
+            all.push((name(METRICS, address), copy));
+        }
         Ok(all)
     }
 
@@ -99,6 +116,12 @@ impl Doors {
         let addresses = self.pcp.iter().map(|(_, listener)| listener.local_addr());
         addresses.filter_map(Result::ok).collect()
     }
+}
+
+fn open(sockets: &mut Sockets, purpose: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = sockets.take_or(purpose, address, TcpListener::bind)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// What became of an order.

@@ -18,6 +18,7 @@ mod files;
 mod freshness;
 pub mod health;
 pub mod import;
+mod metrics;
 mod pcp;
 mod plugins;
 mod probe;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
+use crate::counters::Counters;
 use crate::policy::Tap;
 use crate::pool_counters::AllPools;
 use crate::probes::{Probes, Suspicions};
@@ -39,6 +40,8 @@ pub struct Facts {
     pub process_desk: Desk<ProcessOrder>,
     /// Whoever knows the sessions, once there is one.
     pub session_list: OnceLock<Arc<dyn SessionList>>,
+    /// What the workers count, once there are workers.
+    pub counters: OnceLock<Arc<Counters>>,
     /// Whether another process takes over from this one, or this one from another.
     pub succession: Succession,
 }
@@ -66,6 +69,7 @@ impl Facts {
             node_desk: Desk::default(),
             process_desk: Desk::default(),
             session_list: OnceLock::new(),
+            counters: OnceLock::new(),
             succession: Succession::default(),
         }
     }

@@ -11,6 +11,7 @@ pub mod connections;
 pub mod counters;
 pub mod facts;
 pub mod freshness;
+pub mod histogram;
 pub mod ids;
 pub mod policy;
 pub mod pool_counters;

@@ -346,6 +346,15 @@ impl std::fmt::Debug for PcpSettings {
     }
 }
 
+/// Where what was counted can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Addresses that answer over HTTP.
+    pub listen: Vec<SocketAddr>,
+    /// Databases with users that are told apart; all others are counted together.
+    pub pools_max: usize,
+}
+
 /// Everything an operator can set, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -384,6 +393,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// Orders from the tools of Pgpool-II.
     pub pcp: PcpSettings,
+    /// What was counted, for Prometheus.
+    pub metrics: MetricsSettings,
     /// Configuration of the embedded router as a JSON object.
     pub router_config: String,
 }

@@ -37,6 +37,8 @@ pub(crate) struct CancelSlot {
     pub(crate) now: Whereabouts,
     // Node that runs a statement now, plus one; zero while there is none.
     active: AtomicU32,
+    // The same for the one that ran a statement last.
+    asked: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -58,6 +60,7 @@ impl CancelSlot {
             last_rest: LastRest::default(),
             now: Whereabouts::default(),
             active: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
             state: Mutex::default(),
         }
     }
@@ -72,9 +75,21 @@ impl CancelSlot {
         self.state().targets.clone()
     }
 
-    /// A statement starts on this node. Runs for every statement: one store.
+    /// A statement starts on this node. Runs for every statement: two stores.
     pub(crate) fn start(&self, node: NodeId) {
         self.active.store(u32::from(node.0) + 1, Ordering::Release);
+        self.asked.store(u32::from(node.0) + 1, Ordering::Relaxed);
+    }
+
+    /// The node on which a statement started last.
+    pub(crate) fn asked_last(&self) -> Option<NodeId> {
+        let node = self.asked.load(Ordering::Relaxed).checked_sub(1)?;
+        u16::try_from(node).ok().map(NodeId)
+    }
+
+    /// None started yet.
+    pub(crate) fn forget_asked(&self) {
+        self.asked.store(0, Ordering::Relaxed);
     }
 
     /// No statement runs.

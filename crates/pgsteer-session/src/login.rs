@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, Stream};
@@ -83,6 +83,7 @@ async fn start(
     parameters: BTreeMap<String, String>,
     address: Option<SocketAddr>,
 ) -> Result<Session, (Channel, End)> {
+    let began = Instant::now();
     let checked = check(&worker, &mut client, parameters, address).await;
     let (identity, mut startup) = match checked {
         Ok(checked) => checked,
@@ -139,7 +140,7 @@ async fn start(
     match session.greet().await {
         Ok(()) => {
             let worker = Rc::clone(&session.steering.worker);
-            session.meter.logged_in(&worker);
+            session.meter.logged_in(&worker, began);
             Ok(session)
         }
         Err(end) => Err((session.client, end)),

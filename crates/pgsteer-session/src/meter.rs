@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use pgsteer_core::counters::NodeCounters;
 use pgsteer_core::pool_counters::PoolCounters;
 
 use crate::cancel::CancelSlot;
@@ -43,9 +44,10 @@ impl Meter {
     }
 
     /// The session is logged in: whoever looks can see its pool from now on.
-    pub(crate) fn logged_in(&mut self, worker: &Worker) {
+    pub(crate) fn logged_in(&mut self, worker: &Worker, began: Instant) {
         self.pool = worker.enter_pool(&self.pool);
         self.pool.logins.add(1);
+        self.pool.login_times.note(began.elapsed());
     }
 
     fn begin(&mut self, now: Instant) {
@@ -57,12 +59,26 @@ impl Meter {
         }
     }
 
-    fn end(&mut self, now: Instant, in_transaction: bool, (received, sent): (u64, u64)) {
+    /// It ends; `node` has answered last.
+    fn end(
+        &mut self,
+        now: Instant,
+        in_transaction: bool,
+        node: Option<&NodeCounters>,
+        (received, sent): (u64, u64),
+    ) {
         if let Some(start) = self.query.take() {
-            self.pool.query_us.add(micros(start, now));
+            let us = micros(start, now);
+            self.pool.query_us.add(us);
+            self.pool.query_times.note_us(us);
+            if let Some(node) = node {
+                node.query_times.note_us(us);
+            }
         }
         if !in_transaction && let Some(start) = self.transaction.take() {
-            self.pool.transaction_us.add(micros(start, now));
+            let us = micros(start, now);
+            self.pool.transaction_us.add(us);
+            self.pool.transaction_times.note_us(us);
         }
         let pool = &self.pool;
         pool.received_bytes
@@ -83,6 +99,7 @@ impl Session {
     pub(crate) fn begin_query(&mut self) {
         let now = Instant::now();
         self.meter.begin(now);
+        self.cancel.slot.forget_asked();
         self.cancel.slot.now.set(Doing::Active, now);
     }
 
@@ -90,8 +107,13 @@ impl Session {
     pub(crate) fn end_query(&mut self) {
         let in_transaction = !self.transaction.is_none();
         let now = Instant::now();
-        self.meter.end(now, in_transaction, self.client.moved());
         let slot = &self.cancel.slot;
+        let counters = self.steering.worker.counters();
+        let node = slot
+            .asked_last()
+            .and_then(|node| counters.nodes.get(node.index()));
+        let moved = self.client.moved();
+        self.meter.end(now, in_transaction, node, moved);
         slot.now.set(Doing::Idle, now);
         slot.now.note_prepared(self.prepared.len());
     }
@@ -136,7 +158,9 @@ impl Waits {
 impl Drop for Waits {
     fn drop(&mut self) {
         let end = Instant::now();
-        self.pool.wait_us.add(micros(self.start, end));
+        let us = micros(self.start, end);
+        self.pool.wait_us.add(us);
+        self.pool.wait_times.note_us(us);
         self.slot.now.set(Doing::Active, end);
     }
 }
@@ -190,7 +214,7 @@ mod tests {
             (20, 22, false, (30, 300)),
         ] {
             meter.begin(at(begin));
-            meter.end(at(end), in_transaction, moved);
+            meter.end(at(end), in_transaction, None, moved);
         }
         let pool = &meter.pool;
         assert_eq!((pool.queries.get(), pool.transactions.get()), (3, 2));

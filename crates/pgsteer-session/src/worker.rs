@@ -77,6 +77,7 @@ impl Shared {
         let cancels = Arc::<CancelRegistry>::default();
         // Of several data planes in one process only tests have more than one, and they ask none.
         let _ = facts.session_list.set(Arc::clone(&cancels) as _);
+        let _ = facts.counters.set(Arc::clone(&counters));
         Self {
             counters,
             facts,

@@ -312,6 +312,10 @@ pub const SETTINGS: &[Setting] = &[
         "File with the password in its first line."),
     row("pcp_users[].md5", Secret, None, Applies, &[],
         "The MD5 of its password in hexadecimal, as it stands in `pcp.conf`."),
+    row("metrics.listen", List, Some("[]"), Restart, &[],
+        "Addresses that answer Prometheus over HTTP (`/metrics`, and `/healthz` and `/readyz`), each an IP address with a port, such as `127.0.0.1:9930`. Whoever can connect sees names of databases, users and hosts, so none is opened unless it is asked for."),
+    row("metrics.pools_max", Count(0, 100_000), Some("200"), Applies, &[],
+        "Databases with users that have series of their own; all others are counted together, as database and user `other`."),
     row("router", Free, Some("{}"), Applies, &[],
         "Settings of the built-in router under Pgpool-II's names, such as `load_balance_mode` and `disable_load_balance_on_write`, and `read_your_writes`, which Pgpool-II has not. The page of the built-in router has all of them, docs/from-pgpool.md those of Pgpool-II. Handed to it as they are; it says what it does not know."),
 ];

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use pgsteer_core::settings::{AdminSettings, PcpSettings};
+use pgsteer_core::settings::{AdminSettings, MetricsSettings, PcpSettings};
 use toml::Value;
 
 use super::check::Checker;
 use super::raw;
-use super::validate::addresses_of;
+use super::validate::{addresses_of, number};
 use crate::pcp;
 
 /// `[admin]`
@@ -63,6 +63,16 @@ pub(super) fn pcp(
         }
     }
     PcpSettings { listen, users }
+}
+
+/// `[metrics]`
+pub(super) fn metrics(raw: raw::Metrics, checker: &mut Checker<'_>) -> MetricsSettings {
+    const LISTEN: &str = "metrics.listen";
+    let listen = checker.list(LISTEN, raw.listen);
+    MetricsSettings {
+        listen: addresses_of(LISTEN, listen, checker),
+        pools_max: number(checker.count("metrics.pools_max", raw.pools_max)),
+    }
 }
 
 /// The MD5 of a password that is given in one of three ways.

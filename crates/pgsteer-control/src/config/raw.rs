@@ -26,6 +26,7 @@ pub(crate) struct Raw {
     pub(crate) admin: Admin,
     pub(crate) pcp: Pcp,
     pub(crate) pcp_users: Vec<PcpUser>,
+    pub(crate) metrics: Metrics,
     pub(crate) router: Table,
 }
 
@@ -200,6 +201,14 @@ pub(crate) struct PcpUser {
     pub(crate) password: Given,
     pub(crate) password_file: Given,
     pub(crate) md5: Given,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Metrics {
+    pub(crate) listen: Given,
+    pub(crate) pools_max: Given,
 }
 
 /// `[limits]` in the file beside a plugin; part of `[plugins]` in the configuration.

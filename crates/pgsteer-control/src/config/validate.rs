@@ -47,6 +47,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         operators: checker.list("console.operators", raw.console.operators),
         admin: operation::admin(raw.admin, checker),
         pcp: operation::pcp(raw.pcp, raw.pcp_users, checker),
+        metrics: operation::metrics(raw.metrics, checker),
         router_config: free("router", raw.router, checker),
         users,
     }

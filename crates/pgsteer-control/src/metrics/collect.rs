@@ -1,6 +1,7 @@
 //! Reads what is known and what was counted, family by family.
 
 use pgsteer_core::counters::{Counter, Counters, NodeCounters};
+use pgsteer_core::histogram::Counted;
 use pgsteer_core::topology::{Activity, Health, Node, Role, Standing};
 use pgsteer_core::{Facts, Snapshot};
 
@@ -110,6 +111,9 @@ fn nodes(facts: &Facts, snapshot: &Snapshot, text: &mut Text) {
     each("pgsteer_node_connections", &|node| {
         Some(f64::from(facts.connections.get(node.id)))
     });
+    each("pgsteer_node_waiting", &|node| {
+        Some(f64::from(facts.connections.waiting(node.id)))
+    });
     each("pgsteer_node_probe_seconds_total", &|node| {
         let probes = facts.probes.node(node.id);
         probes.map(|probes| probes.duration_total().as_secs_f64())
@@ -151,6 +155,16 @@ fn statements(counters: &Counters, snapshot: &Snapshot, text: &mut Text) {
     };
     each("pgsteer_node_statements_total", "kind", &KINDS);
     each("pgsteer_node_errors_total", "severity", &SEVERITIES);
+    text.begin("pgsteer_node_query_seconds");
+    for place in &places {
+        let mut counted = Counted::default();
+        for worker in counters.workers() {
+            if let Some(node) = worker.nodes.get(place.node.id.index()) {
+                node.query_times.add_to(&mut counted);
+            }
+        }
+        text.histogram(&place.labels(), &counted);
+    }
 }
 
 type Cell = fn(&NodeCounters) -> &Counter;
