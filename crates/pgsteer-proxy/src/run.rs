@@ -1,7 +1,9 @@
 //! Puts the parts together, hands them over, and takes them apart again.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,11 +11,12 @@ use anyhow::{Context, Result};
 use pgsteer_control::sockets::{HandedOn, Sockets, name};
 use pgsteer_control::{Control, Doors, Embedded};
 use pgsteer_core::counters::Counters;
+use pgsteer_core::settings::UnixSocketSettings;
 use pgsteer_core::succession::Stage;
 use pgsteer_core::topology::{Activity, Standing};
 use pgsteer_core::{Facts, NodeId, Role, Settings, Snapshot, Subscription};
 use pgsteer_plugin_host::{Options, WasmLoader};
-use pgsteer_session::{DataPlane, Shared, bind};
+use pgsteer_session::{DataPlane, Listener, Shared, UnixSocketFile, bind};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
@@ -25,8 +28,9 @@ use crate::upgrade::{Elder, Heir};
 const ROUTER_NAME: &str = "90-pgpool-router";
 const FAILOVER_NAME: &str = "90-pgpool-failover";
 
-/// Purpose of the sockets for clients, for a process that takes over.
+/// Purposes of the sockets for clients, for a process that takes over.
 const CLIENTS: &str = "clients";
+const UNIX_CLIENTS: &str = "unix-clients";
 
 /// How long start-up waits until every node was asked once. After that it goes on without those
 /// that do not answer.
@@ -45,6 +49,7 @@ pub struct Proxy {
     pub(crate) shared: Arc<Shared>,
     pcp_addresses: Vec<SocketAddr>,
     addresses: Vec<SocketAddr>,
+    unix_sockets: Vec<UnixSocketFile>,
     // Copies of the listening sockets, for the process that takes over.
     sockets: HandedOn,
     pub(crate) sessions: Sessions,
@@ -78,6 +83,72 @@ impl Sessions {
     }
 }
 
+/// The sockets clients connect to.
+struct Listening {
+    listeners: Vec<Listener>,
+    addresses: Vec<SocketAddr>,
+    unix_sockets: Vec<UnixSocketFile>,
+    /// Unix sockets of which another process has the files for now.
+    adopted: Vec<UnixListener>,
+    copies: HandedOn,
+}
+
+impl Listening {
+    /// Listens where the settings say, over sockets that were handed over if there are such.
+    fn open(settings: &Settings, handed: &mut Sockets) -> Result<Self> {
+        let mut opened = Self {
+            listeners: Vec::new(),
+            addresses: Vec::new(),
+            unix_sockets: Vec::new(),
+            adopted: Vec::new(),
+            copies: HandedOn::new(),
+        };
+        for address in &settings.listen {
+            let what = || format!("cannot listen on {address}; is another proxy running there?");
+            let listener = handed.take_or(CLIENTS, *address, bind).with_context(what)?;
+            opened.addresses.push(listener.local_addr()?);
+            opened.add(name(CLIENTS, address), Listener::Tcp(listener))?;
+        }
+        if let Some(settings) = &settings.unix_socket {
+            let ports: BTreeSet<_> = opened.addresses.iter().map(SocketAddr::port).collect();
+            for port in ports {
+                opened.open_unix(settings, port, handed)?;
+            }
+        }
+        Ok(opened)
+    }
+
+    fn open_unix(
+        &mut self,
+        settings: &UnixSocketSettings,
+        port: u16,
+        handed: &mut Sockets,
+    ) -> Result<()> {
+        let UnixSocketSettings { dir, mode } = settings;
+        let name = name(UNIX_CLIENTS, format!("{} {port}", dir.display()));
+        let listener = match handed.take(&name) {
+            Some(socket) => {
+                let listener = UnixListener::from(socket);
+                self.adopted.push(listener.try_clone()?);
+                listener
+            }
+            None => {
+                let what = || format!("cannot listen on a Unix socket in {}", dir.display());
+                let (listener, file) = UnixSocketFile::bind(dir, port, *mode).with_context(what)?;
+                self.unix_sockets.push(file);
+                listener
+            }
+        };
+        self.add(name, Listener::Unix(listener))
+    }
+
+    fn add(&mut self, name: String, listener: Listener) -> Result<()> {
+        self.copies.push((name, listener.copy()?));
+        self.listeners.push(listener);
+        Ok(())
+    }
+}
+
 impl Proxy {
     /// Starts control plane and data plane. The control plane runs on the runtime this is called
     /// on, the data plane on threads of its own.
@@ -95,9 +166,13 @@ impl Proxy {
     ) -> Result<Self> {
         let mut handed = elder.as_mut().map(|elder| elder.sockets());
         let handed = handed.get_or_insert_default();
-        let (listeners, mut sockets) = listen(&settings, handed)?;
-        let addresses = listeners.iter().map(TcpListener::local_addr);
-        let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+        let Listening {
+            listeners,
+            addresses,
+            unix_sockets,
+            adopted,
+            copies: mut sockets,
+        } = Listening::open(&settings, handed)?;
         let doors = Doors::open(&settings, handed)?;
         sockets.extend(doors.hand_on()?);
         let pcp_addresses = doors.pcp_addresses();
@@ -130,6 +205,7 @@ impl Proxy {
             shared,
             pcp_addresses,
             addresses,
+            unix_sockets,
             sockets,
             sessions: Sessions {
                 data_plane: Some(data_plane),
@@ -140,6 +216,12 @@ impl Proxy {
         };
         if let Some(elder) = elder {
             proxy.take_over(elder, doors.unwrap_or_default()).await?;
+            for listener in &adopted {
+                match UnixSocketFile::adopt(listener) {
+                    Ok(file) => proxy.unix_sockets.push(file),
+                    Err(error) => warn!(%error, "the files of a Unix socket stay at the end"),
+                }
+            }
         }
         proxy.accept(listeners)?;
         Ok(proxy)
@@ -158,7 +240,7 @@ impl Proxy {
         Ok(())
     }
 
-    fn accept(&mut self, listeners: Vec<TcpListener>) -> Result<()> {
+    fn accept(&mut self, listeners: Vec<Listener>) -> Result<()> {
         if let Some(data_plane) = &mut self.sessions.data_plane {
             data_plane.accept(listeners)?;
         }
@@ -222,10 +304,15 @@ impl Proxy {
         self.facts.succession.set(Stage::Retired);
         if let Err(error) = heir.hand_over().await {
             self.facts.succession.set(Stage::InCharge);
-            let clients = self.sockets.iter().filter(|(name, _)| is_for_clients(name));
-            let copies = clients.map(|(_, socket)| socket.try_clone().map(TcpListener::from));
-            self.accept(copies.collect::<Result<_, _>>()?)?;
+            let mut listeners = Vec::new();
+            for (name, socket) in &self.sockets {
+                listeners.extend(client_listener(name, socket.try_clone()?));
+            }
+            self.accept(listeners)?;
             return Err(error).context("the new process is gone");
+        }
+        for file in &mut self.unix_sockets {
+            file.leave();
         }
         Ok(())
     }
@@ -244,6 +331,8 @@ impl Proxy {
         let limit = self.control.current().settings.drain_timeout;
         self.control.drain();
         self.stopping.send_replace(true);
+        // Nobody is to find them; those who are connected do not need them.
+        self.unix_sockets.clear();
         if tokio::time::timeout(limit, self.sessions.ended())
             .await
             .is_err()
@@ -269,6 +358,9 @@ impl Proxy {
         for address in self.addresses() {
             info!(%address, workers = snapshot.settings.workers, "accepting clients");
         }
+        for socket in &self.unix_sockets {
+            info!(path = %socket.path().display(), "accepting clients on a Unix socket");
+        }
     }
 }
 
@@ -280,22 +372,13 @@ pub(crate) struct Standings {
     pub(crate) activity: Activity,
 }
 
-fn is_for_clients(name: &str) -> bool {
-    name.split(' ').next() == Some(CLIENTS)
-}
-
-/// Listens where the settings say, over sockets that were handed over if there are such, and makes
-/// copies for the next process.
-fn listen(settings: &Settings, handed: &mut Sockets) -> Result<(Vec<TcpListener>, HandedOn)> {
-    let (mut listeners, mut copies) = (Vec::new(), HandedOn::new());
-    for address in &settings.listen {
-        let what = || format!("cannot listen on {address}; is another proxy running there?");
-        let listener = handed.take_or(CLIENTS, *address, bind).with_context(what)?;
-        let copy = OwnedFd::from(listener.try_clone()?);
-        copies.push((name(CLIENTS, address), copy));
-        listeners.push(listener);
+/// The socket, if it is one for clients.
+fn client_listener(name: &str, socket: OwnedFd) -> Option<Listener> {
+    match name.split(' ').next() {
+        Some(CLIENTS) => Some(Listener::Tcp(socket.into())),
+        Some(UNIX_CLIENTS) => Some(Listener::Unix(socket.into())),
+        _ => None,
     }
-    Ok((listeners, copies))
 }
 
 fn embedded() -> Vec<Embedded> {

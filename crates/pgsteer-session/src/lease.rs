@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use pgsteer_core::{NodeId, Role, Snapshot};
-use pgsteer_pool::{CheckoutError, ConnectError, Lease, Parameters, PoolKey, Target};
+use pgsteer_pool::{CheckoutError, ConnectError, Lease, PoolKey, Target, Wanted};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState};
 
-use crate::cancel::ServerTarget;
+use crate::cancel::{ServerTarget, cancelled};
 use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
@@ -41,11 +41,16 @@ impl Session {
             database,
             node,
         };
-        let parameters = self
-            .settings
-            .parameters(&self.steering.worker.parameter_sets);
-        let wanted = (password.as_deref(), &parameters);
-        let found = self.check_out(key, &target, wanted);
+        let wanted = Wanted {
+            parameters: self
+                .settings
+                .parameters(&self.steering.worker.parameter_sets),
+            written_by: self
+                .follows_sequences
+                .then_some(self.steering.identity.session),
+        };
+        let password = password.as_deref();
+        let found = self.check_out(key, &target, (password, &wanted));
         let lease = waited(&self.meter.pool, &self.cancel.slot, found).await?;
         self.meter.pool.assignments.add(1);
         let server = &lease.peek().key;
@@ -68,15 +73,16 @@ impl Session {
         &self,
         key: PoolKey,
         target: &Target,
-        (password, parameters): (Option<&str>, &Rc<Parameters>),
+        (password, wanted): (Option<&str>, &Wanted),
     ) -> Result<Lease, LegError> {
         let node = key.node;
         let (worker, seen) = (&self.steering.worker, &self.steering.snapshot);
         let checked_out = tokio::select! {
             biased;
-            // Both branches are cancel safe: a connection that was not taken is closed.
-            checked_out = worker.pools.checkout(key, target, password, parameters) => checked_out,
+            // All branches are cancel safe: a connection that was not taken is closed.
+            checked_out = worker.pools.checkout(key, target, password, wanted) => checked_out,
             () = left(worker, seen, node) => return Err(self.moved(node)),
+            () = self.cancel.slot.unwanted() => return Err(LegError::Reply(cancelled())),
         };
         checked_out.map_err(|error| match checkout_failed(error) {
             LegError::Moved => self.moved(node),
@@ -142,7 +148,7 @@ fn refused(body: Vec<u8>) -> LegError {
     }
 }
 
-fn checkout_failed(error: CheckoutError) -> LegError {
+pub(crate) fn checkout_failed(error: CheckoutError) -> LegError {
     match error {
         CheckoutError::Closed(_) | CheckoutError::Connect(ConnectError::Withdrawn) => {
             LegError::Moved

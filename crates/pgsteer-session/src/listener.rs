@@ -5,14 +5,17 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pgsteer_core::Subscription;
-use pgsteer_pool::Stream;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use pgsteer_core::settings::TcpSettings;
+use pgsteer_pool::{Stream, tune};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{info, warn};
@@ -45,12 +48,76 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// A socket that clients connect to.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix domain.
+    Unix(UnixListener),
+}
+
+/// A client that was accepted.
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// A copy, for the process that takes over from this one.
+    ///
+    /// # Errors
+    /// There are no file descriptors left.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(OwnedFd::from),
+            Self::Unix(listener) => listener.try_clone().map(OwnedFd::from),
+        }
+    }
+
+    /// Registers it with the runtime this is called on.
+    fn start(self) -> io::Result<Accepting> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                tokio::net::TcpListener::from_std(listener).map(Accepting::Tcp)
+            }
+            Self::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                tokio::net::UnixListener::from_std(listener).map(Accepting::Unix)
+            }
+        }
+    }
+}
+
+/// A socket at which clients are accepted.
+enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Accepting {
+    /// The next client. Cancel safe.
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, _) = listener.accept().await?;
+                socket.into_std().map(Accepted::Tcp)
+            }
+            Self::Unix(listener) => {
+                let (socket, _) = listener.accept().await?;
+                socket.into_std().map(Accepted::Unix)
+            }
+        }
+    }
+}
+
 /// The running data plane.
 pub struct DataPlane {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     // Dropped when no more clients are to come.
-    hands: Vec<mpsc::Sender<TcpStream>>,
+    hands: Vec<mpsc::Sender<Accepted>>,
     acceptors: Vec<JoinHandle<()>>,
     // True when clients are not accepted any more.
     closed: watch::Sender<bool>,
@@ -62,7 +129,7 @@ impl DataPlane {
     /// # Errors
     /// A thread or its runtime could not be started.
     pub fn start(
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         workers: usize,
         shared: &Arc<Shared>,
         subscription: &Subscription,
@@ -106,20 +173,21 @@ impl DataPlane {
     ///
     /// # Errors
     /// A thread or its runtime could not be started.
-    pub fn accept(&mut self, listeners: Vec<TcpListener>) -> io::Result<()> {
+    pub fn accept(&mut self, listeners: Vec<Listener>) -> io::Result<()> {
         self.closed.send_replace(false);
         for listener in listeners {
-            listener.set_nonblocking(true)?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             let (hands, shared) = (self.hands.clone(), Arc::clone(&self.shared));
             let closed = self.closed.subscribe();
+            let accepting = {
+                let _entered = runtime.enter();
+                listener.start()?
+            };
             let thread = std::thread::Builder::new().name("acceptor".to_owned());
             self.acceptors.push(thread.spawn(move || {
-                if let Err(error) = runtime.block_on(accept(listener, &hands, &shared, closed)) {
-                    warn!(%error, "cannot accept clients");
-                }
+                runtime.block_on(accept(&accepting, &hands, &shared, closed));
             })?);
         }
         Ok(())
@@ -159,20 +227,19 @@ const OWN_STACK_BYTES: usize = 2 << 20;
 
 /// Hands clients out until nobody is to be accepted any more, or there is no worker left.
 async fn accept(
-    listener: TcpListener,
-    workers: &[mpsc::Sender<TcpStream>],
+    listener: &Accepting,
+    workers: &[mpsc::Sender<Accepted>],
     shared: &Shared,
     mut closed: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+) {
     loop {
         // Both branches are cancel safe: who was not accepted is still in the queue.
         let accepted = tokio::select! {
             biased;
-            _ = closed.wait_for(|closed| *closed) => return Ok(()),
+            _ = closed.wait_for(|closed| *closed) => return,
             accepted = listener.accept() => accepted,
         };
-        match accepted.and_then(|(socket, _)| socket.into_std()) {
+        match accepted {
             Ok(socket) => {
                 let load = |index: usize| {
                     let worker = shared.counters.worker(index);
@@ -186,7 +253,7 @@ async fn accept(
                 let alive = |index: &usize| workers.get(*index).is_some_and(|w| !w.is_closed());
                 let all = (0..workers.len()).filter(alive);
                 let Some(least) = all.min_by_key(|index| load(*index)) else {
-                    return Ok(());
+                    return;
                 };
                 if let Some(worker) = workers.get(least)
                     && worker.send(socket).await.is_err()
@@ -208,7 +275,7 @@ fn work(
     index: usize,
     shared: Arc<Shared>,
     subscription: Subscription,
-    receiver: mpsc::Receiver<TcpStream>,
+    receiver: mpsc::Receiver<Accepted>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -226,7 +293,7 @@ async fn serve(
     index: usize,
     shared: Arc<Shared>,
     mut subscription: Subscription,
-    mut receiver: mpsc::Receiver<TcpStream>,
+    mut receiver: mpsc::Receiver<Accepted>,
 ) {
     let worker = Rc::new(Worker::new(index, shared, subscription.clone()));
     // What was published before the worker began is news to it, too.
@@ -267,11 +334,11 @@ impl Drop for Counted {
     }
 }
 
-fn spawn(worker: &Rc<Worker>, socket: TcpStream) {
+fn spawn(worker: &Rc<Worker>, socket: Accepted) {
     worker.counters().clients_accepted.add(1);
     let counted = Counted(Rc::clone(worker));
     let worker = Rc::clone(worker);
-    let stream = match prepare(socket) {
+    let stream = match prepare(socket, &worker.snapshot().settings.pool.tcp) {
         Ok(stream) => stream,
         Err(error) => return warn!(%error, "cannot serve a client"),
     };
@@ -282,17 +349,20 @@ fn spawn(worker: &Rc<Worker>, socket: TcpStream) {
     });
 }
 
-fn prepare(socket: TcpStream) -> io::Result<(Stream, Option<SocketAddr>)> {
-    socket.set_nonblocking(true)?;
-    socket.set_nodelay(true)?;
-    // Finds out about clients whose machine went away; the times are PgBouncer's advice.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10));
-    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-    let address = socket.peer_addr().ok();
-    Ok((
-        Stream::Tcp(tokio::net::TcpStream::from_std(socket)?),
-        address,
-    ))
+fn prepare(socket: Accepted, tcp: &TcpSettings) -> io::Result<(Stream, Option<SocketAddr>)> {
+    match socket {
+        Accepted::Tcp(socket) => {
+            socket.set_nonblocking(true)?;
+            // Finds out about clients whose machine went away.
+            tune(&SockRef::from(&socket), tcp)?;
+            let address = socket.peer_addr().ok();
+            let stream = tokio::net::TcpStream::from_std(socket)?;
+            Ok((Stream::Tcp(stream), address))
+        }
+        Accepted::Unix(socket) => {
+            socket.set_nonblocking(true)?;
+            let stream = tokio::net::UnixStream::from_std(socket)?;
+            Ok((Stream::Unix(stream), None))
+        }
+    }
 }
