@@ -32,5 +32,6 @@ mod routing;
 mod show;
 mod swap;
 mod through_failover;
+mod traces;
 mod unix_sockets;
 mod violations;

@@ -15,7 +15,7 @@ use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{admin, catalog, metrics, pcp, probe, topology};
+use crate::{admin, catalog, export, metrics, pcp, probe, topology};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -142,6 +142,8 @@ impl Control {
         let own = control.settings.subscribe();
         let (facts, subscription) = (Arc::clone(&control.facts), control.publisher.subscribe());
         control.tasks.spawn(catalog::run(facts, subscription, own));
+        let (facts, own) = (Arc::clone(&control.facts), control.settings.subscribe());
+        control.tasks.spawn(export::run(facts, own));
         Ok(control)
     }
 

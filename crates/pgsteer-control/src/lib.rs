@@ -13,6 +13,7 @@ pub mod config;
 mod connection;
 mod control;
 mod doors;
+mod export;
 mod failover;
 mod files;
 mod freshness;

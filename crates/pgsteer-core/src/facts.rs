@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::policy::Tap;
 use crate::pool_counters::AllPools;
 use crate::probes::{Probes, Suspicions};
+use crate::spans::Spans;
 use crate::{Applied, Catalogs, Connections, Freshness, Succession};
 
 /// Facts about nodes and databases, and the ways to the control plane.
@@ -42,6 +43,8 @@ pub struct Facts {
     pub session_list: OnceLock<Arc<dyn SessionList>>,
     /// What the workers count, once there are workers.
     pub counters: OnceLock<Arc<Counters>>,
+    /// What statements did that belong to somebody's trace.
+    pub spans: Spans,
     /// Whether another process takes over from this one, or this one from another.
     pub succession: Succession,
 }
@@ -70,6 +73,7 @@ impl Facts {
             process_desk: Desk::default(),
             session_list: OnceLock::new(),
             counters: OnceLock::new(),
+            spans: Spans::default(),
             succession: Succession::default(),
         }
     }

@@ -19,6 +19,7 @@ pub mod probes;
 pub mod settings;
 pub mod shown;
 pub mod snapshot;
+pub mod spans;
 pub mod succession;
 pub mod topology;
 

@@ -393,6 +393,26 @@ pub struct MetricsSettings {
     pub pools_max: usize,
 }
 
+/// Where something is reached over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host name or address.
+    pub host: Arc<str>,
+    /// TCP port.
+    pub port: u16,
+    /// What the paths below it begin with; empty, or begins with `/` and does not end with it.
+    pub path: Arc<str>,
+}
+
+/// What becomes of statements that belong to somebody's trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingSettings {
+    /// Collector of traces, if spans are to be sent.
+    pub endpoint: Option<Endpoint>,
+    /// What the proxy is called in traces.
+    pub service_name: Arc<str>,
+}
+
 /// Everything an operator can set, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -435,6 +455,8 @@ pub struct Settings {
     pub pcp: PcpSettings,
     /// What was counted, for Prometheus.
     pub metrics: MetricsSettings,
+    /// Traces of statements.
+    pub tracing: TracingSettings,
     /// Configuration of the embedded router as a JSON object.
     pub router_config: String,
 }

@@ -51,7 +51,10 @@ impl Session {
         };
         let password = password.as_deref();
         let found = self.check_out(key, &target, (password, &wanted));
-        let lease = waited(&self.meter.pool, &self.cancel.slot, found).await?;
+        let began = self.traced_now();
+        let lease = waited(&self.meter.pool, &self.cancel.slot, found).await;
+        self.trace_wait(began);
+        let lease = lease?;
         self.meter.pool.assignments.add(1);
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {

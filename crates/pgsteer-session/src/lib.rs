@@ -47,6 +47,7 @@ mod simple;
 mod sql_prepared;
 mod statements;
 mod steering;
+mod trace;
 mod transaction;
 mod unix_socket;
 mod whereabouts;

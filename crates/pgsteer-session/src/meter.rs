@@ -50,6 +50,11 @@ impl Meter {
         self.pool.login_times.note(began.elapsed());
     }
 
+    /// When the query began that is under way.
+    pub(crate) fn query_began(&self) -> Option<Instant> {
+        self.query
+    }
+
     fn begin(&mut self, now: Instant) {
         self.query = Some(now);
         self.pool.queries.add(1);
@@ -116,6 +121,7 @@ impl Session {
         self.meter.end(now, in_transaction, node, moved);
         slot.now.set(Doing::Idle, now);
         slot.now.note_prepared(self.prepared.len());
+        self.end_trace(now);
     }
 }
 

@@ -466,6 +466,7 @@ impl Session {
         let mut forward = Forward::default();
         let mut leaves = false;
         self.cancel.slot.start(node);
+        let began = self.traced_now();
         let ran = loop {
             let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
                 break Err(RelayError::ServerLost(ServerLost::Closed));
@@ -491,6 +492,7 @@ impl Session {
             self.control.leave.set(true);
         }
         self.cancel.slot.stop();
+        self.trace_node(node, began);
         self.count_errors(node, ran.as_ref().err());
         match ran {
             Err(RelayError::ServerLost(ServerLost::Io(_))) if forward.is_answered() => {

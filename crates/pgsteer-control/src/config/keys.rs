@@ -330,6 +330,10 @@ pub const SETTINGS: &[Setting] = &[
         "Addresses that answer Prometheus over HTTP (`/metrics`, and `/healthz` and `/readyz`), each an IP address with a port, such as `127.0.0.1:9930`. Whoever can connect sees names of databases, users and hosts, so none is opened unless it is asked for."),
     row("metrics.pools_max", Count(0, 100_000), Some("200"), Applies, &[],
         "Databases with users that have series of their own; all others are counted together, as database and user `other`."),
+    row("tracing.otlp_endpoint", Text, None, Applies, &[],
+        "Collector of traces that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is added. Statements with a `traceparent` in a comment, whose sampled flag is set, are reported to it. Without it nobody looks for one."),
+    row("tracing.service_name", Text, Some("pgsteer"), Applies, &[],
+        "What the proxy is called in traces."),
     row("router", Free, Some("{}"), Applies, &[],
         "Settings of the built-in router under Pgpool-II's names, such as `load_balance_mode` and `disable_load_balance_on_write`, and `read_your_writes`, which Pgpool-II has not. The page of the built-in router has all of them, docs/from-pgpool.md those of Pgpool-II. Handed to it as they are; it says what it does not know."),
 ];

@@ -28,6 +28,7 @@ pub(crate) struct Raw {
     pub(crate) pcp: Pcp,
     pub(crate) pcp_users: Vec<PcpUser>,
     pub(crate) metrics: Metrics,
+    pub(crate) tracing: Tracing,
     pub(crate) router: Table,
 }
 
@@ -223,6 +224,14 @@ pub(crate) struct PcpUser {
 pub(crate) struct Metrics {
     pub(crate) listen: Given,
     pub(crate) pools_max: Given,
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tracing {
+    pub(crate) otlp_endpoint: Given,
+    pub(crate) service_name: Given,
 }
 
 /// `[limits]` in the file beside a plugin; part of `[plugins]` in the configuration.

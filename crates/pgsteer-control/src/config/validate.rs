@@ -55,6 +55,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         admin: operation::admin(raw.admin, checker),
         pcp: operation::pcp(raw.pcp, raw.pcp_users, checker),
         metrics: operation::metrics(raw.metrics, checker),
+        tracing: operation::tracing(raw.tracing, checker),
         router_config: free("router", raw.router, checker),
         users,
     }

@@ -1,5 +1,7 @@
 //! Reads what is known and what was counted, family by family.
 
+use std::sync::atomic::Ordering;
+
 use pgsteer_core::counters::{Counter, Counters, NodeCounters};
 use pgsteer_core::histogram::Counted;
 use pgsteer_core::topology::{Activity, Health, Node, Role, Standing};
@@ -18,6 +20,7 @@ pub(super) fn collect(facts: &Facts, snapshot: &Snapshot, text: &mut Text) {
     }
     pools::collect(facts, snapshot.settings.metrics.pools_max, text);
     plugins::collect(snapshot, text);
+    spans(facts, text);
     process(text);
 }
 
@@ -196,6 +199,18 @@ const STANDINGS: [Standing; 4] = [
     Standing::Closing,
     Standing::Fenced,
 ];
+
+fn spans(facts: &Facts, text: &mut Text) {
+    text.begin("pgsteer_spans_total");
+    let spans = &facts.spans;
+    for (outcome, count) in [
+        ("sent", &spans.sent),
+        ("failed", &spans.failed),
+        ("dropped", &spans.dropped),
+    ] {
+        text.put(&[("outcome", outcome)], count.load(Ordering::Relaxed));
+    }
+}
 
 /// What Prometheus' own libraries show of a process, by their names.
 fn process(text: &mut Text) {

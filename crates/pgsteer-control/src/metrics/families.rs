@@ -104,6 +104,7 @@ pub(super) const FAMILIES: &[Family] = &[
     row("pgsteer_plugin_gauge", Gauge, &["plugin", "series", "unit"], "Values that the plugin sets itself."),
     row("pgsteer_plugin_values_total", Counter, &["plugin", "series", "unit"], "How many values the plugin put into a histogram of its own."),
     row("pgsteer_plugin_values_sum_total", Counter, &["plugin", "series", "unit"], "Their sum."),
+    row("pgsteer_spans_total", Counter, &["outcome"], "Spans of traced statements: sent, failed (the collector did not take them), dropped (too many waited)."),
     row("process_start_time_seconds", Gauge, &[], "When the process was started, since 1970."),
     row("process_resident_memory_bytes", Gauge, &[], "Memory of the process that is not swapped out."),
     row("process_open_fds", Gauge, &[], "File descriptors in use."),
