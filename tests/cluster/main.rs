@@ -32,6 +32,7 @@ mod routing;
 mod show;
 mod swap;
 mod through_failover;
+mod tls;
 mod traces;
 mod unix_sockets;
 mod violations;

@@ -8,6 +8,7 @@
 
 pub mod admin;
 mod catalog;
+mod certificates;
 pub mod client;
 pub mod config;
 mod connection;
@@ -27,6 +28,7 @@ pub mod recording;
 pub mod sockets;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod topology;
 
 pub use control::{Control, StartError};

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgsteer_tls::{ClientTls, ServerTls};
+
 use crate::NodeId;
 use crate::policy::Grants;
 
@@ -131,6 +133,8 @@ pub struct PoolSettings {
     pub reset_query: Arc<str>,
     /// Sockets to the nodes; those to clients have the same.
     pub tcp: TcpSettings,
+    /// Whether and how server connections are encrypted.
+    pub tls: ServerTls,
 }
 
 /// How soon a peer is noticed whose machine went away.
@@ -196,6 +200,8 @@ pub struct ProbeSettings {
     /// Time between a failed probe and the next one while a node is being judged; zero for
     /// `interval / failures_max`.
     pub retry_delay: Duration,
+    /// Whether and how its connections are encrypted.
+    pub tls: ServerTls,
 }
 
 impl Default for ProbeSettings {
@@ -208,6 +214,7 @@ impl Default for ProbeSettings {
             timeout: Duration::from_secs(2),
             failures_max: 3,
             retry_delay: Duration::ZERO,
+            tls: ServerTls::default(),
         }
     }
 }
@@ -431,6 +438,8 @@ pub struct Settings {
     /// How long sessions may go on in a process that another one took over from; zero: as long as
     /// they like.
     pub upgrade_timeout: Duration,
+    /// Whether and how clients' connections are encrypted.
+    pub tls: ClientTls,
     /// How clients prove who they are.
     pub auth_method: AuthMethod,
     /// Users by name.
@@ -462,6 +471,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Has all connections to the nodes encrypted like this from now on.
+    pub fn set_server_tls(&mut self, tls: &ServerTls) {
+        let probes = self.nodes.iter_mut().map(|node| &mut node.probe);
+        for probe in probes.chain([&mut self.probe]) {
+            probe.tls.clone_from(tls);
+        }
+        self.pool.tls.clone_from(tls);
+    }
+
     /// How this node is watched, and as whom it is asked other things.
     #[must_use]
     pub fn probe_of(&self, node: NodeId) -> &ProbeSettings {

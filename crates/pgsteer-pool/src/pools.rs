@@ -182,8 +182,7 @@ impl Wanted {
 
 /// Whether nothing is going on there and nothing is left of what was.
 fn is_at_rest(connection: &Connection) -> bool {
-    let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
-    quiet && connection.status == TransactionStatus::Idle
+    connection.channel.is_quiet() && connection.status == TransactionStatus::Idle
 }
 
 /// Idle connections that are looked at to find one with the right parameters.
@@ -207,7 +206,10 @@ impl Pools {
     /// Uses other limits and waits from now on.
     pub fn configure(&self, settings: &PoolSettings) {
         if *self.0.settings.borrow() != *settings {
-            self.0.settings.replace(settings.clone());
+            let before = self.0.settings.replace(settings.clone());
+            if before.tls != settings.tls {
+                self.0.state.borrow_mut().idle.clear();
+            }
         }
         self.0.connector.tcp.set(settings.tcp);
         self.0.connector.forget();
@@ -294,14 +296,17 @@ impl Pools {
         parameters: &[(&str, &str)],
         slot: Slot,
     ) -> Result<Connection, CheckoutError> {
-        let limit = self.0.settings.borrow().connect_timeout;
+        let (limit, tls) = {
+            let settings = self.0.settings.borrow();
+            (settings.connect_timeout, settings.tls.clone())
+        };
         let login = Login {
             user: &key.user,
             database: &key.database,
             password,
             parameters,
         };
-        let opening = timeout(limit, self.0.connector.connect(target, login));
+        let opening = timeout(limit, self.0.connector.connect(target, login, &tls));
         let opened = tokio::select! {
             biased;
             // Both branches are cancel safe: what was opened by half is closed. A connection that is

@@ -213,7 +213,7 @@ impl Desk {
         let limit = proxy.control.current().settings.upgrade_timeout;
         let deadline = tokio::time::Instant::now() + limit;
         let mut heard = None;
-        let mut hearing = std::pin::pin!(retire(&mut heir, &shared));
+        let mut hearing = std::pin::pin!(retire(&mut heir, &shared, proxy.subscribe()));
         loop {
             // Cancel safe: a signal stays until it is taken, the end of sessions can be waited for
             // again, and what is heard of the other process goes on in its own future.

@@ -319,11 +319,12 @@ async fn wait_for(cluster: &Cluster, mark: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancel_requests_reach_sessions_of_every_process() -> Result<()> {
     let cluster = Cluster::builder().fast(true).replicas(0).start().await?;
-    let mut served = Served::start(&cluster, "").await?;
+    let mut served = Served::start(&cluster, "unix_socket_dir = \".\"").await?;
+    let socket = served.dir.path().join(format!(".s.PGSQL.{}", served.port));
     let oldest = served.connect().await?;
     served.upgraded().await?;
     let old = served.connect().await?;
-    served.upgraded().await?;
+    let newest = served.upgraded().await?;
     let new = served.connect().await?;
     for (name, client) in [("oldest", &oldest), ("old", &old), ("new", &new)] {
         let mark = format!("cancel the {name}");
@@ -339,10 +340,18 @@ async fn cancel_requests_reach_sessions_of_every_process() -> Result<()> {
         let code = error.code().map(tokio_postgres::error::SqlState::code);
         assert_eq!(code, Some("57014"), "{name}");
     }
+    // The Unix socket was handed on as well, with its files.
+    std::os::unix::net::UnixStream::connect(&socket)?;
+    let lock = std::fs::read_to_string(socket.with_extension(format!("{}.lock", served.port)))?;
+    assert_eq!(lock.lines().next(), Some(&*newest.to_string()));
     // The oldest is not kept by its elders, and a stop of the newest stops it.
     let answer = served.order("{\"command\":\"stop\"}")?;
     assert!(answer.contains("done"), "{answer}");
     assert_eq!(served.first_ended().await?, Some(0));
+    wait_until(DEADLINE, "the Unix socket to go", || async {
+        !socket.exists()
+    })
+    .await?;
     let error = oldest
         .batch_execute("SELECT 1")
         .await

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
-use pgsteer_pool::{Channel, open_stream};
+use pgsteer_pool::open_channel;
+use pgsteer_tls::ServerTls;
 use pgsteer_wire::md5::equal;
 use pgsteer_wire::{ErrorReply, SqlState};
 use tokio::io;
@@ -295,7 +296,7 @@ impl CancelRegistry {
 
     /// Carries out a cancel request; `false` if the key is that of no session. It does nothing then,
     /// as in PostgreSQL.
-    pub(crate) async fn cancel(&self, pid: u32, key: &[u8]) -> bool {
+    pub(crate) async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) -> bool {
         let slot = {
             let map = self.map();
             // In a time that does not tell how much of the key is right.
@@ -311,7 +312,7 @@ impl CancelRegistry {
             number,
             landed: false,
         };
-        let landed = match timeout(SEND_MAX, send(&target)).await {
+        let landed = match timeout(SEND_MAX, send(&target, tls)).await {
             Ok(landed) => landed,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
@@ -339,13 +340,12 @@ impl Drop for Sent {
 }
 
 /// Sends the request and waits until the server has closed the connection: then it has landed.
-async fn send(target: &ServerTarget) -> io::Result<()> {
-    let Ok(stream) = open_stream(&target.host, target.port).await else {
+async fn send(target: &ServerTarget, tls: &ServerTls) -> io::Result<()> {
+    let Ok(mut channel) = open_channel(&target.host, target.port, tls).await else {
         // Nothing was sent, so nothing will come.
         tracing::debug!(node = target.node.0, "no connection for a cancel request");
         return Ok(());
     };
-    let mut channel = Channel::new(stream);
     let mut request = BytesMut::new();
     pgsteer_wire::startup::put_cancel(&mut request, target.pid, &target.key);
     channel.output = request;

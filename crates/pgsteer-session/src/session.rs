@@ -206,7 +206,7 @@ impl Session {
             End::Terminated | End::ClientGone | End::Broken => {}
         }
         // A client that does not read its last words is not waited for.
-        let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.flush()).await;
+        let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.close()).await;
         for leg in std::mem::take(&mut self.legs) {
             if self.busy {
                 self.cancel.slot.remove(leg.node);

@@ -16,6 +16,7 @@ use pgsteer_core::topology::{Node, Standing};
 use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
 use pgsteer_sql::Cache;
+use pgsteer_tls::ServerTls;
 use pgsteer_wire::scram::Verifier;
 
 use crate::cancel::CancelRegistry;
@@ -56,8 +57,8 @@ impl Shared {
     }
 
     /// Carries out a cancel request, here or in the process before this one.
-    pub async fn cancel(&self, pid: u32, key: &[u8]) {
-        if !self.cancels.cancel(pid, key).await {
+    pub async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) {
+        if !self.cancels.cancel(pid, key, tls).await {
             self.facts.succession.cancel_elsewhere(pid, key).await;
         }
     }

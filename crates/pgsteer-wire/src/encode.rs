@@ -74,6 +74,12 @@ pub fn authentication_sasl(buf: &mut BytesMut, mechanism: &str) {
     put(buf, &Authentication::SASL(vec![mechanism.to_owned()]));
 }
 
+/// AuthenticationSASL with several mechanisms, the best first.
+pub fn authentication_sasl_of(buf: &mut BytesMut, mechanisms: &[&str]) {
+    let mechanisms = mechanisms.iter().map(|&name| name.to_owned()).collect();
+    put(buf, &Authentication::SASL(mechanisms));
+}
+
 /// AuthenticationSASLContinue.
 pub fn authentication_sasl_continue(buf: &mut BytesMut, data: &[u8]) {
     put(buf, &Authentication::SASLContinue(data.to_vec().into()));

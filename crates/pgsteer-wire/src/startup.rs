@@ -121,6 +121,12 @@ pub fn put_startup(buf: &mut BytesMut, minor: u16, parameters: &[(&str, &str)]) 
     let _ = startup.encode(buf);
 }
 
+/// Writes the request for TLS towards a server.
+pub fn put_ssl_request(buf: &mut BytesMut) {
+    buf.put_u32(8);
+    buf.put_u32(SSL_CODE);
+}
+
 /// Writes a cancel request towards a server.
 pub fn put_cancel(buf: &mut BytesMut, pid: u32, key: &[u8]) {
     buf.put_u32(u32::try_from(12 + key.len()).unwrap_or(u32::MAX));

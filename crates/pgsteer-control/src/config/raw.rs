@@ -13,6 +13,8 @@ pub(crate) type Given = Option<Value>;
 pub(crate) struct Raw {
     pub(crate) listen: Listen,
     pub(crate) tcp: Tcp,
+    pub(crate) tls: Tls,
+    pub(crate) server_tls: ServerTls,
     pub(crate) auth: Auth,
     pub(crate) users: Vec<User>,
     pub(crate) nodes: Vec<Node>,
@@ -55,6 +57,29 @@ pub(crate) struct Tcp {
     pub(crate) keepintvl: Given,
     pub(crate) keepcnt: Given,
     pub(crate) user_timeout: Given,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    pub(crate) mode: Given,
+    pub(crate) cert_file: Given,
+    pub(crate) key_file: Given,
+    pub(crate) ca_file: Given,
+    pub(crate) min_protocol: Given,
+}
+
+/// `[server_tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerTls {
+    pub(crate) mode: Given,
+    pub(crate) ca_file: Given,
+    pub(crate) cert_file: Given,
+    pub(crate) key_file: Given,
+    pub(crate) min_protocol: Given,
+    pub(crate) negotiation: Given,
 }
 
 /// `[auth]`

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgsteer_core::Subscription;
 use pgsteer_session::Shared;
 use tokio::task::JoinSet;
 
@@ -24,23 +25,33 @@ pub(crate) enum Heard {
 ///
 /// # Cancel safety
 /// Cancel safe, but cancel requests on their way are lost.
-pub(crate) async fn retire(heir: &mut Heir, shared: &Arc<Shared>) -> Heard {
+pub(crate) async fn retire(
+    heir: &mut Heir,
+    shared: &Arc<Shared>,
+    mut subscription: Subscription,
+) -> Heard {
     let Heir {
         hearing, telling, ..
     } = heir;
-    serve(hearing, telling, shared).await
+    serve(hearing, telling, shared, &mut subscription).await
 }
 
-async fn serve(hearing: &mut Hearing, telling: &mut Telling, shared: &Arc<Shared>) -> Heard {
+async fn serve(
+    hearing: &mut Hearing,
+    telling: &mut Telling,
+    shared: &Arc<Shared>,
+    subscription: &mut Subscription,
+) -> Heard {
     let mut under_way = JoinSet::new();
     loop {
         tokio::select! {
             heard = hearing.next(), if under_way.len() < CANCELS_MAX => match heard {
                 Some(Message::Cancel { number, pid, key }) => {
                     let shared = Arc::clone(shared);
+                    let settings = Arc::clone(&subscription.get().settings);
                     under_way.spawn(async move {
                         // A server that does not answer must not keep the client waiting for ever.
-                        let _ = tokio::time::timeout(CANCEL_MAX, shared.cancel(pid, &key)).await;
+                        let _ = tokio::time::timeout(CANCEL_MAX, shared.cancel(pid, &key, &settings.pool.tls)).await;
                         number
                     });
                 }
