@@ -28,6 +28,7 @@ use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Books, Leg, PrologueError};
 use crate::listen::Listening;
+use crate::meter::Meter;
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
 use crate::statements::{Context, ParseParameters};
@@ -129,6 +130,8 @@ pub(crate) struct Session {
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
     /// now, nobody may use its servers any more.
     pub(crate) busy: bool,
+    /// What it adds to the counters of its database and user.
+    pub(crate) meter: Meter,
     /// What PGPOOL SET set.
     pub(crate) options: Options,
     /// It set `pgsteer.notice_route` at some time.
@@ -291,6 +294,19 @@ impl Session {
             self.flush_idle().await?;
             return self.wait().await;
         };
+        let is_query = header.tag != tag::TERMINATE;
+        if is_query {
+            self.begin_query();
+        }
+        let served = self.serve(header).await;
+        if is_query {
+            self.end_query();
+        }
+        served
+    }
+
+    /// Serves what begins with this frame.
+    async fn serve(&mut self, header: Header) -> Result<(), End> {
         match header.tag {
             tag::QUERY => self.simple_query(header).await,
             tag::PARSE
@@ -497,6 +513,7 @@ impl Session {
         let mut forward = Forward::default();
         let mut leaves = false;
         self.cancel.slot.start(node);
+        let began = self.traced_now();
         let ran = loop {
             let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
                 break Err(RelayError::ServerLost(ServerLost::Closed));
@@ -522,6 +539,7 @@ impl Session {
             self.control.leave.set(true);
         }
         self.cancel.slot.stop();
+        self.trace_node(node, began);
         self.count_errors(node, ran.as_ref().err());
         match ran {
             Err(RelayError::ServerLost(ServerLost::Io(_))) if forward.is_answered() => {
