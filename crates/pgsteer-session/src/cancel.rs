@@ -16,7 +16,7 @@ use tokio::io;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use crate::whereabouts::{About, LastRest};
+use crate::whereabouts::{About, LastRest, Pin, Whereabouts};
 
 /// What a running statement could be cancelled with.
 #[derive(Clone, Debug)]
@@ -38,8 +38,12 @@ pub(crate) struct ServerTarget {
 pub(crate) struct CancelSlot {
     pub(crate) about: About,
     pub(crate) last_rest: LastRest,
+    /// What it does now.
+    pub(crate) now: Whereabouts,
     // Node that runs a statement now, plus one; zero while there is none, or `WAITING`.
     active: AtomicU32,
+    // The same for the one that ran a statement last.
+    asked: AtomicU32,
     // Wakes a statement that waits and is to be cancelled.
     unwanted: Notify,
     state: Mutex<State>,
@@ -52,6 +56,7 @@ const WAITING: u32 = u32::MAX;
 struct State {
     targets: Vec<ServerTarget>,
     flights: Vec<Flight>,
+    pins: Vec<Pin>,
 }
 
 /// A cancel request on its way to a server, where it could hit whatever runs next.
@@ -99,7 +104,9 @@ impl CancelSlot {
         Self {
             about,
             last_rest: LastRest::default(),
+            now: Whereabouts::default(),
             active: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
             unwanted: Notify::new(),
             state: Mutex::default(),
         }
@@ -110,14 +117,36 @@ impl CancelSlot {
         self.active.load(Ordering::Relaxed) != 0
     }
 
+    /// It keeps a server from now on.
+    pub(crate) fn note_pin(&self, pin: Pin) {
+        self.state().pins.push(pin);
+    }
+
+    /// Why it keeps servers.
+    pub(crate) fn pins(&self) -> Vec<Pin> {
+        self.state().pins.clone()
+    }
+
     /// The servers it holds.
     pub(crate) fn servers(&self) -> Vec<ServerTarget> {
         self.state().targets.clone()
     }
 
-    /// A statement starts on this node. Runs for every statement: one store.
+    /// A statement starts on this node. Runs for every statement: two stores.
     pub(crate) fn start(&self, node: NodeId) {
         self.active.store(u32::from(node.0) + 1, Ordering::Release);
+        self.asked.store(u32::from(node.0) + 1, Ordering::Relaxed);
+    }
+
+    /// The node on which a statement started last.
+    pub(crate) fn asked_last(&self) -> Option<NodeId> {
+        let node = self.asked.load(Ordering::Relaxed).checked_sub(1)?;
+        u16::try_from(node).ok().map(NodeId)
+    }
+
+    /// None started yet.
+    pub(crate) fn forget_asked(&self) {
+        self.asked.store(0, Ordering::Relaxed);
     }
 
     /// No statement runs.
@@ -147,7 +176,12 @@ impl CancelSlot {
     /// is on its way there has landed.
     pub(crate) fn remove(&self, node: NodeId) -> Landing {
         let mut state = self.state();
-        let State { targets, flights } = &mut *state;
+        let State {
+            targets,
+            flights,
+            pins,
+        } = &mut *state;
+        pins.retain(|pin| pin.node != node);
         let at = targets.iter().position(|t| t.node == node);
         let Some(target) = at.map(|at| targets.swap_remove(at)) else {
             return Landing(Some(Vec::new()));
@@ -276,16 +310,18 @@ impl CancelRegistry {
         all
     }
 
-    /// Carries out a cancel request. An unknown key does nothing, as in PostgreSQL.
-    pub(crate) async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) {
+    /// Carries out a cancel request; `false` if the key is that of no session. It does nothing then,
+    /// as in PostgreSQL.
+    pub(crate) async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) -> bool {
         let slot = {
             let map = self.map();
             // In a time that does not tell how much of the key is right.
             let entry = map.get(&pid).filter(|e| equal(&e.key, key));
             entry.map(|e| Arc::clone(&e.slot))
         };
-        let Some((slot, (number, target))) = slot.and_then(|s| s.take_off().map(|t| (s, t))) else {
-            return;
+        let Some(slot) = slot else { return false };
+        let Some((number, target)) = slot.take_off() else {
+            return true;
         };
         let mut sent = Sent {
             slot,
@@ -302,6 +338,19 @@ impl CancelRegistry {
                 tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
             }
         }
+        true
+    }
+}
+
+/// Cancels what a server runs for a session that has ended.
+pub(crate) async fn cancel_abandoned(target: &ServerTarget, tls: &ServerTls) {
+    let node = target.node.0;
+    match timeout(SEND_MAX, send(target, tls)).await {
+        Ok(Ok(())) => tracing::debug!(node, "cancelled the statement of a client that has left"),
+        _ => tracing::debug!(
+            node,
+            "could not cancel the statement of a client that has left"
+        ),
     }
 }
 
@@ -329,7 +378,11 @@ async fn send(target: &ServerTarget, tls: &ServerTls) -> io::Result<()> {
     pgsteer_wire::startup::put_cancel(&mut request, target.pid, &target.key);
     channel.output = request;
     channel.flush().await?;
-    channel.fill().await.map(|_| ())
+    match channel.fill().await {
+        // Over TLS it says no goodbye.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        closed => closed.map(|_| ()),
+    }
 }
 
 /// A session's entry; gone when dropped.

@@ -440,6 +440,8 @@ fn the_table_is_what_the_file_accepts() {
         accepted::<raw::Console>("console."),
         accepted::<raw::Admin>("admin."),
         accepted::<raw::Pcp>("pcp."),
+        accepted::<raw::Metrics>("metrics."),
+        accepted::<raw::Tracing>("tracing."),
         accepted::<raw::PcpUser>("pcp_users[]."),
         vec!["router".to_owned(), "failover_rules".to_owned()],
     ];
