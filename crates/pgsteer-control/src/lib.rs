@@ -14,15 +14,20 @@ pub mod config;
 mod connection;
 mod control;
 mod doors;
+mod export;
 mod failover;
 mod files;
 mod freshness;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod health;
 pub mod import;
+mod metrics;
 mod pcp;
 mod plugins;
 mod probe;
 pub mod recording;
+pub mod sockets;
 #[cfg(test)]
 mod testing;
 mod tls;

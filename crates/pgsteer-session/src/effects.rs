@@ -20,7 +20,7 @@ use crate::session::Session;
 use crate::simple::FUNCTION_CALL_PRINT;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
-use crate::whereabouts::Pin;
+use crate::whereabouts::{Pin, without_strings};
 
 /// Parameters that make every further transaction one that routing knows too little about.
 pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
@@ -345,6 +345,20 @@ impl Session {
         self.steering.policies.clear_transaction_marks();
     }
 
+    /// Servers refuse the session because of what it has set, a role that it may not have any more for
+    /// instance. A statement that sets something else in its place must be able to run.
+    pub(crate) fn give_up_parameters(&mut self, analysis: &Analysis) {
+        match analysis.sole_effect() {
+            Some(Effect::Set { name, local, .. }) if !local && self.transaction.is_none() => {
+                let text = format!("RESET {}", crate::journal::quote_identifier(name));
+                self.settings.set(name, &text);
+            }
+            Some(Effect::ResetAll | Effect::DiscardAll) => self.settings.reset(&[]),
+            _ => return,
+        }
+        self.is_refused = false;
+    }
+
     /// Of several statements one failed: those before it may have ended a transaction and set
     /// something outside of it.
     pub(crate) fn doubt(&mut self, analysis: &Analysis, node: NodeId) {
@@ -408,7 +422,7 @@ impl Session {
         };
         leg.pinned = Some(reason);
         if self.shares() {
-            let text = pgsteer_sql::without_literals(&self.last_text);
+            let text = without_strings(&self.last_text);
             self.cancel.slot.note_pin(Pin {
                 node,
                 reason,

@@ -247,6 +247,7 @@ impl Session {
         let parse = frontend::parse(body)?;
         let analyses = &self.steering.worker.analyses;
         let analysis = analyses.borrow_mut().analyze(parse.text);
+        self.note_trace(parse.text, analysis.fingerprint);
         let name: Box<[u8]> = parse.name.into();
         let replaced = if self.wants_rewrites() {
             match self.rewrite(&analysis, parse.text, true) {

@@ -36,6 +36,7 @@ mod login;
 mod lost;
 #[doc(hidden)]
 pub mod measure;
+mod meter;
 mod names;
 mod observe;
 mod policies;
@@ -50,6 +51,7 @@ mod simple;
 mod sql_prepared;
 mod statements;
 mod steering;
+mod trace;
 mod transaction;
 mod unix_socket;
 mod whereabouts;

@@ -28,6 +28,7 @@ use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Books, Leg, PrologueError};
 use crate::listen::Listening;
+use crate::meter::Meter;
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
 use crate::statements::{Context, ParseParameters};
@@ -114,6 +115,8 @@ pub(crate) struct Session {
     pub(crate) parse_parameters: ParseParameters,
     /// The beginning of the statement that was placed last, if it may pin the session.
     pub(crate) last_text: String,
+    /// A server refused to be given the parameters of the session.
+    pub(crate) is_refused: bool,
     /// It asks for the values sequences gave it, so it stays where it wrote.
     pub(crate) follows_sequences: bool,
     /// Parameters that a function has just set; what to, its server is asked.
@@ -127,6 +130,8 @@ pub(crate) struct Session {
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
     /// now, nobody may use its servers any more.
     pub(crate) busy: bool,
+    /// What it adds to the counters of its database and user.
+    pub(crate) meter: Meter,
     /// What PGPOOL SET set.
     pub(crate) options: Options,
     /// It set `pgsteer.notice_route` at some time.
@@ -243,8 +248,7 @@ impl Session {
         let target = servers.find(|server| server.node == node);
         self.cancel.slot.remove(node);
         let tls = self.steering.snapshot.settings.pool.tls.clone();
-        let runs = leg.busy.then_some(target).flatten();
-        if let Some(target) = runs {
+        if let Some(target) = target {
             // Tracked by nothing: it has a deadline, and holds only its connection.
             tokio::task::spawn_local(async move {
                 cancel_abandoned(&target, &tls).await;
@@ -290,6 +294,19 @@ impl Session {
             self.flush_idle().await?;
             return self.wait().await;
         };
+        let is_query = header.tag != tag::TERMINATE;
+        if is_query {
+            self.begin_query();
+        }
+        let served = self.serve(header).await;
+        if is_query {
+            self.end_query();
+        }
+        served
+    }
+
+    /// Serves what begins with this frame.
+    async fn serve(&mut self, header: Header) -> Result<(), End> {
         match header.tag {
             tag::QUERY => self.simple_query(header).await,
             tag::PARSE
@@ -496,6 +513,7 @@ impl Session {
         let mut forward = Forward::default();
         let mut leaves = false;
         self.cancel.slot.start(node);
+        let began = self.traced_now();
         let ran = loop {
             let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
                 break Err(RelayError::ServerLost(ServerLost::Closed));
@@ -521,6 +539,7 @@ impl Session {
             self.control.leave.set(true);
         }
         self.cancel.slot.stop();
+        self.trace_node(node, began);
         self.count_errors(node, ran.as_ref().err());
         match ran {
             Err(RelayError::ServerLost(ServerLost::Io(_))) if forward.is_answered() => {
@@ -578,6 +597,9 @@ impl Session {
     ) -> Result<Option<Placement>, Denied> {
         if self.transaction.is_refused() {
             return Err(Denied::Reply(self.tell_loss()));
+        }
+        if self.is_refused {
+            self.give_up_parameters(analysis);
         }
         if let Some(name) = self.prepared_twice(analysis) {
             return Err(Denied::Reply(already_prepared(name)));
@@ -784,7 +806,10 @@ impl Session {
             return Err(LegError::Ended(End::Fatal(server_lost_idle())));
         }
         Err(match error {
-            PrologueError::Refused(body) => LegError::Refused(body),
+            PrologueError::Refused(body) => {
+                self.is_refused = true;
+                LegError::Refused(body)
+            }
             PrologueError::Lost(_) if took_part => {
                 self.suspect(node);
                 LegError::Reply(self.tell_loss())

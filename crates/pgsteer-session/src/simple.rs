@@ -72,6 +72,9 @@ impl Session {
                 ..Analysis::opaque(0)
             })
         };
+        if whole {
+            self.note_trace_of_query(analysis.fingerprint);
+        }
         if whole && self.answer_locally(&analysis).await {
             self.client.input.consume(header.frame_len());
             let status = self.status();

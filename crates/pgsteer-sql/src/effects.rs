@@ -246,11 +246,9 @@ pub fn set_config_names(text: &str) -> Option<Vec<String>> {
         };
         let function = call.funcname.last()?.node.as_ref()?;
         let is_it = matches!(function, NodeEnum::String(s) if s.sval == "set_config");
-        let plain = matches!(
-            value.node.as_ref()?,
-            NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::TypeCast(_)
-        );
-        let plain = plain && !format!("{value:?}").contains("FuncCall");
+        // Nothing in it that could set more.
+        let value = format!("{value:?}");
+        let plain = !value.contains("FuncCall") && !value.contains("SubLink");
         (is_it && plain).then(|| constant(name)).flatten()
     };
     let names: Option<Vec<String>> = select.target_list.iter().map(name).collect();
