@@ -94,7 +94,7 @@ const PAGES: [(&str, &str, Names); 8] = [
     ),
     (
         "docs/cli.md",
-        "crates/pgsteer-proxy/src/node/mod.rs",
+        "crates/pgsteer-proxy/src/admin/mod.rs",
         options,
     ),
     (

@@ -7,9 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
+use crate::counters::Counters;
 use crate::policy::Tap;
+use crate::pool_counters::AllPools;
 use crate::probes::{Probes, Suspicions};
-use crate::{Applied, Catalogs, Connections, Freshness};
+use crate::spans::Spans;
+use crate::{Applied, Catalogs, Connections, Freshness, Succession};
 
 /// Facts about nodes and databases, and the ways to the control plane.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Facts {
     pub suspicions: Suspicions,
     /// Connections of the data plane to each node.
     pub connections: Arc<Connections>,
+    /// What was done for each database and user.
+    pub pools: AllPools,
     /// How far the workers are with what was published.
     pub applied: Applied,
     /// Orders of operators about plugins.
@@ -36,6 +41,12 @@ pub struct Facts {
     pub process_desk: Desk<ProcessOrder>,
     /// Whoever knows the sessions, once there is one.
     pub session_list: OnceLock<Arc<dyn SessionList>>,
+    /// What the workers count, once there are workers.
+    pub counters: OnceLock<Arc<Counters>>,
+    /// What statements did that belong to somebody's trace.
+    pub spans: Spans,
+    /// Whether another process takes over from this one, or this one from another.
+    pub succession: Succession,
 }
 
 /// Knows which sessions there are.
@@ -55,12 +66,23 @@ impl Facts {
             tap: Tap::default(),
             suspicions: Suspicions::new(nodes),
             connections: Arc::new(Connections::new(nodes)),
+            pools: AllPools::new(start),
             applied: Applied::default(),
             desk: Desk::default(),
             node_desk: Desk::default(),
             process_desk: Desk::default(),
             session_list: OnceLock::new(),
+            counters: OnceLock::new(),
+            spans: Spans::default(),
+            succession: Succession::default(),
         }
+    }
+
+    /// From now on orders about plugins and nodes are refused with this reason; without one they are
+    /// taken again.
+    pub fn refuse_orders(&self, why: Option<&'static str>) {
+        self.desk.refuse(why);
+        self.node_desk.refuse(why);
     }
 
     /// The sessions, as `SHOW pool_pools` has them; none while nobody serves any.

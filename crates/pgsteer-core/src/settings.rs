@@ -391,6 +391,35 @@ impl std::fmt::Debug for PcpSettings {
     }
 }
 
+/// Where what was counted can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Addresses that answer over HTTP.
+    pub listen: Vec<SocketAddr>,
+    /// Databases with users that are told apart; all others are counted together.
+    pub pools_max: usize,
+}
+
+/// Where something is reached over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host name or address.
+    pub host: Arc<str>,
+    /// TCP port.
+    pub port: u16,
+    /// What the paths below it begin with; empty, or begins with `/` and does not end with it.
+    pub path: Arc<str>,
+}
+
+/// What becomes of statements that belong to somebody's trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingSettings {
+    /// Collector of traces, if spans are to be sent.
+    pub endpoint: Option<Endpoint>,
+    /// What the proxy is called in traces.
+    pub service_name: Arc<str>,
+}
+
 /// Everything an operator can set, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -406,6 +435,9 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// How sessions get on a shutdown before they are closed.
     pub drain_timeout: Duration,
+    /// How long sessions may go on in a process that another one took over from; zero: as long as
+    /// they like.
+    pub upgrade_timeout: Duration,
     /// Whether and how clients' connections are encrypted.
     pub tls: ClientTls,
     /// How clients prove who they are.
@@ -430,6 +462,10 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// Orders from the tools of Pgpool-II.
     pub pcp: PcpSettings,
+    /// What was counted, for Prometheus.
+    pub metrics: MetricsSettings,
+    /// Traces of statements.
+    pub tracing: TracingSettings,
     /// Configuration of the embedded router as a JSON object.
     pub router_config: String,
 }

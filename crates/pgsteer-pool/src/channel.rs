@@ -1,6 +1,7 @@
 //! A socket with what was read and not understood yet, and what is to be written.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -23,6 +24,15 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The address it has on this side; none for a Unix socket.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(s) => s.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(s) => s.poll_read_ready(cx),
@@ -71,6 +81,8 @@ pub struct Channel {
     pub input: Buffer,
     /// What is to be written before anything else.
     pub output: BytesMut,
+    read: u64,
+    written: u64,
     // Memory that `output` may keep while it is empty, in bytes.
     output_kept: usize,
     // Apart, so that a connection without it has one word more to carry.
@@ -85,6 +97,8 @@ impl Channel {
             stream,
             input: Buffer::default(),
             output: BytesMut::new(),
+            read: 0,
+            written: 0,
             output_kept: 0,
             tls: None,
         }
@@ -94,6 +108,12 @@ impl Channel {
     #[must_use]
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// Bytes that were read and written so far, without what encryption adds.
+    #[must_use]
+    pub fn moved(&self) -> (u64, u64) {
+        (self.read, self.written)
     }
 
     /// What encrypts it, if it is encrypted.
@@ -164,7 +184,9 @@ impl Channel {
     /// Reads what is there into `input`; 0 means the peer closed the connection.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if let Some(tls) = &mut self.tls {
-            return tls.poll_fill(&mut self.stream, &mut self.input, cx);
+            let len = ready!(tls.poll_fill(&mut self.stream, &mut self.input, cx))?;
+            self.read += len as u64;
+            return Poll::Ready(Ok(len));
         }
         if self.input.is_empty() {
             // A buffer is taken only once there is something to put into it.
@@ -174,6 +196,7 @@ impl Channel {
         let result = self.stream.poll_read(cx, &mut space);
         let len = space.filled().len();
         self.input.filled(len);
+        self.read += len as u64;
         // Gives the buffer back if nothing came.
         self.input.consume(0);
         result.map_ok(|()| len)
@@ -190,6 +213,7 @@ impl Channel {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.output.advance(len);
+            self.written += len as u64;
         }
         if self.output.capacity() > self.output_kept {
             self.output = BytesMut::new();
@@ -209,7 +233,10 @@ impl Channel {
         };
         match ready!(written)? {
             0 if !bytes.is_empty() => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            len => Poll::Ready(Ok(len)),
+            len => {
+                self.written += len as u64;
+                Poll::Ready(Ok(len))
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::io;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use crate::whereabouts::{About, LastRest, Pin};
+use crate::whereabouts::{About, LastRest, Pin, Whereabouts};
 
 /// What a running statement could be cancelled with.
 #[derive(Clone, Debug)]
@@ -38,8 +38,12 @@ pub(crate) struct ServerTarget {
 pub(crate) struct CancelSlot {
     pub(crate) about: About,
     pub(crate) last_rest: LastRest,
+    /// What it does now.
+    pub(crate) now: Whereabouts,
     // Node that runs a statement now, plus one; zero while there is none, or `WAITING`.
     active: AtomicU32,
+    // The same for the one that ran a statement last.
+    asked: AtomicU32,
     // Wakes a statement that waits and is to be cancelled.
     unwanted: Notify,
     state: Mutex<State>,
@@ -100,7 +104,9 @@ impl CancelSlot {
         Self {
             about,
             last_rest: LastRest::default(),
+            now: Whereabouts::default(),
             active: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
             unwanted: Notify::new(),
             state: Mutex::default(),
         }
@@ -126,9 +132,21 @@ impl CancelSlot {
         self.state().targets.clone()
     }
 
-    /// A statement starts on this node. Runs for every statement: one store.
+    /// A statement starts on this node. Runs for every statement: two stores.
     pub(crate) fn start(&self, node: NodeId) {
         self.active.store(u32::from(node.0) + 1, Ordering::Release);
+        self.asked.store(u32::from(node.0) + 1, Ordering::Relaxed);
+    }
+
+    /// The node on which a statement started last.
+    pub(crate) fn asked_last(&self) -> Option<NodeId> {
+        let node = self.asked.load(Ordering::Relaxed).checked_sub(1)?;
+        u16::try_from(node).ok().map(NodeId)
+    }
+
+    /// None started yet.
+    pub(crate) fn forget_asked(&self) {
+        self.asked.store(0, Ordering::Relaxed);
     }
 
     /// No statement runs.
@@ -292,16 +310,18 @@ impl CancelRegistry {
         all
     }
 
-    /// Carries out a cancel request. An unknown key does nothing, as in PostgreSQL.
-    pub(crate) async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) {
+    /// Carries out a cancel request; `false` if the key is that of no session. It does nothing then,
+    /// as in PostgreSQL.
+    pub(crate) async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) -> bool {
         let slot = {
             let map = self.map();
             // In a time that does not tell how much of the key is right.
             let entry = map.get(&pid).filter(|e| equal(&e.key, key));
             entry.map(|e| Arc::clone(&e.slot))
         };
-        let Some((slot, (number, target))) = slot.and_then(|s| s.take_off().map(|t| (s, t))) else {
-            return;
+        let Some(slot) = slot else { return false };
+        let Some((number, target)) = slot.take_off() else {
+            return true;
         };
         let mut sent = Sent {
             slot,
@@ -318,6 +338,7 @@ impl CancelRegistry {
                 tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
             }
         }
+        true
     }
 }
 
@@ -357,7 +378,11 @@ async fn send(target: &ServerTarget, tls: &ServerTls) -> io::Result<()> {
     pgsteer_wire::startup::put_cancel(&mut request, target.pid, &target.key);
     channel.output = request;
     channel.flush().await?;
-    channel.fill().await.map(|_| ())
+    match channel.fill().await {
+        // Over TLS it says no goodbye.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        closed => closed.map(|_| ()),
+    }
 }
 
 /// A session's entry; gone when dropped.

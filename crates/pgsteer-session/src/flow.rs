@@ -233,8 +233,22 @@ pub(crate) struct Flow {
     pub(crate) tally: Tally,
     /// Watched statements that have ended.
     pub(crate) ended: Vec<Ended>,
+    /// Who says ReadyForQuery.
+    pub(crate) last_word: LastWord,
     tag: [u8; TAG_LEN],
     tag_len: usize,
+}
+
+/// Who tells a client that its request is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LastWord {
+    /// The server.
+    #[default]
+    Server,
+    /// The proxy, if no transaction is open then.
+    ProxyOutside,
+    /// The proxy: the server has said it, and it was not passed on.
+    Proxy,
 }
 
 impl Flow {
@@ -301,6 +315,7 @@ impl Flow {
     pub(crate) fn begin(&mut self) {
         self.error = false;
         (self.held_syncs, self.owes_sync) = (false, false);
+        self.last_word = LastWord::Server;
         self.answered = false;
         self.tag_len = 0;
         self.succeeded.clear();
@@ -720,6 +735,10 @@ impl Flow {
             return Err(Violation);
         }
         if front.hidden {
+            return Ok(Step::DropReady(status));
+        }
+        if self.last_word != LastWord::Server && status == TransactionStatus::Idle {
+            self.last_word = LastWord::Proxy;
             return Ok(Step::DropReady(status));
         }
         self.expected.pop_front();

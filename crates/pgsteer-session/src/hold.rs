@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::cancelled;
 use crate::end::{End, administrator};
+use crate::meter::Waits;
 use crate::session::Session;
 use crate::steering::is_unseen;
 use crate::worker::Shared;
@@ -170,6 +171,8 @@ impl Session {
             Some(_) => hold.deadline.min(Instant::now() + hold.pause),
             None => hold.deadline,
         };
+        let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
+        let began = self.traced_now();
         // Before the look, so that what is published meanwhile is noticed.
         hold.subscription.mark_seen();
         while !self.steering.worker.has_newer(&self.steering.snapshot) {
@@ -185,6 +188,7 @@ impl Session {
                 Err(_) => return Err(Denied::Reply(waited_in_vain(failed))),
             }
         }
+        self.trace_wait(began);
         if self.steering.worker.snapshot().draining {
             return Err(Denied::End(End::Fatal(administrator())));
         }

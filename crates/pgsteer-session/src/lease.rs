@@ -13,6 +13,7 @@ use crate::cancel::{ServerTarget, cancelled};
 use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
+use crate::meter::waited;
 use crate::session::{LegError, Session};
 use crate::steering::Steering;
 use crate::worker::Worker;
@@ -49,7 +50,12 @@ impl Session {
                 .then_some(self.steering.identity.session),
         };
         let password = password.as_deref();
-        let lease = self.check_out(key, &target, (password, &wanted)).await?;
+        let found = self.check_out(key, &target, (password, &wanted));
+        let began = self.traced_now();
+        let lease = waited(&self.meter.pool, &self.cancel.slot, found).await;
+        self.trace_wait(began);
+        let lease = lease?;
+        self.meter.pool.assignments.add(1);
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, Stream};
@@ -20,6 +20,7 @@ use crate::flow::Flow;
 use crate::handshake::{self, Wish};
 use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
+use crate::meter::Meter;
 use crate::observe::NOTICE_ROUTE;
 use crate::replication::{Replication, Wanted};
 use crate::session::{Haste, LegError, Session};
@@ -78,11 +79,7 @@ async fn log_in(
     let (minor, parameters) = match handshake::wish(&mut client, &settings.tls).await.ok()? {
         Wish::Session { minor, parameters } => (minor, parameters),
         Wish::Cancel { pid, key } => {
-            worker
-                .shared
-                .cancels
-                .cancel(pid, &key, &settings.pool.tls)
-                .await;
+            worker.shared.cancel(pid, &key, &settings.pool.tls).await;
             return None;
         }
         Wish::Nothing => return None,
@@ -108,6 +105,7 @@ async fn start(
     (minor, parameters): (u16, BTreeMap<String, String>),
     address: Option<SocketAddr>,
 ) -> Result<Served, (Channel, End)> {
+    let began = Instant::now();
     let checked = check(&worker, &mut client, parameters, address).await;
     let Checked {
         identity,
@@ -117,7 +115,7 @@ async fn start(
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
-    let about = about(&identity, address);
+    let about = about(&identity, &client, address);
     let key_len = if minor >= 2 { KEY_LEN } else { KEY_LEN_OLD };
     let Some(cancel) = worker.shared.cancels.register(about, key_len) else {
         let text = "no random numbers from the operating system";
@@ -137,7 +135,11 @@ async fn start(
     }
     let mut session = logged_in(client, steering, cancel, (startup, enforced));
     match session.greet().await {
-        Ok(()) => Ok(Served::Session(Box::new(session))),
+        Ok(()) => {
+            let worker = Rc::clone(&session.steering.worker);
+            session.meter.logged_in(&worker, began);
+            Ok(Served::Session(Box::new(session)))
+        }
         Err(end) => Err((session.client, end)),
     }
 }
@@ -149,6 +151,8 @@ fn logged_in(
     cancel: Registered,
     (startup, enforced): (Startup, Option<Rc<str>>),
 ) -> Session {
+    let identity = &steering.identity;
+    let meter = Meter::new(&steering.worker, &identity.database, &identity.user);
     let mut settings = Settings::default();
     for (name, text) in &startup {
         settings.set(name, text);
@@ -177,11 +181,14 @@ fn logged_in(
         portals: HashMap::default(),
         mode,
         learns: Vec::new(),
+        is_refused: false,
         follows_sequences,
         last_text: String::new(),
         parse_parameters: ParseParameters::default(),
         cancel,
+        listening: None,
         control: Rc::new(Control::default()),
+        meter,
         options: Options::default(),
         knows_notice_route,
         idle_deadline: None,
@@ -225,12 +232,15 @@ fn admit(
     Ok((!texts.is_empty()).then(|| texts.join(";").into()))
 }
 
-fn about(identity: &Identity, address: Option<SocketAddr>) -> About {
+fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> About {
     About {
         user: (*identity.user).into(),
         database: (*identity.database).into(),
         client_host: address.map_or("[local]".into(), |a| a.ip().to_string().into()),
         client_port: address.map_or(0, |a| a.port()),
+        local: client.stream().local_addr(),
+        application_name: identity.application_name.as_str().into(),
+        session: identity.session,
         started: SystemTime::now(),
     }
 }

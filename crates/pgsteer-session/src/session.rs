@@ -14,16 +14,21 @@ use pgsteer_sql::{Analysis, Class, Effect, OwnState};
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frontend::{self, tag};
+use pgsteer_wire::malformed::{check_len, is_known};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::{Registered, cancel_abandoned};
 use crate::console::Options;
-use crate::end::{End, administrator, server_lost, server_lost_idle, with_severity};
+use crate::end::{
+    End, administrator, server_lost, server_lost_idle, unknown_message, with_severity,
+};
 use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Books, Leg, PrologueError};
+use crate::listen::Listening;
+use crate::meter::Meter;
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
 use crate::statements::{Context, ParseParameters};
@@ -110,6 +115,8 @@ pub(crate) struct Session {
     pub(crate) parse_parameters: ParseParameters,
     /// The beginning of the statement that was placed last, if it may pin the session.
     pub(crate) last_text: String,
+    /// A server refused to be given the parameters of the session.
+    pub(crate) is_refused: bool,
     /// It asks for the values sequences gave it, so it stays where it wrote.
     pub(crate) follows_sequences: bool,
     /// Parameters that a function has just set; what to, its server is asked.
@@ -117,10 +124,14 @@ pub(crate) struct Session {
     /// How long it keeps a server.
     pub(crate) mode: PoolMode,
     pub(crate) cancel: Registered,
+    /// What it hears through the proxy.
+    pub(crate) listening: Option<Box<Listening>>,
     pub(crate) control: Rc<Control>,
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
     /// now, nobody may use its servers any more.
     pub(crate) busy: bool,
+    /// What it adds to the counters of its database and user.
+    pub(crate) meter: Meter,
     /// What PGPOOL SET set.
     pub(crate) options: Options,
     /// It set `pgsteer.notice_route` at some time.
@@ -137,6 +148,7 @@ pub(crate) struct Session {
 enum Woken {
     Client(std::io::Result<usize>),
     Leg(Heard),
+    Notified,
     Leave,
     Drain,
 }
@@ -236,8 +248,7 @@ impl Session {
         let target = servers.find(|server| server.node == node);
         self.cancel.slot.remove(node);
         let tls = self.steering.snapshot.settings.pool.tls.clone();
-        let runs = leg.busy.then_some(target).flatten();
-        if let Some(target) = runs {
+        if let Some(target) = target {
             // Tracked by nothing: it has a deadline, and holds only its connection.
             tokio::task::spawn_local(async move {
                 cancel_abandoned(&target, &tls).await;
@@ -278,10 +289,24 @@ impl Session {
             // Begun by something that nobody could know beforehand.
             return Err(End::Fatal(no_transactions(Severity::Fatal)));
         }
+        self.tell_notifications()?;
         let Some(header) = header else {
-            self.client.flush().await?;
+            self.flush_idle().await?;
             return self.wait().await;
         };
+        let is_query = header.tag != tag::TERMINATE;
+        if is_query {
+            self.begin_query();
+        }
+        let served = self.serve(header).await;
+        if is_query {
+            self.end_query();
+        }
+        served
+    }
+
+    /// Serves what begins with this frame.
+    async fn serve(&mut self, header: Header) -> Result<(), End> {
         match header.tag {
             tag::QUERY => self.simple_query(header).await,
             tag::PARSE
@@ -295,19 +320,19 @@ impl Session {
             tag::TERMINATE => Err(End::Terminated),
             // Copied data that was on its way when the copy had failed already.
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => self.skip(header).await,
-            other => {
-                let text = format!("invalid frontend message type {other}");
-                Err(End::Fatal(ErrorReply::fatal(
-                    SqlState::PROTOCOL_VIOLATION,
-                    text,
-                )))
-            }
+            other => Err(unknown_message(other)),
         }
     }
 
     /// The header of the client's next frame, if it is there.
     pub(crate) fn client_frame(&self) -> Result<Option<Header>, End> {
-        Ok(frame::header(self.client.input.bytes())?)
+        let bytes = self.client.input.bytes();
+        let header = frame::header(bytes).map_err(|error| match bytes.first() {
+            Some(tag) if !is_known(*tag) => unknown_message(*tag),
+            _ => End::from(error),
+        })?;
+        header.map_or(Ok(()), check_len)?;
+        Ok(header)
     }
 
     /// Reads until a frame is there whole, or `len_max` bytes of it.
@@ -366,8 +391,8 @@ impl Session {
             }
             Woken::Client(_) => Err(End::ClientGone),
             Woken::Leg(heard) => self.heard(heard),
-            // What is to be left is left before the next wait.
-            Woken::Leave => Ok(()),
+            // What is to be left is left before the next wait, and what is to be told is told.
+            Woken::Leave | Woken::Notified => Ok(()),
             Woken::Drain => Err(End::Fatal(administrator())),
         }
     }
@@ -398,6 +423,11 @@ impl Session {
             // Servers first: what the client says next must not go to one that is gone.
             if let Poll::Ready(heard) = self.poll_legs(cx) {
                 return Poll::Ready(Woken::Leg(heard));
+            }
+            if let Some(listening) = &self.listening
+                && listening.poll(cx, idle).is_ready()
+            {
+                return Poll::Ready(Woken::Notified);
             }
             if let Poll::Ready(filled) = self.client.poll_fill(cx) {
                 return Poll::Ready(Woken::Client(filled));
@@ -483,6 +513,7 @@ impl Session {
         let mut forward = Forward::default();
         let mut leaves = false;
         self.cancel.slot.start(node);
+        let began = self.traced_now();
         let ran = loop {
             let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
                 break Err(RelayError::ServerLost(ServerLost::Closed));
@@ -508,6 +539,7 @@ impl Session {
             self.control.leave.set(true);
         }
         self.cancel.slot.stop();
+        self.trace_node(node, began);
         self.count_errors(node, ran.as_ref().err());
         match ran {
             Err(RelayError::ServerLost(ServerLost::Io(_))) if forward.is_answered() => {
@@ -565,6 +597,9 @@ impl Session {
     ) -> Result<Option<Placement>, Denied> {
         if self.transaction.is_refused() {
             return Err(Denied::Reply(self.tell_loss()));
+        }
+        if self.is_refused {
+            self.give_up_parameters(analysis);
         }
         if let Some(name) = self.prepared_twice(analysis) {
             return Err(Denied::Reply(already_prepared(name)));
@@ -771,7 +806,10 @@ impl Session {
             return Err(LegError::Ended(End::Fatal(server_lost_idle())));
         }
         Err(match error {
-            PrologueError::Refused(body) => LegError::Refused(body),
+            PrologueError::Refused(body) => {
+                self.is_refused = true;
+                LegError::Refused(body)
+            }
             PrologueError::Lost(_) if took_part => {
                 self.suspect(node);
                 LegError::Reply(self.tell_loss())

@@ -1,8 +1,9 @@
 //! What others can see of a session: who it is, and what it did last. Written by its worker alone,
 //! without waiting, and read by the console of any session.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use pgsteer_core::NodeId;
 use pgsteer_sql::PinReason;
@@ -15,6 +16,12 @@ pub(crate) struct About {
     /// Numeric address.
     pub(crate) client_host: Box<str>,
     pub(crate) client_port: u16,
+    /// Where it was accepted; none for a Unix socket.
+    pub(crate) local: Option<SocketAddr>,
+    /// What the client calls itself in its startup packet.
+    pub(crate) application_name: Box<str>,
+    /// Number of the session.
+    pub(crate) session: u64,
     /// When it was logged in.
     pub(crate) started: SystemTime,
 }
@@ -27,6 +34,26 @@ pub(crate) struct Pin {
     /// The statement that did it, without its literals; empty if it was not kept.
     pub(crate) text: String,
     pub(crate) since: SystemTime,
+}
+
+/// A text without what stands in quotes, as far as it goes.
+pub(crate) fn without_strings(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut parts = text.split('\'');
+    while let Some(part) = parts.next() {
+        match part.find("$$") {
+            Some(at) => {
+                shown.push_str(part.get(..at).unwrap_or_default());
+                shown.push_str("$$...");
+                break;
+            }
+            None => shown.push_str(part),
+        }
+        if parts.next().is_some() {
+            shown.push_str("'...'");
+        }
+    }
+    shown
 }
 
 /// A session that waits for its client.
@@ -64,9 +91,79 @@ impl LastRest {
     }
 }
 
+/// What a session does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It waits for its client.
+    Idle,
+    /// A query is under way.
+    Active,
+    /// A query is under way and waits for a server.
+    Waiting,
+}
+
+/// What a session does, and since when.
+#[derive(Debug)]
+pub(crate) struct Whereabouts {
+    epoch: Instant,
+    // Two bits say what it does, the others since when, in microseconds since the epoch.
+    word: AtomicU64,
+    prepared: AtomicU32,
+}
+
+impl Default for Whereabouts {
+    fn default() -> Self {
+        Self {
+            epoch: Instant::now(),
+            word: AtomicU64::new(0),
+            prepared: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Whereabouts {
+    /// From now on it does this. Runs for every query: one store.
+    pub(crate) fn set(&self, doing: Doing, now: Instant) {
+        let since = now.saturating_duration_since(self.epoch).as_micros();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        let word = since << 2 | doing as u64;
+        self.word.store(word, Ordering::Relaxed);
+    }
+
+    /// What it does, and for how long.
+    pub(crate) fn get(&self) -> (Doing, Duration) {
+        let word = self.word.load(Ordering::Relaxed);
+        let doing = match word & 3 {
+            0 => Doing::Idle,
+            1 => Doing::Active,
+            _ => Doing::Waiting,
+        };
+        let since = Duration::from_micros(word >> 2);
+        (doing, self.epoch.elapsed().saturating_sub(since))
+    }
+
+    /// Statements it has prepared by the protocol.
+    pub(crate) fn note_prepared(&self, number: usize) {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        self.prepared.store(number, Ordering::Relaxed);
+    }
+
+    /// The number of these.
+    pub(crate) fn prepared(&self) -> u32 {
+        self.prepared.load(Ordering::Relaxed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_are_not_shown() {
+        let shown = without_strings("SET a = 'secret', b = 'it''s'; DO $$ 'more' $$");
+        assert_eq!(shown, "SET a = '...', b = '...''...'; DO $$...");
+        assert_eq!(without_strings("LOAD 'cut of"), "LOAD '...'");
+    }
 
     #[test]
     fn a_word_holds_it_all() {

@@ -7,18 +7,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use pgsteer_core::applied::Progress;
 use pgsteer_core::counters::{Counters, WorkerCounters};
+use pgsteer_core::pool_counters::PoolCounters;
 use pgsteer_core::topology::{Node, Standing};
 use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
 use pgsteer_sql::Cache;
+use pgsteer_tls::ServerTls;
 use pgsteer_wire::scram::Verifier;
 
 use crate::cancel::CancelRegistry;
 use crate::catch_up::ParameterSets;
+use crate::listen_hub::Hubs;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
 use crate::statements::StatementBook;
@@ -40,6 +43,7 @@ pub struct Shared {
     pub(crate) limits: NodeLimits,
     pub(crate) cancels: Arc<CancelRegistry>,
     pub(crate) relation_writes: Arc<RelationWrites>,
+    pub(crate) hubs: Hubs,
     pub(crate) sessions: AtomicU64,
     /// Statements that wait for a node.
     pub(crate) held: AtomicUsize,
@@ -52,6 +56,13 @@ impl Shared {
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Carries out a cancel request, here or in the process before this one.
+    pub async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) {
+        if !self.cancels.cancel(pid, key, tls).await {
+            self.facts.succession.cancel_elsewhere(pid, key).await;
+        }
     }
 
     /// Nothing is going on yet.
@@ -69,12 +80,14 @@ impl Shared {
         let cancels = Arc::<CancelRegistry>::default();
         // Of several data planes in one process only tests have more than one, and they ask none.
         let _ = facts.session_list.set(Arc::clone(&cancels) as _);
+        let _ = facts.counters.set(Arc::clone(&counters));
         Self {
             counters,
             facts,
             limits,
             cancels,
             relation_writes: Arc::default(),
+            hubs: Hubs::default(),
             sessions: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             secret,
@@ -138,6 +151,7 @@ pub(crate) struct Worker {
     pub(crate) hasher: foldhash::quality::RandomState,
     pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
     pub(crate) controls: RefCell<HashMap<u64, Rc<Control>>>,
+    pub(crate) pool_counters: RefCell<HashMap<String, Arc<PoolCounters>>>,
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
     settings: RefCell<Arc<Settings>>,
     nodes: RefCell<Vec<Known>>,
@@ -175,6 +189,7 @@ impl Worker {
             hasher: foldhash::quality::RandomState::default(),
             welcomes: RefCell::default(),
             controls: RefCell::default(),
+            pool_counters: RefCell::default(),
             verifiers: RefCell::default(),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
             nodes: RefCell::new(nodes),
@@ -235,6 +250,9 @@ impl Worker {
     pub(crate) fn tick(&self) {
         self.second.set(unix_second());
         self.pools.sweep();
+        if self.index == 0 {
+            self.shared.facts.pools.sample(Instant::now());
+        }
         self.policies.borrow_mut().deliver();
     }
 

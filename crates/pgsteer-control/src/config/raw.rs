@@ -29,6 +29,8 @@ pub(crate) struct Raw {
     pub(crate) admin: Admin,
     pub(crate) pcp: Pcp,
     pub(crate) pcp_users: Vec<PcpUser>,
+    pub(crate) metrics: Metrics,
+    pub(crate) tracing: Tracing,
     pub(crate) router: Table,
 }
 
@@ -43,6 +45,7 @@ pub(crate) struct Listen {
     pub(crate) clients_max: Given,
     pub(crate) login_timeout: Given,
     pub(crate) drain_timeout: Given,
+    pub(crate) upgrade_timeout: Given,
 }
 
 /// `[tcp]`
@@ -238,6 +241,22 @@ pub(crate) struct PcpUser {
     pub(crate) password: Given,
     pub(crate) password_file: Given,
     pub(crate) md5: Given,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Metrics {
+    pub(crate) listen: Given,
+    pub(crate) pools_max: Given,
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tracing {
+    pub(crate) otlp_endpoint: Given,
+    pub(crate) service_name: Given,
 }
 
 /// `[limits]` in the file beside a plugin; part of `[plugins]` in the configuration.

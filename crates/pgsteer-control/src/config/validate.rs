@@ -32,6 +32,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
     let clients_max = number(checker.count("listen.clients_max", raw.listen.clients_max));
     let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
     let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
+    let upgrade_timeout = checker.duration("listen.upgrade_timeout", raw.listen.upgrade_timeout);
     let auth_method = auth_method(raw.auth, checker);
     let client_tls = tls::clients(raw.tls, checker);
     let server_tls = tls::servers(raw.server_tls, checker);
@@ -45,6 +46,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         clients_max,
         login_timeout,
         drain_timeout,
+        upgrade_timeout,
         tls: client_tls,
         auth_method,
         pool,
@@ -56,6 +58,8 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         operators: checker.list("console.operators", raw.console.operators),
         admin: operation::admin(raw.admin, checker),
         pcp: operation::pcp(raw.pcp, raw.pcp_users, checker),
+        metrics: operation::metrics(raw.metrics, checker),
+        tracing: operation::tracing(raw.tracing, checker),
         router_config: free("router", raw.router, checker),
         users,
     }

@@ -175,6 +175,9 @@ mod tests {
             database: "test".into(),
             client_host: "127.0.0.1".into(),
             client_port: 50582,
+            local: None,
+            application_name: "".into(),
+            session: 1,
             started: at(0),
         };
         let session = registry.register(about, 4).unwrap();
