@@ -68,6 +68,10 @@ fn run(name: &str, mode: Mode, seeds: impl Iterator<Item = u64>) -> Result<()> {
     for seed in seeds {
         let case = generate::case(seed, mode);
         if let Some(found) = case.difference(&stage, proxy.port())? {
+            if let Some(why) = compare::known(&found) {
+                println!("{mode:?}: seed {seed} differs as is known: {why}");
+                continue;
+            }
             println!("{mode:?}: seed {seed} differs");
             let (case, found) = shrink::smallest(case, found, &stage, proxy.port())?;
             println!("{}{found}", case.shown());
