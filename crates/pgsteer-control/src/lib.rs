@@ -18,6 +18,8 @@ mod export;
 mod failover;
 mod files;
 mod freshness;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod health;
 pub mod import;
 mod metrics;

@@ -21,7 +21,7 @@ pub(crate) fn configure(config: &mut Config, tls: &ServerTls, attempt: Attempt) 
         Attempt::TlsIfOffered => SslMode::Prefer,
         Attempt::Tls => SslMode::Require,
     });
-    if tls.is_direct() {
+    if tls.is_direct() && attempt != Attempt::Plain {
         config.ssl_negotiation(SslNegotiation::Direct);
     }
 }

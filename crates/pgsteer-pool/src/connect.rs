@@ -23,6 +23,9 @@ use crate::{Channel, Connection, ServerKey, Stream, Told, tune};
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
 
+/// Parameters a server may report during a login; ours. PostgreSQL reports some fifteen.
+const PARAMETERS_MAX: usize = 128;
+
 /// Derived passwords kept per worker.
 const SALTED_MAX: usize = 256;
 
@@ -197,10 +200,7 @@ impl Connector {
             match tag {
                 tag::AUTHENTICATION => self.authenticate(&mut attempt, &body)?,
                 tag::ERROR => return Err(ConnectError::Refused(body)),
-                tag::PARAMETER_STATUS => {
-                    let known = backend::parameter_status(&body);
-                    parameters.extend(known.map(|(n, v)| (n.to_owned(), v.to_owned())));
-                }
+                tag::PARAMETER_STATUS => note(&mut parameters, &body)?,
                 tag::BACKEND_KEY_DATA => {
                     if let Some((pid, secret)) = backend::backend_key(&body) {
                         key = ServerKey {
@@ -314,6 +314,16 @@ impl Connector {
     pub(crate) fn forget(&self) {
         self.salted.borrow_mut().clear();
     }
+}
+
+/// Keeps what a server says about one of its parameters.
+fn note(parameters: &mut Vec<(String, String)>, body: &[u8]) -> Result<(), ConnectError> {
+    if parameters.len() >= PARAMETERS_MAX {
+        return Err(unsupported("server reports parameters without end"));
+    }
+    let known = backend::parameter_status(body);
+    parameters.extend(known.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Ok(())
 }
 
 fn unsupported(text: &str) -> ConnectError {

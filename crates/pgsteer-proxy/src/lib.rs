@@ -9,6 +9,7 @@ mod import;
 mod lab;
 mod logging;
 mod node;
+mod open_files;
 mod plugin;
 mod run;
 mod serve;

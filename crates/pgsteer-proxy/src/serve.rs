@@ -10,6 +10,7 @@ use pgsteer_core::topology::Activity;
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
 
+use crate::open_files;
 use crate::run::Proxy;
 use crate::signals::{Request, Signals};
 use crate::upgrade::{Elder, Heard, Heir, Notice, Program, notify, retire};
@@ -34,6 +35,7 @@ pub(crate) fn run(
     reload: impl Fn() -> Result<Loaded, ConfigErrors>,
     elder: Option<Elder>,
 ) -> Result<()> {
+    open_files::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Plugins are tried out on its blocking threads.

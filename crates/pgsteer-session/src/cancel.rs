@@ -16,7 +16,7 @@ use tokio::io;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use crate::whereabouts::{About, LastRest, Whereabouts};
+use crate::whereabouts::{About, LastRest, Pin, Whereabouts};
 
 /// What a running statement could be cancelled with.
 #[derive(Clone, Debug)]
@@ -56,6 +56,7 @@ const WAITING: u32 = u32::MAX;
 struct State {
     targets: Vec<ServerTarget>,
     flights: Vec<Flight>,
+    pins: Vec<Pin>,
 }
 
 /// A cancel request on its way to a server, where it could hit whatever runs next.
@@ -116,6 +117,16 @@ impl CancelSlot {
         self.active.load(Ordering::Relaxed) != 0
     }
 
+    /// It keeps a server from now on.
+    pub(crate) fn note_pin(&self, pin: Pin) {
+        self.state().pins.push(pin);
+    }
+
+    /// Why it keeps servers.
+    pub(crate) fn pins(&self) -> Vec<Pin> {
+        self.state().pins.clone()
+    }
+
     /// The servers it holds.
     pub(crate) fn servers(&self) -> Vec<ServerTarget> {
         self.state().targets.clone()
@@ -165,7 +176,12 @@ impl CancelSlot {
     /// is on its way there has landed.
     pub(crate) fn remove(&self, node: NodeId) -> Landing {
         let mut state = self.state();
-        let State { targets, flights } = &mut *state;
+        let State {
+            targets,
+            flights,
+            pins,
+        } = &mut *state;
+        pins.retain(|pin| pin.node != node);
         let at = targets.iter().position(|t| t.node == node);
         let Some(target) = at.map(|at| targets.swap_remove(at)) else {
             return Landing(Some(Vec::new()));
@@ -326,6 +342,18 @@ impl CancelRegistry {
     }
 }
 
+/// Cancels what a server runs for a session that has ended.
+pub(crate) async fn cancel_abandoned(target: &ServerTarget, tls: &ServerTls) {
+    let node = target.node.0;
+    match timeout(SEND_MAX, send(target, tls)).await {
+        Ok(Ok(())) => tracing::debug!(node, "cancelled the statement of a client that has left"),
+        _ => tracing::debug!(
+            node,
+            "could not cancel the statement of a client that has left"
+        ),
+    }
+}
+
 /// A cancel request that is being sent. Whoever sends it may be stopped in the middle.
 struct Sent {
     slot: Arc<CancelSlot>,
@@ -350,7 +378,11 @@ async fn send(target: &ServerTarget, tls: &ServerTls) -> io::Result<()> {
     pgsteer_wire::startup::put_cancel(&mut request, target.pid, &target.key);
     channel.output = request;
     channel.flush().await?;
-    channel.fill().await.map(|_| ())
+    match channel.fill().await {
+        // Over TLS it says no goodbye.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        closed => closed.map(|_| ()),
+    }
 }
 
 /// A session's entry; gone when dropped.

@@ -85,8 +85,17 @@ pub(crate) async fn wish(client: &mut Channel, tls: &ClientTls) -> std::io::Resu
                 client.input.consume(usize::MAX / 2);
                 continue;
             }
-            Err(StartupError::Version(major, minor)) => {
-                let text = StartupError::Version(major, minor).to_string();
+            // PostgreSQL does not answer what is no packet at all.
+            Err(StartupError::Length) => return Ok(Wish::Nothing),
+            Err(error @ StartupError::Version(major, _)) => {
+                if major < 3 {
+                    // In that protocol's form.
+                    let text = format!("EFATAL:  {error}\n\0");
+                    client.output.extend_from_slice(text.as_bytes());
+                    client.close().await;
+                    return Ok(Wish::Nothing);
+                }
+                let text = error.to_string();
                 let reply = ErrorReply::fatal(SqlState::FEATURE_NOT_SUPPORTED, text);
                 return refuse(client, &reply).await;
             }

@@ -21,6 +21,7 @@ use pgsteer_wire::scram::Verifier;
 
 use crate::cancel::CancelRegistry;
 use crate::catch_up::ParameterSets;
+use crate::listen_hub::Hubs;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
 use crate::statements::StatementBook;
@@ -42,6 +43,7 @@ pub struct Shared {
     pub(crate) limits: NodeLimits,
     pub(crate) cancels: Arc<CancelRegistry>,
     pub(crate) relation_writes: Arc<RelationWrites>,
+    pub(crate) hubs: Hubs,
     pub(crate) sessions: AtomicU64,
     /// Statements that wait for a node.
     pub(crate) held: AtomicUsize,
@@ -85,6 +87,7 @@ impl Shared {
             limits,
             cancels,
             relation_writes: Arc::default(),
+            hubs: Hubs::default(),
             sessions: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             secret,

@@ -213,3 +213,7 @@ pub fn end_point(der: &[u8]) -> Option<Box<[u8]>> {
         Hash::Sha512 => Box::from(Sha512::digest(der).as_slice()),
     })
 }
+
+#[cfg(test)]
+#[path = "x509_tests.rs"]
+mod tests;

@@ -151,6 +151,15 @@ pub fn query(buf: &mut BytesMut, sql: &str) {
     buf.put_u8(0);
 }
 
+/// Describe of a prepared statement.
+pub fn describe_statement(buf: &mut BytesMut, name: &[u8]) {
+    let mut body = Vec::with_capacity(name.len() + 2);
+    body.push(b'S');
+    body.extend_from_slice(name);
+    body.push(0);
+    frame(buf, b'D', &body);
+}
+
 /// Close of a prepared statement towards a server.
 pub fn close_statement(buf: &mut BytesMut, name: &[u8]) {
     buf.put_u8(b'C');
