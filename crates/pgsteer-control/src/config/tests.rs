@@ -429,6 +429,8 @@ fn the_table_is_what_the_file_accepts() {
         accepted::<raw::Tls>("tls."),
         accepted::<raw::ServerTls>("server_tls."),
         accepted::<raw::Auth>("auth."),
+        accepted::<raw::Tls>("tls."),
+        accepted::<raw::ServerTls>("server_tls."),
         accepted::<raw::User>("users[]."),
         accepted::<raw::Node>("nodes[]."),
         accepted::<raw::Pool>("pool."),
