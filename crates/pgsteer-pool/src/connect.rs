@@ -171,6 +171,8 @@ impl Connector {
             uses: 0,
             asides: Vec::new(),
             handle: None,
+            entered: None,
+            opened_after: 0,
         })
     }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use pgsteer_core::NodeId;
+use pgsteer_core::servers::{EnteredServer, ServerCard, ServerState};
 use pgsteer_wire::backend::{self, TransactionStatus, tag};
 use pgsteer_wire::{HEADER_LEN, encode, frame};
 use thiserror::Error;
@@ -61,6 +62,10 @@ pub struct Connection {
     pub asides: Vec<u8>,
     /// What it can be closed with from outside, and its place among those that are counted.
     pub(crate) handle: Option<Handle>,
+    /// What others see of it.
+    pub(crate) entered: Option<EnteredServer>,
+    /// Number of the last order about traffic when it was opened.
+    pub(crate) opened_after: u64,
 }
 
 /// How long the proxy's own statements (SET, BEGIN, ROLLBACK, the reset query) may take.
@@ -70,6 +75,19 @@ const RUN_MAX: Duration = Duration::from_secs(30);
 const MESSAGE_LEN_MAX: usize = 1 << 20;
 
 impl Connection {
+    /// What others see of it.
+    #[must_use]
+    pub fn card(&self) -> Option<&ServerCard> {
+        self.entered.as_ref().map(|entered| &*entered.card)
+    }
+
+    /// It does this from now on.
+    pub(crate) fn note(&self, state: ServerState) {
+        if let Some(card) = self.card() {
+            card.set(state);
+        }
+    }
+
     /// Runs simple queries, one message each, in one round trip, and throws their answers away.
     /// Gives the body of the first ErrorResponse, if there was one.
     ///

@@ -3,10 +3,15 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
+use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
+use pgsteer_core::servers::{EnteredServer, ServerState, ServerUse};
 use pgsteer_core::settings::PoolSettings;
+use pgsteer_core::traffic::TrafficWatch;
 use pgsteer_wire::backend::TransactionStatus;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -70,6 +75,7 @@ struct Shared {
     limits: NodeLimits,
     gates: Gates,
     settings: RefCell<PoolSettings>,
+    traffic: RefCell<TrafficWatch>,
 }
 
 /// The pools of one worker.
@@ -116,9 +122,11 @@ impl Lease {
         };
         let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
         let closed = self.pools.0.gates.is_closed(self.key.node);
+        let closed = closed || self.pools.is_retired(&connection, &self.key.database);
         if connection.status != TransactionStatus::Idle || !quiet || closed {
             return;
         }
+        connection.note(ServerState::Tested);
         let (pools, key) = (self.pools.clone(), self.key.clone());
         // Tracked by nothing: ends with its own deadline, and holds only its connection.
         tokio::task::spawn_local(async move {
@@ -150,6 +158,7 @@ impl Pools {
             state: RefCell::default(),
             connector: Connector::default(),
             gates: Gates::new(limits.nodes()),
+            traffic: RefCell::new(limits.traffic.subscribe()),
             limits,
             settings: RefCell::new(settings),
         }))
@@ -201,6 +210,7 @@ impl Pools {
             };
             if let Some(mut connection) = connection {
                 connection.uses += 1;
+                connection.note(ServerState::Active);
                 return Ok(Lease {
                     connection: Some(connection),
                     key,
@@ -218,6 +228,8 @@ impl Pools {
         slot: Slot,
     ) -> Result<Connection, CheckoutError> {
         let limit = self.0.settings.borrow().connect_timeout;
+        let entered = self.enter(key, target);
+        let opened_after = self.0.traffic.borrow_mut().get().orders();
         let login = Login {
             user: &key.user,
             database: &key.database,
@@ -232,6 +244,14 @@ impl Pools {
             opened = opening => opened.map_err(|_| ConnectError::Timeout)?,
         };
         let mut connection = opened?;
+        entered
+            .card
+            .opened(connection.key.pid, connection.channel.stream().local_addr());
+        entered
+            .card
+            .encrypted
+            .store(connection.channel.tls().is_some(), Ordering::Relaxed);
+        (connection.entered, connection.opened_after) = (Some(entered), opened_after);
         let stream = connection.channel.stream();
         connection.handle = Some(self.0.gates.enter(key.node, stream, slot));
         Ok(connection)
@@ -270,7 +290,8 @@ impl Pools {
         while let Some(Idle { connection, .. }) = idle.pop() {
             // Something to read on an idle connection means that the server said goodbye.
             let mut nobody = Context::from_waker(Waker::noop());
-            if connection.channel.poll_readable(&mut nobody).is_pending() {
+            let quiet = connection.channel.poll_readable(&mut nobody).is_pending();
+            if quiet && !self.is_retired(&connection, &key.database) {
                 return Some(connection);
             }
         }
@@ -278,7 +299,7 @@ impl Pools {
     }
 
     fn check_in(&self, key: PoolKey, mut connection: Connection) {
-        if self.0.gates.is_closed(key.node) {
+        if self.0.gates.is_closed(key.node) || self.is_retired(&connection, &key.database) {
             return;
         }
         let mut state = self.0.state.borrow_mut();
@@ -287,6 +308,7 @@ impl Pools {
             let Some(waiter) = state.waiters.remove(at) else {
                 break;
             };
+            connection.note(ServerState::Active);
             match waiter.hand_over.send(connection) {
                 Ok(()) => return,
                 Err(back) => connection = back,
@@ -296,12 +318,46 @@ impl Pools {
             // Somebody else, perhaps on another worker, needs the room more.
             drop(connection);
         } else {
+            connection.note(ServerState::Idle);
             let idle = Idle {
                 connection,
                 since: Instant::now(),
             };
             state.idle.entry(key).or_default().push(idle);
         }
+    }
+
+    /// What others see of a connection that is being opened.
+    fn enter(&self, key: &PoolKey, target: &Target) -> EnteredServer {
+        let about = ServerUse {
+            database: (*key.database).into(),
+            user: (*key.user).into(),
+            node: key.node,
+            host: Arc::clone(&target.host),
+            port: target.port,
+        };
+        self.0.limits.servers.enter(about, SystemTime::now())
+    }
+
+    /// Whether an operator wants a connection closed before it is used again.
+    #[must_use]
+    pub fn is_retired(&self, connection: &Connection, database: &str) -> bool {
+        let mut traffic = self.0.traffic.borrow_mut();
+        let said = traffic.get();
+        if said.orders() == 0 {
+            return false;
+        }
+        let of_database = said.of(database);
+        of_database.paused || of_database.reconnect > connection.opened_after
+    }
+
+    /// Closes idle connections that an operator wants closed.
+    pub fn follow_traffic(&self) {
+        let mut state = self.0.state.borrow_mut();
+        state.idle.retain(|key, idle| {
+            idle.retain(|i| !self.is_retired(&i.connection, &key.database));
+            !idle.is_empty()
+        });
     }
 
     /// Closes connections that nobody used for too long, that their server closed, or whose room

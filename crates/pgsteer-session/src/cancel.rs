@@ -10,7 +10,9 @@ use bytes::BytesMut;
 use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, open_stream};
 use tokio::io;
+use tokio::sync::Notify;
 
+use crate::ending::Said;
 use crate::whereabouts::{About, LastRest, Whereabouts};
 
 /// What a running statement could be cancelled with.
@@ -35,6 +37,9 @@ pub(crate) struct CancelSlot {
     pub(crate) last_rest: LastRest,
     /// What it does now.
     pub(crate) now: Whereabouts,
+    /// That it is to end.
+    pub(crate) said: Said,
+    cancelled: Notify,
     // Node that runs a statement now, plus one; zero while there is none.
     active: AtomicU32,
     state: Mutex<State>,
@@ -57,6 +62,8 @@ impl CancelSlot {
             about,
             last_rest: LastRest::default(),
             now: Whereabouts::default(),
+            said: Said::default(),
+            cancelled: Notify::new(),
             active: AtomicU32::new(0),
             state: Mutex::default(),
         }
@@ -107,6 +114,25 @@ impl CancelSlot {
             .clone();
         state.in_flight.push(target.node);
         Some(target)
+    }
+
+    /// Cancels what a server runs for the session, if one does.
+    pub(crate) async fn cancel_statement(&self) {
+        let Some(target) = self.take_off() else {
+            return;
+        };
+        if let Err(error) = send(&target).await {
+            tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
+        }
+        self.landed(target.node);
+    }
+
+    /// Resolves when the client wants something cancelled.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn cancelled(&self) {
+        self.cancelled.notified().await;
     }
 
     fn landed(&self, node: NodeId) {
@@ -171,13 +197,8 @@ impl CancelRegistry {
         };
         let slot = self.map().get(&(pid, u32::from_be_bytes(key))).cloned();
         let Some(slot) = slot else { return };
-        let Some(target) = slot.take_off() else {
-            return;
-        };
-        if let Err(error) = send(&target).await {
-            tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
-        }
-        slot.landed(target.node);
+        slot.cancelled.notify_waiters();
+        slot.cancel_statement().await;
     }
 }
 

@@ -21,6 +21,7 @@ use crate::worker::Worker;
 impl Session {
     /// Takes a server connection of a node from the pool.
     pub(crate) async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {
+        self.paused().await?;
         let Steering {
             snapshot, identity, ..
         } = &self.steering;
@@ -44,6 +45,12 @@ impl Session {
         let found = self.check_out(key, &target, password.as_deref());
         let lease = waited(&self.meter.pool, &self.cancel.slot, found).await?;
         self.meter.pool.assignments.add(1);
+        if let Some(card) = lease.peek().card() {
+            card.link(
+                self.cancel.slot.about.session,
+                self.steering.worker.second(),
+            );
+        }
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pgsteer_pool::{Channel, Stream};
@@ -11,7 +12,7 @@ use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
 use crate::auth::authenticate;
-use crate::console::Options;
+use crate::console::{Extended, Options, WELCOME, access, is_console};
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
 use crate::handshake::{self, Wish};
@@ -36,10 +37,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<So
         return;
     };
     let id = session.steering.identity.session;
-    worker
-        .controls
-        .borrow_mut()
-        .insert(id, Rc::clone(&session.control));
+    worker.controls.borrow_mut().insert(
+        id,
+        (
+            Rc::clone(&session.control),
+            Arc::clone(&session.cancel.slot),
+        ),
+    );
+    worker.traffic_changed();
     // Published while the client logged in: nobody told this session.
     session.control.drain.set(worker.snapshot().draining);
     session.control.leave.set(true);
@@ -96,7 +101,15 @@ async fn start(
     };
     let meter = Meter::new(&worker, &identity.database, &identity.user);
     let mut steering = Steering::new(worker, identity);
-    let enforced = match admit(&mut steering, &mut startup) {
+    let is_console = steering.identity.access.is_some();
+    if is_console {
+        startup.clear();
+    }
+    let admitted = match is_console {
+        true => Ok(None),
+        false => admit(&mut steering, &mut startup),
+    };
+    let enforced = match admitted {
         Ok(enforced) => enforced,
         Err(end) => return Err((client, end)),
     };
@@ -124,6 +137,7 @@ async fn start(
         cancel,
         control: Rc::new(Control::default()),
         meter,
+        console: Extended::default(),
         options: Options::default(),
         knows_notice_route,
         idle_deadline: None,
@@ -184,6 +198,8 @@ fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> 
         local: client.stream().local_addr(),
         application_name: identity.application_name.as_str().into(),
         session: identity.session,
+        encryption: if client.tls().is_some() { "TLS" } else { "" },
+        is_console: identity.access.is_some(),
         started: SystemTime::now(),
     }
 }
@@ -224,6 +240,14 @@ async fn check(
     authenticate(client, worker, &snapshot.settings, &user).await?;
     let database = parameters.remove("database").filter(|d| !d.is_empty());
     let database = database.unwrap_or_else(|| user.clone());
+    let settings = &snapshot.settings;
+    let access = match is_console(settings, &database) {
+        true => Some(access(settings, &user, &database)?),
+        false => {
+            Session::check_traffic(worker, &database)?;
+            None
+        }
+    };
     let identity = Identity {
         session: worker.next_session().0,
         user: user.into(),
@@ -234,6 +258,7 @@ async fn check(
             .unwrap_or_default(),
         client_address: address.map(|a| a.ip().to_string()).unwrap_or_default(),
         pool: None,
+        access,
     };
     Ok((identity, statements(parameters)))
 }
@@ -297,6 +322,9 @@ impl Session {
     /// Tells the client what it must know before its first statement. The first session with the
     /// same user, database and parameters asks a server; the others get what it said.
     async fn greet(&mut self) -> Result<(), End> {
+        if self.steering.identity.access.is_some() {
+            return self.greet_at_console().await;
+        }
         let welcome = self.welcome().await?;
         let identity = &self.steering.identity;
         let writable = self.steering.snapshot.topology.primary().is_some();
@@ -312,6 +340,20 @@ impl Session {
         let (pid, key) = self.cancel.key;
         encode::backend_key(&mut self.client.output, pid, key);
         encode::ready(&mut self.client.output, TransactionStatus::Idle);
+        Ok(self.client.flush().await?)
+    }
+
+    /// The same for a client of the console, which no server takes part in.
+    async fn greet_at_console(&mut self) -> Result<(), End> {
+        let application_name = &self.steering.identity.application_name;
+        let out = &mut self.client.output;
+        for (name, value) in WELCOME {
+            encode::parameter_status(out, name, value);
+        }
+        encode::parameter_status(out, "application_name", application_name);
+        let (pid, key) = self.cancel.key;
+        encode::backend_key(out, pid, key);
+        encode::ready(out, TransactionStatus::Idle);
         Ok(self.client.flush().await?)
     }
 

@@ -48,13 +48,16 @@ impl Meter {
         self.pool.logins.add(1);
     }
 
-    fn begin(&mut self, now: Instant) {
+    /// A query begins; whether a transaction does.
+    fn begin(&mut self, now: Instant) -> bool {
         self.query = Some(now);
         self.pool.queries.add(1);
         if self.transaction.is_none() {
             self.transaction = Some(now);
             self.pool.transactions.add(1);
+            return true;
         }
+        false
     }
 
     fn end(&mut self, now: Instant, in_transaction: bool, (received, sent): (u64, u64)) {
@@ -82,8 +85,8 @@ impl Session {
     /// A query of the client begins.
     pub(crate) fn begin_query(&mut self) {
         let now = Instant::now();
-        self.meter.begin(now);
-        self.cancel.slot.now.set(Doing::Active, now);
+        let transaction = self.meter.begin(now);
+        self.cancel.slot.now.begin(now, transaction);
     }
 
     /// It was answered, or the session ends with it.
@@ -92,7 +95,7 @@ impl Session {
         let now = Instant::now();
         self.meter.end(now, in_transaction, self.client.moved());
         let slot = &self.cancel.slot;
-        slot.now.set(Doing::Idle, now);
+        slot.now.end(now, in_transaction);
         slot.now.note_prepared(self.prepared.len());
     }
 }

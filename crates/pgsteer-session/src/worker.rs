@@ -13,12 +13,14 @@ use pgsteer_core::applied::Progress;
 use pgsteer_core::counters::{Counters, WorkerCounters};
 use pgsteer_core::pool_counters::PoolCounters;
 use pgsteer_core::topology::{Node, Standing};
+use pgsteer_core::traffic::{DatabaseTraffic, Everybody, TrafficWatch};
 use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
 use pgsteer_sql::Cache;
 use pgsteer_wire::scram::Verifier;
 
-use crate::cancel::CancelRegistry;
+use crate::cancel::{CancelRegistry, CancelSlot};
+use crate::ending::Why;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
 use crate::writes::RelationWrites;
@@ -64,7 +66,7 @@ impl Shared {
                 .to_be_bytes();
             chunk.copy_from_slice(&random);
         }
-        let limits = NodeLimits::new(Arc::clone(&facts.connections));
+        let limits = NodeLimits::new(&facts);
         let cancels = Arc::<CancelRegistry>::default();
         // Of several data planes in one process only tests have more than one, and they ask none.
         let _ = facts.session_list.set(Arc::clone(&cancels) as _);
@@ -90,6 +92,7 @@ pub(crate) struct Control {
     pub(crate) drain: Cell<bool>,
     /// A node it may hold a leg on is not in service any more.
     pub(crate) leave: Cell<bool>,
+    pub(crate) ending: Cell<Option<Why>>,
     pub(crate) waker: RefCell<Option<Waker>>,
 }
 
@@ -103,7 +106,7 @@ impl Control {
         }
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -130,7 +133,8 @@ pub(crate) struct Worker {
     pub(crate) no_names: Rc<Meaning>,
     pub(crate) hasher: foldhash::quality::RandomState,
     pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
-    pub(crate) controls: RefCell<HashMap<u64, Rc<Control>>>,
+    pub(crate) controls: RefCell<HashMap<u64, (Rc<Control>, Arc<CancelSlot>)>>,
+    pub(crate) traffic: RefCell<TrafficWatch>,
     pub(crate) pool_counters: RefCell<HashMap<String, Arc<PoolCounters>>>,
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
     settings: RefCell<Arc<Settings>>,
@@ -165,6 +169,7 @@ impl Worker {
             hasher: foldhash::quality::RandomState::default(),
             welcomes: RefCell::default(),
             controls: RefCell::default(),
+            traffic: RefCell::new(shared.facts.traffic.subscribe()),
             pool_counters: RefCell::default(),
             verifiers: RefCell::default(),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
@@ -272,12 +277,53 @@ impl Worker {
         }
         self.follow_standings(&snapshot);
         if snapshot.draining {
-            for control in self.controls.borrow().values() {
+            for (control, _) in self.controls.borrow().values() {
                 control.drain.set(true);
                 control.wake();
             }
         }
         self.progress.note(snapshot.generation);
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// What operators said about a database.
+    pub(crate) fn traffic_of(&self, database: &str) -> DatabaseTraffic {
+        let mut traffic = self.traffic.borrow_mut();
+        let said = traffic.get();
+        if said.orders() == 0 {
+            return DatabaseTraffic::default();
+        }
+        said.of(database)
+    }
+
+    /// Whether no session may begin anything.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.traffic.borrow_mut().get().everybody == Everybody::Suspended
+    }
+
+    /// Follows what operators said: closes servers that nobody may use, and tells sessions.
+    pub(crate) fn traffic_changed(&self) {
+        self.end_sessions();
+        self.pools.follow_traffic();
+        for (control, slot) in self.controls.borrow().values() {
+            if slot.about.is_console {
+                continue;
+            }
+            let said = self.traffic_of(&slot.about.database);
+            if said.draining {
+                control.drain.set(true);
+            }
+            if said.paused || said.reconnect > 0 {
+                control.leave.set(true);
+            }
+            if said != DatabaseTraffic::default() {
+                control.wake();
+            }
+        }
     }
 
     /// Whether a node is not in service, as far as the worker was told.
@@ -308,7 +354,7 @@ impl Worker {
             }
         }
         if leaves {
-            for control in self.controls.borrow().values() {
+            for (control, _) in self.controls.borrow().values() {
                 control.leave.set(true);
                 control.wake();
             }

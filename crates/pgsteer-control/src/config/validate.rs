@@ -11,7 +11,7 @@ use pgsteer_core::settings::{
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{failover, operation, plugins, pool, raw};
+use super::{failover, limits, operation, plugins, pool, raw};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
@@ -43,6 +43,9 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         catalog: catalog(raw.catalog, checker),
         plugins: plugins::settings(raw.plugins, checker),
         operators: checker.list("console.operators", raw.console.operators),
+        console: operation::console(raw.console.watchers, raw.console.databases, checker),
+        client_limits: limits::clients(raw.limits, checker),
+        timeouts: limits::timeouts(raw.timeouts, checker),
         admin: operation::admin(raw.admin, checker),
         pcp: operation::pcp(raw.pcp, raw.pcp_users, checker),
         router_config: free("router", raw.router, checker),
