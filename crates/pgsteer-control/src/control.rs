@@ -281,6 +281,10 @@ fn merge(current: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>)
     if keep("listen.address", new.listen == current.listen) {
         new.listen.clone_from(&current.listen);
     }
+    let same = new.unix_socket == current.unix_socket;
+    if keep("listen.unix_socket_dir", same) {
+        new.unix_socket.clone_from(&current.unix_socket);
+    }
     if keep("listen.workers", new.workers == current.workers) {
         new.workers = current.workers;
     }

@@ -10,7 +10,7 @@ use crate::settings::{PoolMode, PoolRule, PoolSettings};
 pub struct PoolLimits {
     /// Server connections of one pool: a database, a user and a node.
     pub size: u32,
-    /// Server connections a pool that is in use is kept filled with.
+    /// Server connections of a pool that are not closed for being unused.
     pub size_min: u32,
     /// Server connections a pool may have beyond its size.
     pub reserved: u32,
@@ -49,7 +49,7 @@ impl Default for PoolLimits {
 pub struct RuleLimits {
     /// Server connections of each pool.
     pub size: Option<u32>,
-    /// Server connections each pool is kept filled with.
+    /// Server connections of each pool that are not closed for being unused.
     pub size_min: Option<u32>,
     /// Server connections each pool may have beyond its size.
     pub reserved: Option<u32>,
@@ -106,7 +106,7 @@ impl Timeouts {
 pub struct PoolQuota {
     /// Server connections of each; 0 for no limit.
     pub size: u32,
-    /// Server connections each is kept filled with.
+    /// Server connections of each that are not closed for being unused.
     pub size_min: u32,
     /// Server connections beyond the size.
     pub reserved: u32,

@@ -134,6 +134,44 @@ pub struct PoolSettings {
     pub idle_timeout: Duration,
     /// Statement that makes a used server connection fit for the next session.
     pub reset_query: Arc<str>,
+    /// Sockets to the nodes; those to clients have the same.
+    pub tcp: TcpSettings,
+}
+
+/// How soon a peer is noticed whose machine went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// Whether an idle peer is asked for a sign of life.
+    pub keepalive: bool,
+    /// After so long a silence; zero for what the system has.
+    pub keepidle: Duration,
+    /// So long after the question before; zero for what the system has.
+    pub keepintvl: Duration,
+    /// So many times before the connection counts as lost; 0 for what the system has.
+    pub keepcnt: u32,
+    /// How long what was sent may stay unacknowledged; zero for what the system has.
+    pub user_timeout: Duration,
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            keepalive: true,
+            keepidle: Duration::from_secs(60),
+            keepintvl: Duration::from_secs(10),
+            keepcnt: 0,
+            user_timeout: Duration::ZERO,
+        }
+    }
+}
+
+/// Unix sockets for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocketSettings {
+    /// The directory; a socket for each port of `listen.address` is made there.
+    pub dir: PathBuf,
+    /// Permissions of the socket files.
+    pub mode: u32,
 }
 
 impl PoolSettings {
@@ -365,6 +403,8 @@ impl std::fmt::Debug for PcpSettings {
 pub struct Settings {
     /// Addresses clients connect to.
     pub listen: Vec<SocketAddr>,
+    /// Unix sockets clients connect to, if there are to be any.
+    pub unix_socket: Option<UnixSocketSettings>,
     /// Threads that serve clients; `1 <= workers`.
     pub workers: usize,
     /// Client connections at one time.

@@ -1,21 +1,21 @@
 //! Opening a server connection: TCP or Unix socket, startup, authentication.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
+use pgsteer_core::settings::TcpSettings;
 use pgsteer_wire::backend::{self, AuthenticationRequest, TransactionStatus, tag};
 use pgsteer_wire::scram::{self, Challenge, ClientExchange, SaltedPassword};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frame, md5, startup};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::{Channel, Connection, ServerKey, Stream};
+use crate::{Channel, Connection, ServerKey, Stream, Told, tune};
 
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
@@ -78,11 +78,6 @@ pub async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
     }
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    // A server whose machine went away must not hold a session for ever.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10));
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     Ok(Stream::Tcp(stream))
 }
 
@@ -92,6 +87,8 @@ type SaltedKey = (Rc<str>, Vec<u8>, u32);
 #[derive(Debug, Default)]
 pub(crate) struct Connector {
     salted: RefCell<HashMap<SaltedKey, SaltedPassword>>,
+    /// For connections that are opened from now on.
+    pub(crate) tcp: Cell<TcpSettings>,
 }
 
 /// User, database and password of a login.
@@ -100,6 +97,8 @@ pub(crate) struct Login<'a> {
     pub(crate) user: &'a Rc<str>,
     pub(crate) database: &'a str,
     pub(crate) password: Option<&'a str>,
+    /// Further parameters of the startup packet.
+    pub(crate) parameters: &'a [(&'a str, &'a str)],
 }
 
 struct Attempt<'a> {
@@ -123,16 +122,22 @@ impl Connector {
         let stream = open_stream(&target.host, target.port)
             .await
             .map_err(failed)?;
+        // A server whose machine went away must not hold a session for ever.
+        if let Stream::Tcp(socket) = &stream {
+            tune(&SockRef::from(socket), &self.tcp.get()).map_err(failed)?;
+        }
         let mut attempt = Attempt {
             channel: Channel::new(stream),
-            login,
+            login: login.clone(),
             exchange: None,
         };
-        let parameters = [
+        let fixed = [
             ("user", &**attempt.login.user),
             ("database", attempt.login.database),
         ];
-        startup::put_startup(&mut attempt.channel.output, &parameters);
+        let parameters: Vec<_> = fixed.iter().chain(login.parameters).copied().collect();
+        // Not 3.2, although its keys are longer: nobody but the proxy ever sees a server's key.
+        startup::put_startup(&mut attempt.channel.output, 0, &parameters);
         let mut key = ServerKey {
             pid: 0,
             key: Rc::from([].as_slice()),
@@ -170,9 +175,12 @@ impl Connector {
             opened_at: SystemTime::now(),
             uses: 0,
             asides: Vec::new(),
+            told: Told::default(),
             handle: None,
             entered: None,
             opened_after: 0,
+            quota: None,
+            old_at: None,
         })
     }
 

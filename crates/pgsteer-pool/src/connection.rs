@@ -9,10 +9,11 @@ use pgsteer_core::servers::{EnteredServer, ServerCard, ServerState};
 use pgsteer_wire::backend::{self, TransactionStatus, tag};
 use pgsteer_wire::{HEADER_LEN, encode, frame};
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::Channel;
 use crate::gates::Handle;
+use crate::quotas::Quota;
+use crate::{Channel, Told};
 
 /// What a cancel request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +61,22 @@ pub struct Connection {
     pub uses: u64,
     /// Notifications that came while [`Connection::run`] read answers: whole messages.
     pub asides: Vec<u8>,
+    /// What those who had it told it.
+    pub told: Told,
     /// What it can be closed with from outside, and its place among those that are counted.
     pub(crate) handle: Option<Handle>,
     /// What others see of it.
     pub(crate) entered: Option<EnteredServer>,
     /// Number of the last order about traffic when it was opened.
     pub(crate) opened_after: u64,
+    /// Its place in the quotas.
+    pub(crate) quota: Option<Quota>,
+    /// When it is too old to be used again.
+    pub(crate) old_at: Option<Instant>,
 }
+
+/// Columns as text; none for NULL.
+pub type Row = Vec<Option<String>>;
 
 /// How long the proxy's own statements (SET, BEGIN, ROLLBACK, the reset query) may take.
 const RUN_MAX: Duration = Duration::from_secs(30);
@@ -81,11 +91,58 @@ impl Connection {
         self.entered.as_ref().map(|entered| &*entered.card)
     }
 
+    /// Whether it is too old to be used again.
+    pub(crate) fn is_old(&self) -> bool {
+        self.old_at.is_some_and(|at| Instant::now() >= at)
+    }
+
     /// It does this from now on.
     pub(crate) fn note(&self, state: ServerState) {
         if let Some(card) = self.card() {
             card.set(state);
         }
+    }
+
+    /// Runs a simple query and gives the columns of its last row; none after an error.
+    ///
+    /// # Errors
+    /// The connection is lost; it must not be used again.
+    ///
+    /// # Cancel safety
+    /// As [`Connection::run`].
+    pub async fn ask(&mut self, query: &str) -> Result<Option<Row>, ServerLost> {
+        encode::query(&mut self.channel.output, query);
+        let answer = async {
+            self.channel.flush().await?;
+            let mut row = Row::new();
+            let error = self.read_until_ready(&mut row).await?;
+            Ok(error.is_none().then_some(row))
+        };
+        let answered = timeout(RUN_MAX, answer).await;
+        answered.map_err(|_| ServerLost::Silent)?
+    }
+
+    /// Sends a message of the extended protocol and Sync, and throws the answers away. Gives the body
+    /// of the ErrorResponse, if there was one.
+    ///
+    /// # Errors
+    /// The connection is lost; it must not be used again.
+    ///
+    /// # Cancel safety
+    /// As [`Connection::run`].
+    pub async fn run_message(&mut self, message: &[u8]) -> Result<Option<Vec<u8>>, ServerLost> {
+        self.channel.output.extend_from_slice(message);
+        encode::frame(
+            &mut self.channel.output,
+            pgsteer_wire::frontend::tag::SYNC,
+            b"",
+        );
+        let answers = async {
+            self.channel.flush().await?;
+            self.read_until_ready(&mut Row::new()).await
+        };
+        let answered = timeout(RUN_MAX, answers).await;
+        answered.map_err(|_| ServerLost::Silent)?
     }
 
     /// Runs simple queries, one message each, in one round trip, and throws their answers away.
@@ -104,7 +161,7 @@ impl Connection {
             self.channel.flush().await?;
             let mut error = None;
             for _ in queries {
-                let failed = self.read_until_ready().await?;
+                let failed = self.read_until_ready(&mut Row::new()).await?;
                 error = error.or(failed);
             }
             Ok(error)
@@ -114,7 +171,7 @@ impl Connection {
             .map_err(|_| ServerLost::Silent)?
     }
 
-    async fn read_until_ready(&mut self) -> Result<Option<Vec<u8>>, ServerLost> {
+    async fn read_until_ready(&mut self, row: &mut Row) -> Result<Option<Vec<u8>>, ServerLost> {
         let mut error = None;
         loop {
             let bytes = self.channel.input.bytes();
@@ -141,6 +198,7 @@ impl Connection {
                         note(Rc::make_mut(&mut self.parameters), name, value);
                     }
                 }
+                tag::DATA_ROW => *row = backend::data_row(body).ok_or(ServerLost::Protocol)?,
                 tag::ERROR if error.is_none() => error = Some(body.to_vec()),
                 tag::READY => {
                     self.status = TransactionStatus::from_body(body).ok_or(ServerLost::Protocol)?;

@@ -10,10 +10,15 @@ mod connection;
 mod gates;
 mod limits;
 mod pools;
+mod quotas;
+mod tcp;
+mod told;
 
 pub use buffer::{BUFFER_LEN, Buffer};
 pub use channel::{Channel, Stream, TlsInfo};
 pub use connect::{ConnectError, Target, open_stream};
-pub use connection::{Connection, ServerKey, ServerLost};
+pub use connection::{Connection, Row, ServerKey, ServerLost};
 pub use limits::NodeLimits;
-pub use pools::{CheckoutError, Lease, PoolKey, Pools};
+pub use pools::{CheckoutError, Lease, PoolKey, Pools, Wanted};
+pub use tcp::tune;
+pub use told::{KnownStatement, Parameters, SqlStatements, Statements, Told, Writer};

@@ -8,6 +8,8 @@ use pgsteer_core::traffic::Traffic;
 use pgsteer_core::{Connections, Facts, NodeId};
 use tokio::sync::Notify;
 
+use crate::quotas::Quotas;
+
 #[derive(Debug, Default)]
 struct Node {
     // Sessions of any worker that wait for a connection to this node.
@@ -24,6 +26,8 @@ pub struct NodeLimits {
     pub(crate) servers: Arc<Servers>,
     /// What operators said about them.
     pub(crate) traffic: Arc<Traffic>,
+    /// What there may be of databases, users and pools.
+    pub(crate) quotas: Arc<Quotas>,
 }
 
 impl NodeLimits {
@@ -37,6 +41,7 @@ impl NodeLimits {
             connections,
             servers: Arc::clone(&facts.servers),
             traffic: Arc::clone(&facts.traffic),
+            quotas: Arc::default(),
         }
     }
 

@@ -1,12 +1,12 @@
 //! Idle connections of one worker, and the sessions that wait for one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pgsteer_core::NodeId;
 use pgsteer_core::servers::{EnteredServer, ServerState, ServerUse};
@@ -21,7 +21,8 @@ use tracing::debug;
 use crate::connect::{Connector, Login};
 use crate::gates::Gates;
 use crate::limits::Slot;
-use crate::{ConnectError, Connection, NodeLimits, Target};
+use crate::quotas::{Allowed, Quota};
+use crate::{ConnectError, Connection, NodeLimits, Parameters, Target, Told, Writer};
 
 /// Connections with the same key are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +61,8 @@ struct Idle {
 
 struct Waiter {
     key: PoolKey,
+    /// Those that came earlier have lower ones.
+    number: u64,
     hand_over: oneshot::Sender<Connection>,
 }
 
@@ -67,6 +70,33 @@ struct Waiter {
 struct State {
     idle: HashMap<PoolKey, Vec<Idle>, foldhash::fast::RandomState>,
     waiters: VecDeque<Waiter>,
+    /// Number of the waiter that came last.
+    numbers: u64,
+}
+
+/// The place of one connection among those of its node, and in its quotas.
+type Room = (Slot, Option<Quota>);
+
+/// One session that wants a connection.
+struct Queue {
+    since: Instant,
+    deadline: Instant,
+    /// Its place among those that wait, once it does.
+    number: Option<u64>,
+}
+
+impl Queue {
+    fn new(now: Instant, wait: Duration) -> Self {
+        Self {
+            since: now,
+            deadline: now + wait,
+            number: None,
+        }
+    }
+
+    fn has_waited(&self, time: Duration) -> bool {
+        self.number.is_some() && self.since.elapsed() >= time
+    }
 }
 
 struct Shared {
@@ -76,6 +106,8 @@ struct Shared {
     gates: Gates,
     settings: RefCell<PoolSettings>,
     traffic: RefCell<TrafficWatch>,
+    // Walks through all numbers evenly (Weyl's sequence).
+    point: Cell<u32>,
 }
 
 /// The pools of one worker.
@@ -114,16 +146,26 @@ impl Lease {
             .expect("taken by release only, which consumes the lease")
     }
 
+    /// Gives the connection back as it is: what it was told, the next one finds in it. One that is not
+    /// idle is closed.
+    pub fn park(mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if is_at_rest(&connection) {
+            self.pools.check_in(self.key.clone(), connection);
+        }
+    }
+
     /// Gives the connection back: it is reset in the background and then used again. One that is
     /// not idle, or does not reset, is closed.
     pub fn release(mut self) {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
         let closed = self.pools.0.gates.is_closed(self.key.node);
         let closed = closed || self.pools.is_retired(&connection, &self.key.database);
-        if connection.status != TransactionStatus::Idle || !quiet || closed {
+        if !is_at_rest(&connection) || closed {
             return;
         }
         connection.note(ServerState::Tested);
@@ -138,6 +180,11 @@ impl Lease {
             // A byte after the answer would be taken for an answer to somebody else.
             let clean = matches!(reset, Ok(Ok(None))) && connection.channel.input.is_empty();
             connection.asides.clear();
+            // What it says is the operator's; what it leaves is not known, but for the usual one.
+            connection.told = Told {
+                parameters: query.eq_ignore_ascii_case("DISCARD ALL").then(Rc::default),
+                ..Told::default()
+            };
             if clean && connection.status == TransactionStatus::Idle {
                 pools.check_in(key, connection);
             } else {
@@ -150,15 +197,51 @@ impl Lease {
     }
 }
 
+/// What a connection should be like, of those that will do.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// It has these parameters.
+    pub parameters: Rc<Parameters>,
+    /// Before that: it is the one on which this user, and nobody else, has written.
+    pub written_by: Option<u64>,
+}
+
+impl Wanted {
+    /// The one that fits best, as index; the list is not empty.
+    fn best_of(&self, idle: &[Idle]) -> usize {
+        let written = self.written_by.and_then(|who| {
+            let own = Writer::One(who);
+            let mut all = idle.iter().enumerate().rev();
+            all.find(|(_, i)| i.connection.told.wrote == own)
+        });
+        let latest = idle.iter().enumerate().rev().take(LOOKED_AT_MAX);
+        let mut fitting = latest.filter(|(_, i)| i.connection.told.has(&self.parameters));
+        let best = written.or_else(|| fitting.next());
+        best.map_or(idle.len().saturating_sub(1), |(at, _)| at)
+    }
+}
+
+/// Whether nothing is going on there and nothing is left of what was.
+fn is_at_rest(connection: &Connection) -> bool {
+    let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
+    quiet && connection.status == TransactionStatus::Idle
+}
+
+/// Idle connections that are looked at to find one with the right parameters.
+const LOOKED_AT_MAX: usize = 16;
+
 impl Pools {
     /// Empty pools.
     #[must_use]
     pub fn new(settings: PoolSettings, limits: NodeLimits) -> Self {
+        let connector = Connector::default();
+        connector.tcp.set(settings.tcp);
         Self(Rc::new(Shared {
             state: RefCell::default(),
-            connector: Connector::default(),
+            connector,
             gates: Gates::new(limits.nodes()),
             traffic: RefCell::new(limits.traffic.subscribe()),
+            point: Cell::new(0),
             limits,
             settings: RefCell::new(settings),
         }))
@@ -169,10 +252,12 @@ impl Pools {
         if *self.0.settings.borrow() != *settings {
             self.0.settings.replace(settings.clone());
         }
+        self.0.connector.tcp.set(settings.tcp);
         self.0.connector.forget();
     }
 
-    /// An idle connection, a new one, or the first that becomes free.
+    /// An idle connection, a new one, or the first that becomes free. Of the idle ones it is the one
+    /// used last, or one that has these parameters already.
     ///
     /// # Errors
     /// See [`CheckoutError`].
@@ -184,6 +269,7 @@ impl Pools {
         key: PoolKey,
         target: &Target,
         password: Option<&str>,
+        wanted: &Wanted,
     ) -> Result<Lease, CheckoutError> {
         let (wait, waiters_max, connections_max) = {
             let s = self.0.settings.borrow();
@@ -193,20 +279,20 @@ impl Pools {
                 s.connections_per_node_max,
             )
         };
-        let deadline = Instant::now() + wait;
+        let mut queue = Queue::new(Instant::now(), wait);
         loop {
             if self.0.gates.is_closed(key.node) {
                 return Err(CheckoutError::Closed(key.node));
             }
-            let ready = self.pop_idle(&key);
+            let ready = self.pop_idle(&key, wanted);
             let connection = if ready.is_some() {
                 ready
-            } else if let Some(slot) = self.0.limits.take(key.node, connections_max) {
-                Some(self.open(&key, target, password, slot).await?)
+            } else if let Some(room) = self.room(&key, connections_max, &queue) {
+                Some(self.open(&key, target, password, &[], room).await?)
             } else if self.0.state.borrow().waiters.len() >= waiters_max {
                 return Err(CheckoutError::QueueFull(key.node));
             } else {
-                self.wait(&key, deadline).await?
+                self.wait(&key, &mut queue).await?
             };
             if let Some(mut connection) = connection {
                 connection.uses += 1;
@@ -220,12 +306,41 @@ impl Pools {
         }
     }
 
+    /// A connection of its own, with these parameters in its startup packet, which nobody else will
+    /// ever use. It counts as long as it lives.
+    ///
+    /// # Errors
+    /// There is no room for one, or opening it failed; nobody waits for it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was opened by half is closed.
+    pub async fn dedicated(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        password: Option<&str>,
+        parameters: &[(&str, &str)],
+    ) -> Result<Connection, CheckoutError> {
+        if self.0.gates.is_closed(key.node) {
+            return Err(CheckoutError::Closed(key.node));
+        }
+        let max = self.0.settings.borrow().connections_per_node_max;
+        let slot = self.0.limits.take(key.node, max);
+        let slot = slot.ok_or(CheckoutError::QueueFull(key.node))?;
+        // It belongs to no pool, so quotas are not about it.
+        let room = (slot, None);
+        let opened = self.open(key, target, password, parameters, room).await?;
+        opened.note(ServerState::Active);
+        Ok(opened)
+    }
+
     async fn open(
         &self,
         key: &PoolKey,
         target: &Target,
         password: Option<&str>,
-        slot: Slot,
+        parameters: &[(&str, &str)],
+        (slot, quota): Room,
     ) -> Result<Connection, CheckoutError> {
         let limit = self.0.settings.borrow().connect_timeout;
         let entered = self.enter(key, target);
@@ -234,6 +349,7 @@ impl Pools {
             user: &key.user,
             database: &key.database,
             password,
+            parameters,
         };
         let opening = timeout(limit, self.0.connector.connect(target, login));
         let opened = tokio::select! {
@@ -252,42 +368,108 @@ impl Pools {
             .encrypted
             .store(connection.channel.tls().is_some(), Ordering::Relaxed);
         (connection.entered, connection.opened_after) = (Some(entered), opened_after);
+        connection.quota = quota;
+        connection.old_at = self.old_at(key);
         let stream = connection.channel.stream();
         connection.handle = Some(self.0.gates.enter(key.node, stream, slot));
         Ok(connection)
     }
 
-    /// Waits for a connection of this key, or for room to open one (`None`).
+    /// The place of one more connection, if there is one.
+    fn room(&self, key: &PoolKey, connections_max: u32, queue: &Queue) -> Option<Room> {
+        let settings = self.0.settings.borrow();
+        let has_waited = queue.has_waited(settings.limits.reserve_timeout);
+        let allowed = Allowed::of(&settings, key, has_waited);
+        let quotas = &self.0.limits.quotas;
+        // What is taken and given back at once would wake those that wait for it.
+        if !quotas.has_room(key, allowed) {
+            return None;
+        }
+        let slot = self.0.limits.take(key.node, connections_max)?;
+        let quota = quotas.take(key, allowed)?;
+        Some((slot, Some(quota)))
+    }
+
+    /// When a connection that is opened now is too old; they differ, so that those that are opened
+    /// together are not closed together.
+    fn old_at(&self, key: &PoolKey) -> Option<Instant> {
+        let settings = self.0.settings.borrow();
+        let lifetime = settings.quota_of(&key.database, &key.user).lifetime;
+        if lifetime.is_zero() {
+            return None;
+        }
+        let point = self.0.point.get().wrapping_add(0x9e37_79b9);
+        self.0.point.set(point);
+        let share = f64::from(point) / 4_294_967_296.0 * settings.limits.lifetime_jitter;
+        Some(Instant::now() + lifetime.mul_f64(1.0 - share))
+    }
+
+    /// Waits for a connection of this key, or for room to open one (`None`). Who comes back to wait
+    /// on has the place of before.
     async fn wait(
         &self,
         key: &PoolKey,
-        deadline: Instant,
+        queue: &mut Queue,
     ) -> Result<Option<Connection>, CheckoutError> {
         let (hand_over, taken) = oneshot::channel();
-        let waiter = Waiter {
-            key: key.clone(),
-            hand_over,
+        let (allowed, reserve) = {
+            let settings = self.0.settings.borrow();
+            let limits = &settings.limits;
+            let has_waited = queue.has_waited(limits.reserve_timeout);
+            let quota = settings.quota_of(&key.database, &key.user);
+            let reserve =
+                (quota.reserved > 0 && !has_waited).then(|| queue.since + limits.reserve_timeout);
+            (Allowed::of(&settings, key, has_waited), reserve)
         };
-        self.0.state.borrow_mut().waiters.push_back(waiter);
-        let _counted = self.0.limits.wait(key.node);
+        let quotas = &self.0.limits.quotas;
+        let mut quota_freed = std::pin::pin!(quotas.freed());
+        // Registered before the look, so that what is freed meanwhile is noticed.
+        quota_freed.as_mut().enable();
+        let lacks_quota = !quotas.has_room(key, allowed);
+        self.enqueue(key, hand_over, queue);
+        let _counted = (!lacks_quota).then(|| self.0.limits.wait(key.node));
+        let _of_quota = lacks_quota.then(|| quotas.wait(key));
         let either = async {
             tokio::select! {
                 // All branches are cancel safe: a connection handed over to a dropped receiver
                 // comes back to the sender.
                 connection = taken => connection.ok(),
-                () = self.0.limits.freed(key.node) => None,
+                () = self.0.limits.freed(key.node), if !lacks_quota => None,
+                () = quota_freed, if lacks_quota => None,
                 () = self.0.gates.shut(key.node) => None,
             }
         };
-        timeout_at(deadline, either)
-            .await
-            .map_err(|_| CheckoutError::Timeout(key.node))
+        let until = reserve.map_or(queue.deadline, |at| at.min(queue.deadline));
+        match timeout_at(until, either).await {
+            Ok(found) => Ok(found),
+            Err(_) if until < queue.deadline => Ok(None),
+            Err(_) => Err(CheckoutError::Timeout(key.node)),
+        }
     }
 
-    fn pop_idle(&self, key: &PoolKey) -> Option<Connection> {
+    /// Puts a waiter where its number belongs: behind those that came before it.
+    fn enqueue(&self, key: &PoolKey, hand_over: oneshot::Sender<Connection>, queue: &mut Queue) {
+        let mut state = self.0.state.borrow_mut();
+        let number = *queue.number.get_or_insert_with(|| {
+            state.numbers += 1;
+            state.numbers
+        });
+        let waiters = &mut state.waiters;
+        let at = waiters.iter().rposition(|waiter| waiter.number < number);
+        let waiter = Waiter {
+            key: key.clone(),
+            number,
+            hand_over,
+        };
+        waiters.insert(at.map_or(0, |at| at + 1), waiter);
+    }
+
+    fn pop_idle(&self, key: &PoolKey, wanted: &Wanted) -> Option<Connection> {
         let mut state = self.0.state.borrow_mut();
         let idle = state.idle.get_mut(key)?;
-        while let Some(Idle { connection, .. }) = idle.pop() {
+        while !idle.is_empty() {
+            let at = wanted.best_of(idle);
+            let Idle { connection, .. } = idle.remove(at);
             // Something to read on an idle connection means that the server said goodbye.
             let mut nobody = Context::from_waker(Waker::noop());
             let quiet = connection.channel.poll_readable(&mut nobody).is_pending();
@@ -298,8 +480,16 @@ impl Pools {
         None
     }
 
+    /// Whether somebody of this worker waits for a connection of this key, or anybody for room on
+    /// its node.
+    #[must_use]
+    pub fn is_wanted(&self, key: &PoolKey) -> bool {
+        self.0.limits.is_wanted(key.node)
+    }
+
     fn check_in(&self, key: PoolKey, mut connection: Connection) {
-        if self.0.gates.is_closed(key.node) || self.is_retired(&connection, &key.database) {
+        let retired = self.is_retired(&connection, &key.database) || connection.is_old();
+        if self.0.gates.is_closed(key.node) || retired {
             return;
         }
         let mut state = self.0.state.borrow_mut();
@@ -314,7 +504,7 @@ impl Pools {
                 Err(back) => connection = back,
             }
         }
-        if self.0.limits.is_wanted(key.node) {
+        if self.0.limits.is_wanted(key.node) || self.0.limits.quotas.is_wanted(&key) {
             // Somebody else, perhaps on another worker, needs the room more.
             drop(connection);
         } else {
@@ -360,6 +550,12 @@ impl Pools {
         });
     }
 
+    /// Connections of a pool that are not closed for being unused.
+    fn kept(&self, key: &PoolKey) -> u32 {
+        let settings = self.0.settings.borrow();
+        settings.quota_of(&key.database, &key.user).size_min
+    }
+
     /// Closes connections that nobody used for too long, that their server closed, or whose room
     /// somebody waits for. To be called about once a second.
     pub fn sweep(&self) {
@@ -368,12 +564,17 @@ impl Pools {
         state.waiters.retain(|w| !w.hand_over.is_closed());
         let mut nobody = Context::from_waker(Waker::noop());
         state.idle.retain(|key, idle| {
-            if self.0.limits.is_wanted(key.node) {
+            if self.0.limits.is_wanted(key.node) || self.0.limits.quotas.is_wanted(key) {
                 idle.clear();
             }
+            let kept = self.kept(key);
+            let mut spare = self.0.limits.quotas.of_pool(key).saturating_sub(kept);
             idle.retain(|i| {
                 let quiet = i.connection.channel.poll_readable(&mut nobody).is_pending();
-                quiet && i.since.elapsed() < idle_timeout
+                let unused = i.since.elapsed() >= idle_timeout && spare > 0;
+                let stays = quiet && !unused && !i.connection.is_old();
+                spare = spare.saturating_sub(u32::from(!stays));
+                stays
             });
             !idle.is_empty()
         });

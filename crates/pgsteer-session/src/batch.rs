@@ -126,11 +126,14 @@ impl Session {
             };
             let node = placement.node;
             let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
-            let again = match self.need(node).await {
+            // Nothing is due from another one, and what is put for this one is not asked of it.
+            batch.active = batch.active.filter(|active| *active == node);
+            let again = match self.need_for(node, analysis, true).await {
                 Ok(()) => {
                     if writes && !self.steering.is_replica(node) {
                         batch.written = Some(node);
                     }
+                    self.note_code(analysis, &placement, text);
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
@@ -225,9 +228,13 @@ impl Session {
     ) -> Result<(), End> {
         self.note_progress(batch, node);
         let sent = self.flow.sent();
-        let reply = self.lost(node, error, sent)?;
+        let mut message = BytesMut::new();
+        match error {
+            RelayError::Refused(words) => message.extend(self.refused(node, &words)?),
+            error => encode::error(&mut message, &self.lost(node, error, sent)?),
+        }
         if !batch.failed {
-            encode::error(&mut self.client.output, &reply);
+            self.client.output.extend_from_slice(&message);
         }
         (batch.failed, batch.abort) = (true, true);
         (batch.active, batch.parsed) = (None, None);
@@ -381,6 +388,9 @@ impl Session {
         }
         if let Some(before) = batch.settings_before.take().filter(|_| batch.failed) {
             self.settings.restore(&before);
+        }
+        if let Some(node) = last {
+            self.learn(node, !batch.failed).await;
         }
         if !batch.failed {
             for placement in std::mem::take(&mut batch.placements) {

@@ -107,7 +107,8 @@ impl CancelRegistry {
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn none_active(&self) {
-        while self.list().iter().any(|(_, slot)| slot.is_active()) {
+        let active = |slot: &CancelSlot| slot.is_active() && !slot.about.is_console;
+        while self.list().iter().any(|(_, slot)| active(slot)) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use pgsteer_pool::Channel;
-use pgsteer_wire::startup::{FirstPacket, STARTUP_LEN_MAX, StartupError, first_packet};
+use pgsteer_wire::startup::{FirstPacket, MINOR_MAX, STARTUP_LEN_MAX, StartupError, first_packet};
 use pgsteer_wire::{ErrorReply, SqlState, encode};
 
 use bytes::BytesMut;
 
 /// What a client wants.
 pub(crate) enum Wish {
-    /// A session with these parameters.
-    Session(BTreeMap<String, String>),
+    /// A session with these parameters, in this minor version of protocol 3.
+    Session {
+        minor: u16,
+        parameters: BTreeMap<String, String>,
+    },
     /// A statement of another session cancelled.
     Cancel { pid: u32, key: Vec<u8> },
     /// Nothing more: it left, or was told why it must leave.
@@ -40,8 +43,8 @@ pub(crate) async fn wish(client: &mut Channel) -> std::io::Result<Wish> {
             Ok(Some(FirstPacket::Cancel { pid, key })) => return Ok(Wish::Cancel { pid, key }),
             Ok(Some(FirstPacket::Startup { minor, parameters })) => {
                 client.input.extend(&packets);
-                negotiate(client, minor, &parameters);
-                return Ok(Wish::Session(parameters));
+                let minor = negotiate(client, minor, &parameters);
+                return Ok(Wish::Session { minor, parameters });
             }
             Ok(None) => {
                 if packets.len() > STARTUP_LEN_MAX || client.fill().await? == 0 {
@@ -64,14 +67,17 @@ pub(crate) async fn wish(client: &mut Channel) -> std::io::Result<Wish> {
     }
 }
 
-/// A client that asks for more than protocol 3.0 is told that it gets 3.0.
-fn negotiate(client: &mut Channel, minor: u16, parameters: &BTreeMap<String, String>) {
+/// A client that asks for more than the proxy knows is told what it gets, as PostgreSQL 18 does it.
+/// Version 3.1 exists in name only: it is 3.0. Returns the version that is spoken.
+fn negotiate(client: &mut Channel, asked: u16, parameters: &BTreeMap<String, String>) -> u16 {
+    let minor = asked.min(MINOR_MAX);
     let unknown: Vec<&str> = parameters
         .keys()
         .filter(|k| k.starts_with("_pq_."))
         .map(String::as_str)
         .collect();
-    if minor > 0 || !unknown.is_empty() {
-        encode::negotiate_protocol(&mut client.output, 0, &unknown);
+    if asked > minor || !unknown.is_empty() {
+        encode::negotiate_protocol(&mut client.output, minor.into(), &unknown);
     }
+    minor
 }

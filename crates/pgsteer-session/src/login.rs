@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, Stream};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
@@ -20,12 +21,28 @@ use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
 use crate::meter::Meter;
 use crate::observe::NOTICE_ROUTE;
-use crate::session::{LegError, Session};
+use crate::replication::{Replication, Wanted};
+use crate::session::{Haste, LegError, Session};
 use crate::sql_prepared::SqlPrepared;
+use crate::statements::ParseParameters;
 use crate::steering::{Identity, Steering, refusal};
 use crate::transaction::Transaction;
 use crate::whereabouts::About;
 use crate::worker::{Control, Welcome, Worker};
+
+/// What a client has got once it is logged in.
+enum Served {
+    Session(Box<Session>),
+    Replication(Box<Replication>),
+}
+
+/// Who a client is, and what it begins with.
+struct Checked {
+    identity: Identity,
+    /// The replication connection it wants in place of a session.
+    replication: Option<Wanted>,
+    startup: Vec<(Box<str>, Box<str>)>,
+}
 
 /// Serves one connection from its first byte to its last.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<SocketAddr>) {
@@ -33,8 +50,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<So
     let client = Channel::new(stream);
     let login = log_in(Rc::clone(&worker), client, address);
     // The future of a login is large and short-lived: it does not stay with the session.
-    let Ok(Some(session)) = timeout(limit, Box::pin(login)).await else {
+    let Ok(Some(served)) = timeout(limit, Box::pin(login)).await else {
         return;
+    };
+    let session = match served {
+        Served::Session(session) => session,
+        Served::Replication(replication) => return replication.run(&worker).await,
     };
     let id = session.steering.identity.session;
     worker.controls.borrow_mut().insert(
@@ -44,10 +65,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<So
             Arc::clone(&session.cancel.slot),
         ),
     );
-    worker.traffic_changed();
     // Published while the client logged in: nobody told this session.
     session.control.drain.set(worker.snapshot().draining);
     session.control.leave.set(true);
+    worker.tell_traffic(&session.control, &session.cancel.slot);
     session.run().await;
     worker.controls.borrow_mut().remove(&id);
 }
@@ -56,18 +77,18 @@ async fn log_in(
     worker: Rc<Worker>,
     mut client: Channel,
     address: Option<SocketAddr>,
-) -> Option<Session> {
-    let parameters = match handshake::wish(&mut client).await.ok()? {
-        Wish::Session(parameters) => parameters,
+) -> Option<Served> {
+    let (minor, parameters) = match handshake::wish(&mut client).await.ok()? {
+        Wish::Session { minor, parameters } => (minor, parameters),
         Wish::Cancel { pid, key } => {
             worker.shared.cancels.cancel(pid, &key).await;
             return None;
         }
         Wish::Nothing => return None,
     };
-    let started = start(worker, client, parameters, address).await;
+    let started = start(worker, client, (minor, parameters), address).await;
     match started {
-        Ok(session) => Some(session),
+        Ok(served) => Some(served),
         Err((mut client, end)) => {
             match end {
                 End::Fatal(reply) => encode::error(&mut client.output, &reply),
@@ -83,22 +104,33 @@ async fn log_in(
 async fn start(
     worker: Rc<Worker>,
     mut client: Channel,
-    parameters: BTreeMap<String, String>,
+    (minor, parameters): (u16, BTreeMap<String, String>),
     address: Option<SocketAddr>,
-) -> Result<Session, (Channel, End)> {
+) -> Result<Served, (Channel, End)> {
     let checked = check(&worker, &mut client, parameters, address).await;
-    let (identity, mut startup) = match checked {
+    let Checked {
+        identity,
+        replication,
+        mut startup,
+    } = match checked {
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
     let about = about(&identity, &client, address);
-    let Some(cancel) = worker.shared.cancels.register(about, random) else {
+    let key_len = if minor >= 2 { KEY_LEN } else { KEY_LEN_OLD };
+    let Some(cancel) = worker.shared.cancels.register(about, key_len) else {
         let text = "no random numbers from the operating system";
         return Err((
             client,
             End::Fatal(ErrorReply::fatal(SqlState::INTERNAL_ERROR, text)),
         ));
     };
+    let settings = worker.settings();
+    let allowed =
+        crate::client_limits::check(&settings, &worker.shared.cancels, &cancel.slot.about);
+    if let Err(end) = allowed {
+        return Err((client, end));
+    }
     let meter = Meter::new(&worker, &identity.database, &identity.user);
     let mut steering = Steering::new(worker, identity);
     let is_console = steering.identity.access.is_some();
@@ -113,6 +145,10 @@ async fn start(
         Ok(enforced) => enforced,
         Err(end) => return Err((client, end)),
     };
+    if let Some(wanted) = replication {
+        let begun = Replication::begin(steering, client, cancel, wanted).await;
+        return begun.map(|it| Served::Replication(Box::new(it)));
+    }
     let mut settings = Settings::default();
     for (name, text) in &startup {
         settings.set(name, text);
@@ -121,6 +157,12 @@ async fn start(
     steering.tied_to_primary = startup
         .iter()
         .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name));
+    let pool = &steering.snapshot.settings.pool;
+    let mode = pool.mode_of(&steering.identity.database, &steering.identity.user);
+    let identity = &steering.identity;
+    let follows_sequences = steering
+        .worker
+        .knows_sequences(&identity.database, &identity.user);
     let mut session = Session {
         client,
         steering,
@@ -133,7 +175,10 @@ async fn start(
         prepared_bytes: 0,
         sql_prepared: SqlPrepared::default(),
         portals: HashMap::default(),
-        next_parse: 0,
+        mode,
+        learns: Vec::new(),
+        follows_sequences,
+        parse_parameters: ParseParameters::default(),
         cancel,
         control: Rc::new(Control::default()),
         meter,
@@ -149,7 +194,7 @@ async fn start(
         Ok(()) => {
             let worker = Rc::clone(&session.steering.worker);
             session.meter.logged_in(&worker);
-            Ok(session)
+            Ok(Served::Session(Box::new(session)))
         }
         Err(end) => Err((session.client, end)),
     }
@@ -193,7 +238,7 @@ fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> 
     About {
         user: (*identity.user).into(),
         database: (*identity.database).into(),
-        client_host: identity.client_address.as_str().into(),
+        client_host: address.map_or("[local]".into(), |a| a.ip().to_string().into()),
         client_port: address.map_or(0, |a| a.port()),
         local: client.stream().local_addr(),
         application_name: identity.application_name.as_str().into(),
@@ -204,13 +249,17 @@ fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> 
     }
 }
 
+/// Bytes of the secret in a client's cancel key: since protocol 3.2 as PostgreSQL has it, and before.
+const KEY_LEN: usize = 32;
+const KEY_LEN_OLD: usize = 4;
+
 /// Everything that is checked before a server is asked.
 async fn check(
     worker: &Worker,
     client: &mut Channel,
     mut parameters: BTreeMap<String, String>,
     address: Option<SocketAddr>,
-) -> Result<(Identity, Vec<(Box<str>, Box<str>)>), End> {
+) -> Result<Checked, End> {
     let fatal = |state, text: String| Err(End::Fatal(ErrorReply::fatal(state, text)));
     let snapshot = worker.snapshot();
     if snapshot.draining {
@@ -231,12 +280,7 @@ async fn check(
         let text = "no PostgreSQL user name specified in startup packet";
         return fatal(SqlState::INVALID_AUTHORIZATION, text.into());
     };
-    let replication = parameters.remove("replication");
-    if replication.is_some_and(|r| !matches!(&*r, "false" | "off" | "no" | "0")) {
-        let text = "replication connections do not go through the proxy";
-        let reply = ErrorReply::fatal(SqlState::FEATURE_NOT_SUPPORTED, text);
-        return Err(End::Fatal(reply.with_hint("Connect to the node itself.")));
-    }
+    let replication = Wanted::take_from(&mut parameters).map_err(End::Fatal)?;
     authenticate(client, worker, &snapshot.settings, &user).await?;
     let database = parameters.remove("database").filter(|d| !d.is_empty());
     let database = database.unwrap_or_else(|| user.clone());
@@ -260,13 +304,15 @@ async fn check(
         pool: None,
         access,
     };
-    Ok((identity, statements(parameters)))
-}
-
-fn random() -> Option<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(u64::from_be_bytes(bytes))
+    let (replication, startup) = match replication {
+        Some(wanted) => (Some(wanted.with(parameters)), Vec::new()),
+        None => (None, statements(parameters)),
+    };
+    Ok(Checked {
+        identity,
+        replication,
+        startup,
+    })
 }
 
 /// The statements that set the parameters of a startup packet. A value is parsed as PostgreSQL
@@ -284,14 +330,14 @@ fn statements(mut parameters: BTreeMap<String, String>) -> Vec<(Box<str>, Box<st
 }
 
 /// The statement that sets a parameter for the session.
-fn set_text(name: &str, value: &str) -> String {
+pub(crate) fn set_text(name: &str, value: &str) -> String {
     let (name, value) = (quote_literal(name), quote_literal(value));
     format!("SELECT pg_catalog.set_config({name},{value},false)")
 }
 
 /// `-c name=value` and `--name=value`, with backslash before a blank that belongs to a value, as
 /// PostgreSQL's `pg_split_opts` does it. Other options are left out: they concern a server process.
-fn parse_options(options: &str) -> Vec<(String, String)> {
+pub(crate) fn parse_options(options: &str) -> Vec<(String, String)> {
     let mut words: Vec<String> = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = options.chars();
@@ -336,9 +382,12 @@ impl Session {
                 _ => value,
             };
             encode::parameter_status(&mut self.client.output, name, value);
+            let lower = name.to_lowercase();
+            if self.startup.iter().any(|(known, _)| **known == *lower) {
+                self.flow.reports.add(name, value);
+            }
         }
-        let (pid, key) = self.cancel.key;
-        encode::backend_key(&mut self.client.output, pid, key);
+        encode::backend_key(&mut self.client.output, self.cancel.pid, &self.cancel.key);
         encode::ready(&mut self.client.output, TransactionStatus::Idle);
         Ok(self.client.flush().await?)
     }
@@ -351,8 +400,7 @@ impl Session {
             encode::parameter_status(out, name, value);
         }
         encode::parameter_status(out, "application_name", application_name);
-        let (pid, key) = self.cancel.key;
-        encode::backend_key(out, pid, key);
+        encode::backend_key(out, self.cancel.pid, &self.cancel.key);
         encode::ready(out, TransactionStatus::Idle);
         Ok(self.client.flush().await?)
     }
@@ -375,7 +423,7 @@ impl Session {
                 held.map_err(no_login)?;
                 continue;
             };
-            match self.need(node).await {
+            match self.need_fresh(node).await {
                 Ok(()) => {
                     let reported = self.held(node).map(|leg| leg.peek().parameters.clone());
                     let welcome = reported.unwrap_or_default();
@@ -399,6 +447,16 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// A leg of which it is known what parameters it has, from its server's own words.
+    async fn need_fresh(&mut self, node: NodeId) -> Result<(), LegError> {
+        self.lease(node).await?;
+        if let Some(leg) = self.held(node) {
+            // It was told of changes that nobody noted; when they are undone they are reported.
+            leg.note_parameters(None);
+        }
+        self.need(node, Haste::Waits).await
     }
 
     fn welcome_key(&self) -> String {

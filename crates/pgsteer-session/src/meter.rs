@@ -3,7 +3,6 @@
 //! Two looks at the clock for each query, and one more for each wait; plain stores otherwise.
 
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Instant;
 
 use pgsteer_core::pool_counters::PoolCounters;
@@ -98,22 +97,6 @@ impl Session {
         slot.now.end(now, in_transaction);
         slot.now.note_prepared(self.prepared.len());
     }
-}
-
-/// Counts the time from its first wait for something to its end; what is there at once costs no
-/// look at the clock.
-pub(crate) async fn waited<T>(
-    pool: &Arc<PoolCounters>,
-    slot: &Arc<CancelSlot>,
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = std::pin::pin!(work);
-    let first = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
-    if let Poll::Ready(done) = first {
-        return done;
-    }
-    let _waits = Waits::begin(pool, slot);
-    work.await
 }
 
 /// A wait for a server; counted however it ends.

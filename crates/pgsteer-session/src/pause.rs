@@ -2,11 +2,13 @@
 //! they came, as long as a session waits for a server in any case.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use pgsteer_core::traffic::TrafficWatch;
 use pgsteer_wire::{ErrorReply, SqlState};
 use tokio::time::{Instant, timeout_at};
 
+use crate::cancel::cancelled;
 use crate::end::End;
 use crate::hold::Woken;
 use crate::meter::Waits;
@@ -30,9 +32,18 @@ impl Session {
             if !watch.get().of(database).paused {
                 return Ok(());
             }
-            match timeout_at(deadline, self.news(&mut watch)).await {
-                Ok(Some(end)) => return Err(LegError::Ended(end)),
-                Ok(None) => {}
+            let slot = Arc::clone(&self.cancel.slot);
+            let news = async {
+                tokio::select! {
+                    // Both branches are cancel safe.
+                    news = self.news(&mut watch) => Some(news),
+                    () = slot.unwanted() => None,
+                }
+            };
+            match timeout_at(deadline, news).await {
+                Ok(Some(Some(end))) => return Err(LegError::Ended(end)),
+                Ok(Some(None)) => {}
+                Ok(None) => return Err(LegError::Reply(cancelled())),
                 Err(_) => {
                     let text =
                         format!("database \"{}\" is paused", self.steering.identity.database);
@@ -70,7 +81,7 @@ impl Session {
                 woken = poll_fn(|cx| self.poll_aside(cx)) => match woken {
                     Woken::End(end) => return Some(end),
                     Woken::Leave => self.leave_nodes(),
-                    Woken::Changed => return None,
+                    Woken::Changed | Woken::Cancelled => return None,
                 },
             }
         }

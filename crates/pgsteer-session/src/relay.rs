@@ -56,6 +56,10 @@ pub(crate) enum RelayError {
     /// The server goes away and said so; nothing of this message was forwarded.
     #[error("server is going away")]
     ServerLeaving(Vec<u8>),
+    /// The server refused to become what the session is, with this ErrorResponse; what was sent
+    /// behind it does not run.
+    #[error("server refused what the session needs")]
+    Refused(Vec<u8>),
     /// The client sent something that is no message.
     #[error("client sent an invalid message")]
     ClientProtocol,
@@ -64,6 +68,9 @@ pub(crate) enum RelayError {
 /// Turns per wake-up before other sessions of the worker get theirs. At 16 KiB a turn this is
 /// about half a millisecond of copying.
 const TURNS_MAX: u32 = 64;
+
+/// Bytes of a client that waits for an answer that are read ahead.
+const READ_AHEAD_MAX: usize = BUFFER_LEN;
 
 /// A Flush message.
 const FLUSH: &[u8] = &[tag::FLUSH, 0, 0, 0, 4];
@@ -139,10 +146,26 @@ impl Relay<'_> {
                     Poll::Pending => Poll::Pending,
                 };
             }
+            if self.client_has_left(cx) {
+                return Poll::Ready(Err(RelayError::ClientGone));
+            }
             return Poll::Pending;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether the client has gone away while its server works. What it sends meanwhile is read, as far
+    /// as it is not much, because its end comes behind it.
+    fn client_has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.client.input.len() < READ_AHEAD_MAX {
+            match self.client.poll_fill(cx) {
+                Poll::Ready(Ok(len)) if len > 0 => {}
+                Poll::Ready(_) => return true,
+                Poll::Pending => return false,
+            }
+        }
+        false
     }
 
     /// One turn from the server to the client.
@@ -224,6 +247,11 @@ impl Relay<'_> {
                 let substitute = self.flow.substitute.split();
                 self.client.output.extend_from_slice(&substitute);
                 self.flow.answered = true;
+            }
+            Next::Skip { len } => input.consume(len),
+            Next::Refused { len } => {
+                let message = input.bytes().get(..len).unwrap_or_default();
+                return Err(RelayError::Refused(message.into()));
             }
             Next::Leaving { len } => {
                 let message = input.bytes().get(..len).unwrap_or_default();

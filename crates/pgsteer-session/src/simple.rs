@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::task::Poll;
 
+use bytes::BytesMut;
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::traits;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
@@ -10,6 +11,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 
+use crate::effects::sets_by_function;
 use crate::end::{End, with_severity};
 use crate::events::Ended;
 use crate::flow::Request;
@@ -22,6 +24,9 @@ use crate::steering::{Placement, Values};
 
 /// In the place of a text where there is none.
 const FUNCTION_CALL: &[u8] = b"(function call)";
+
+/// Fingerprint of a function call.
+pub(crate) const FUNCTION_CALL_PRINT: u64 = 1;
 
 /// Why a statement was sent to nobody.
 enum NotRun {
@@ -121,6 +126,15 @@ impl Session {
                     self.take_back(node, &error);
                     attempts.note_lost(node);
                 }
+                Err(RelayError::Refused(message)) => {
+                    let left = if retry {
+                        header.frame_len()
+                    } else {
+                        self.flow.up_left
+                    };
+                    let message = self.refused(node, &message)?;
+                    return self.end_lost(left, &message).await;
+                }
                 Err(error) => {
                     let left = if retry {
                         header.frame_len()
@@ -128,7 +142,9 @@ impl Session {
                         self.flow.up_left
                     };
                     let reply = self.lost(node, error, Sent::of(analysis))?;
-                    return self.end_lost(left, &reply).await;
+                    let mut message = BytesMut::new();
+                    encode::error(&mut message, &reply);
+                    return self.end_lost(left, &message).await;
                 }
             }
         }
@@ -147,9 +163,14 @@ impl Session {
                 continue;
             };
             let (node, read) = (placement.node, placement.is_proven_read());
-            match self.need(node).await {
+            match self.need_for(node, analysis, false).await {
                 Ok(()) => {
                     attempts.note_found();
+                    let text = match sets_by_function(analysis) {
+                        true => query_text(self.client.input.bytes()).to_vec(),
+                        false => Vec::new(),
+                    };
+                    self.note_code(analysis, &placement, &text);
                     return Ok((placement, read && attempts.may_repeat(node)));
                 }
                 Err(LegError::NodeFailed(reply)) => {
@@ -165,10 +186,10 @@ impl Session {
 
     /// The server that ran it is lost: the client is told, and the session goes on. `left` are the
     /// bytes of the client that belong to it still.
-    async fn end_lost(&mut self, left: usize, reply: &ErrorReply) -> Result<(), End> {
+    async fn end_lost(&mut self, left: usize, message: &[u8]) -> Result<(), End> {
         self.flow.abandon();
         self.busy = false;
-        encode::error(&mut self.client.output, reply);
+        self.client.output.extend_from_slice(message);
         self.skip_bytes(left).await?;
         let status = self.status();
         encode::ready(&mut self.client.output, status);
@@ -248,6 +269,7 @@ impl Session {
     ) -> Result<Stop, RelayError> {
         self.flow.begin();
         self.flow.expect(Request::Query);
+        self.flow.reports.begin(analysis);
         self.count(node, analysis);
         let len = header.frame_len().min(self.client.input.len());
         let input = &mut self.client.input;
@@ -278,14 +300,17 @@ impl Session {
 
     async fn finish_simple(&mut self, placement: &Placement, analysis: &Rc<Analysis>) {
         let node = placement.node;
-        if !self.flow.error {
+        if self.flow.error {
+            self.doubt(analysis, node);
+        } else {
             self.apply_marks(placement);
-            if !analysis.effects.is_empty() {
+            if analysis.may_change_session() {
                 let rolled_back = self.flow.command_tag() == b"ROLLBACK";
                 self.apply(analysis, node, rolled_back);
             }
         }
         self.reconcile(node).await;
+        self.learn(node, !self.flow.error).await;
     }
 
     fn after_stop(&mut self, node: NodeId, stop: Stop) -> Result<(), End> {
@@ -313,8 +338,8 @@ impl Session {
     /// FunctionCall (fast path): nobody knows what it does, so it counts as a write.
     pub(crate) async fn function_call(&mut self, header: Header) -> Result<(), End> {
         let analysis = Rc::new(Analysis {
-            traits: Analysis::opaque(1).traits | traits::TEXT_WITHHELD,
-            ..Analysis::opaque(1)
+            traits: Analysis::opaque(FUNCTION_CALL_PRINT).traits | traits::TEXT_WITHHELD,
+            ..Analysis::opaque(FUNCTION_CALL_PRINT)
         });
         if self.wants_rewrites()
             && let Err(reply) = self.rewrite(&analysis, b"", false)

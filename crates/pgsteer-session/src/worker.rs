@@ -1,7 +1,7 @@
 //! What all sessions of one worker share. Belongs to one thread: no locks, no atomics to wait for.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Instant, SystemTime};
 
+use pgsteer_core::admin::ProcessOrder;
 use pgsteer_core::applied::Progress;
 use pgsteer_core::counters::{Counters, WorkerCounters};
 use pgsteer_core::pool_counters::PoolCounters;
@@ -20,9 +21,11 @@ use pgsteer_sql::Cache;
 use pgsteer_wire::scram::Verifier;
 
 use crate::cancel::{CancelRegistry, CancelSlot};
+use crate::catch_up::ParameterSets;
 use crate::ending::Why;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
+use crate::statements::StatementBook;
 use crate::writes::RelationWrites;
 
 /// Memory for remembered analyses, per worker, in bytes.
@@ -128,6 +131,12 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) analyses: RefCell<Cache>,
     pub(crate) policies: RefCell<Policies>,
+    /// Databases and users whose sessions ask for the values sequences gave them.
+    sequences: RefCell<HashSet<(Box<str>, Box<str>)>>,
+    /// Parameters of sessions, and statements they prepared, as far as they share servers.
+    pub(crate) parameter_sets: ParameterSets,
+    pub(crate) statements: RefCell<StatementBook>,
+    parses: Cell<u64>,
     pub(crate) meanings: RefCell<Meanings>,
     /// The meaning of a statement without names.
     pub(crate) no_names: Rc<Meaning>,
@@ -143,6 +152,8 @@ pub(crate) struct Worker {
     second: Cell<u64>,
     epoch: Cell<u64>,
     turn: Cell<u32>,
+    /// It has asked for the end of the proxy.
+    ends: Cell<bool>,
 }
 
 fn unix_second() -> u64 {
@@ -164,6 +175,10 @@ impl Worker {
             pools: Pools::new(snapshot.settings.pool.clone(), shared.limits.clone()),
             analyses: RefCell::new(Cache::new(ANALYSES_BYTES_MAX)),
             policies: RefCell::new(Policies::new(index, &snapshot)),
+            sequences: RefCell::default(),
+            parameter_sets: ParameterSets::default(),
+            statements: RefCell::default(),
+            parses: Cell::new(0),
             meanings: RefCell::default(),
             no_names: Rc::default(),
             hasher: foldhash::quality::RandomState::default(),
@@ -178,6 +193,7 @@ impl Worker {
             second: Cell::new(unix_second()),
             epoch: Cell::new(snapshot.topology.epoch),
             turn: Cell::new(0),
+            ends: Cell::new(false),
             subscription: RefCell::new(subscription),
             progress: shared.facts.applied.begin(),
             shared,
@@ -202,6 +218,26 @@ impl Worker {
         SessionId(self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// A session of this database and user asked for the value a sequence gave it: others will.
+    pub(crate) fn note_sequences(&self, database: &str, user: &str) {
+        let mut sequences = self.sequences.borrow_mut();
+        if sequences.len() < WELCOMES_MAX {
+            sequences.insert((database.into(), user.into()));
+        }
+    }
+
+    /// Whether one did.
+    pub(crate) fn knows_sequences(&self, database: &str, user: &str) -> bool {
+        let sequences = self.sequences.borrow();
+        !sequences.is_empty() && sequences.contains(&(database.into(), user.into()))
+    }
+
+    /// Number of the next Parse.
+    pub(crate) fn next_parse(&self) -> u64 {
+        self.parses.set(self.parses.get() + 1);
+        self.parses.get()
+    }
+
     /// Seconds since 1970, as of the last look at the clock, which is a second ago at most.
     pub(crate) fn second(&self) -> u64 {
         self.second.get()
@@ -213,6 +249,7 @@ impl Worker {
         self.pools.sweep();
         if self.index == 0 {
             self.shared.facts.pools.sample(Instant::now());
+            self.end_after_the_last();
         }
         self.policies.borrow_mut().deliver();
     }
@@ -285,6 +322,19 @@ impl Worker {
         self.progress.note(snapshot.generation);
     }
 
+    /// Stops the proxy when nobody may log in any more and the last client has gone.
+    fn end_after_the_last(&self) {
+        let closing = self.traffic.borrow_mut().get().closing;
+        if !closing || self.shared.counters.clients() > 0 || self.ends.replace(true) {
+            return;
+        }
+        let facts = Arc::clone(&self.shared.facts);
+        // Ends with the answer, or with the worker.
+        tokio::task::spawn_local(async move {
+            let _ = facts.process_desk.ask(ProcessOrder::Stop, "console").await;
+        });
+    }
+
     /// The settings in force.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.borrow())
@@ -310,19 +360,24 @@ impl Worker {
         self.end_sessions();
         self.pools.follow_traffic();
         for (control, slot) in self.controls.borrow().values() {
-            if slot.about.is_console {
-                continue;
-            }
-            let said = self.traffic_of(&slot.about.database);
-            if said.draining {
-                control.drain.set(true);
-            }
-            if said.paused || said.reconnect > 0 {
-                control.leave.set(true);
-            }
-            if said != DatabaseTraffic::default() {
-                control.wake();
-            }
+            self.tell_traffic(control, slot);
+        }
+    }
+
+    /// Tells a session what operators said about its database.
+    pub(crate) fn tell_traffic(&self, control: &Control, slot: &CancelSlot) {
+        if slot.about.is_console {
+            return;
+        }
+        let said = self.traffic_of(&slot.about.database);
+        if said.draining {
+            control.drain.set(true);
+        }
+        if said.paused || said.reconnect > 0 {
+            control.leave.set(true);
+        }
+        if said != DatabaseTraffic::default() {
+            control.wake();
         }
     }
 

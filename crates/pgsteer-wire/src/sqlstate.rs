@@ -31,8 +31,6 @@ states! {
     TRANSACTION_TIMEOUT = b"25P04";
     /// A session was idle for too long.
     IDLE_SESSION_TIMEOUT = b"57P05";
-    /// Somebody wanted it to end, or it took too long.
-    QUERY_CANCELED = b"57014";
     /// The configuration cannot be used.
     CONFIG_FILE_ERROR = b"F0000";
     /// Not possible here.
@@ -67,6 +65,8 @@ states! {
     NOT_IN_PREREQUISITE_STATE = b"55000";
     /// A parameter that cannot be changed now.
     CANT_CHANGE_RUNTIME_PARAM = b"55P02";
+    /// A statement was cancelled.
+    QUERY_CANCELED = b"57014";
     /// Refused by a policy.
     INSUFFICIENT_PRIVILEGE = b"42501";
     /// A limit of the proxy on stored state.

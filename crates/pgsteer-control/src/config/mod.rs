@@ -12,6 +12,7 @@ mod error;
 mod failover;
 mod keys;
 mod limits;
+mod listen;
 mod operation;
 pub(crate) mod plugins;
 mod pool;

@@ -1,6 +1,6 @@
 //! `[pool]` and `[[pools]]`: server connections and who gets them.
 
-use pgsteer_core::settings::{PoolMode, PoolRule, PoolSettings};
+use pgsteer_core::settings::{PoolMode, PoolRule, PoolSettings, TcpSettings};
 
 use super::check::Checker;
 use super::validate::number;
@@ -9,6 +9,7 @@ use super::{limits, raw};
 pub(super) fn settings(
     mut raw: raw::Pool,
     rules: Vec<raw::PoolRule>,
+    tcp: TcpSettings,
     checker: &mut Checker<'_>,
 ) -> PoolSettings {
     let limits = limits::of_pool(&mut raw, checker);
@@ -31,6 +32,7 @@ pub(super) fn settings(
             .text("pool.reset_query", raw.reset_query)
             .unwrap_or_default()
             .into(),
+        tcp,
     }
 }
 

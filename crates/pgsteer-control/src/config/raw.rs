@@ -12,6 +12,7 @@ pub(crate) type Given = Option<Value>;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
     pub(crate) listen: Listen,
+    pub(crate) tcp: Tcp,
     pub(crate) auth: Auth,
     pub(crate) users: Vec<User>,
     pub(crate) nodes: Vec<Node>,
@@ -36,10 +37,23 @@ pub(crate) struct Raw {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listen {
     pub(crate) address: Given,
+    pub(crate) unix_socket_dir: Given,
+    pub(crate) unix_socket_mode: Given,
     pub(crate) workers: Given,
     pub(crate) clients_max: Given,
     pub(crate) login_timeout: Given,
     pub(crate) drain_timeout: Given,
+}
+
+/// `[tcp]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tcp {
+    pub(crate) keepalive: Given,
+    pub(crate) keepidle: Given,
+    pub(crate) keepintvl: Given,
+    pub(crate) keepcnt: Given,
+    pub(crate) user_timeout: Given,
 }
 
 /// `[auth]`

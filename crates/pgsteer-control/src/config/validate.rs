@@ -11,13 +11,19 @@ use pgsteer_core::settings::{
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{failover, limits, operation, plugins, pool, raw};
+use super::{failover, limits, listen, operation, plugins, pool, raw};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
     let users = users(raw.users, checker);
     let listen_key = "listen.address";
-    let listen = addresses(listen_key, raw.listen.address, checker);
+    let addresses = addresses(listen_key, raw.listen.address, checker);
+    let unix_socket = listen::unix_socket(
+        raw.listen.unix_socket_dir,
+        raw.listen.unix_socket_mode,
+        checker,
+    );
+    let tcp = listen::tcp(raw.tcp, checker);
     let workers = match number(checker.count("listen.workers", raw.listen.workers)) {
         0 => cores.max(1),
         workers => workers,
@@ -26,11 +32,12 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
     let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
     let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
     let auth_method = auth_method(raw.auth, checker);
-    let pool = pool::settings(raw.pool, raw.pools, checker);
+    let pool = pool::settings(raw.pool, raw.pools, tcp, checker);
     let probe = probe(raw.probe, &users, checker);
     let rules = free("failover_rules", raw.failover_rules, checker);
     Settings {
-        listen,
+        listen: addresses,
+        unix_socket,
         workers,
         clients_max,
         login_timeout,

@@ -137,7 +137,7 @@ impl Session {
         let finished = tokio::select! {
             // Both branches are cancel safe.
             finished = finished => finished,
-            () = cancelled.cancelled() => false,
+            () = cancelled.unwanted() => false,
         };
         if finished {
             return Ok(());
