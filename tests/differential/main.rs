@@ -7,7 +7,6 @@
 //! what is known already, `PGSTEER_FUZZ_WITHOUT='lastval|Neither'` leaves out messages.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "clippy takes the helpers of tests for production code; seeds are shown"

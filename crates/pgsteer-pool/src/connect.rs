@@ -40,6 +40,16 @@ pub struct Target {
     pub port: u16,
 }
 
+impl Target {
+    fn failed(&self, source: io::Error) -> ConnectError {
+        ConnectError::Io {
+            host: self.host.to_string(),
+            port: self.port,
+            source,
+        }
+    }
+}
+
 /// A server connection could not be opened.
 #[derive(Debug, Error)]
 pub enum ConnectError {
@@ -152,21 +162,16 @@ impl Connector {
         Err(first.unwrap_or(ConnectError::Withdrawn))
     }
 
-    async fn attempt(
+    /// A connection on which nothing was said yet.
+    async fn open(
         &self,
         target: &Target,
-        login: Login<'_>,
         tls: &ServerTls,
         way: Attempt,
-    ) -> Result<Connection, ConnectError> {
-        let failed = |source| ConnectError::Io {
-            host: target.host.to_string(),
-            port: target.port,
-            source,
-        };
+    ) -> Result<Channel, ConnectError> {
         let opened = open(&target.host, target.port, tls, way).await;
         let channel = opened.map_err(|error| match error {
-            OpenError::Socket(source) => failed(source),
+            OpenError::Socket(source) => target.failed(source),
             OpenError::Tls(source) => ConnectError::Tls {
                 host: target.host.to_string(),
                 port: target.port,
@@ -175,8 +180,21 @@ impl Connector {
         })?;
         // A server whose machine went away must not hold a session for ever.
         if let Stream::Tcp(socket) = channel.stream() {
-            tune(&SockRef::from(socket), &self.tcp.get()).map_err(failed)?;
+            let tuned = tune(&SockRef::from(socket), &self.tcp.get());
+            tuned.map_err(|source| target.failed(source))?;
         }
+        Ok(channel)
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        login: Login<'_>,
+        tls: &ServerTls,
+        way: Attempt,
+    ) -> Result<Connection, ConnectError> {
+        let failed = |source| target.failed(source);
+        let channel = self.open(target, tls, way).await?;
         let mut attempt = LoggingIn {
             channel,
             login: login.clone(),

@@ -347,7 +347,6 @@ impl CancelRegistry {
         };
         let Some(slot) = slot else { return false };
         slot.cancel_statement(tls).await;
-        }
         true
     }
 }

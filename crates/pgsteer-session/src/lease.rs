@@ -8,7 +8,9 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use pgsteer_core::{NodeId, Role, Snapshot};
-use pgsteer_pool::{Channel, CheckoutError, ConnectError, Lease, PoolKey, Target, Wanted};
+use pgsteer_pool::{
+    Channel, CheckoutError, ConnectError, Connection, Lease, PoolKey, Target, Wanted,
+};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
@@ -55,23 +57,25 @@ impl Session {
                 .then_some(self.steering.identity.session),
         };
         let password = password.as_deref();
-        let found = check_out(
-            &self.steering,
-            &self.cancel.slot,
-            key,
-            &target,
-            (password, &wanted),
-        );
         let began = self.traced_now();
-        let mut found = std::pin::pin!(found);
-        // What is there at once costs no look at the clock.
-        let first = poll_fn(|cx| Poll::Ready(found.as_mut().poll(cx))).await;
-        let found = match first {
-            Poll::Ready(found) => found,
-            Poll::Pending => {
-                let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
-                let notice = self.steering.snapshot.settings.pool.limits.wait_notice;
-                told(&mut self.client, notice, found).await
+        let found = {
+            let found = check_out(
+                &self.steering,
+                &self.cancel.slot,
+                key,
+                &target,
+                (password, &wanted),
+            );
+            let mut found = std::pin::pin!(found);
+            // What is there at once costs no look at the clock.
+            let first = poll_fn(|cx| Poll::Ready(found.as_mut().poll(cx))).await;
+            match first {
+                Poll::Ready(found) => found,
+                Poll::Pending => {
+                    let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
+                    let notice = self.steering.snapshot.settings.pool.limits.wait_notice;
+                    told(&mut self.client, notice, found).await
+                }
             }
         };
         self.trace_wait(began);
@@ -83,17 +87,7 @@ impl Session {
                 self.steering.worker.second(),
             );
         }
-        let server = &lease.peek().key;
-        self.cancel.slot.add(ServerTarget {
-            node,
-            host: Arc::clone(&target.host),
-            port: target.port,
-            pid: server.pid,
-            key: server.key.to_vec(),
-            opened_at: lease.peek().opened_at,
-            leased_at: SystemTime::now(),
-            uses: lease.peek().uses,
-        });
+        self.cancel.slot.add(server_target(&target, lease.peek()));
         self.legs.push(Leg::new(node, lease));
         Ok(())
     }
@@ -178,6 +172,20 @@ async fn told<T>(client: &mut Channel, limit: Duration, work: impl Future<Output
         let _ = poll_fn(|cx| Poll::Ready(client.poll_flush(cx))).await;
     }
     work.await
+}
+
+/// What a cancel request needs, and the console shows.
+fn server_target(target: &Target, connection: &Connection) -> ServerTarget {
+    ServerTarget {
+        node: target.node,
+        host: Arc::clone(&target.host),
+        port: target.port,
+        pid: connection.key.pid,
+        key: connection.key.key.to_vec(),
+        opened_at: connection.opened_at,
+        leased_at: SystemTime::now(),
+        uses: connection.uses,
+    }
 }
 
 /// Whether a node has changed so much since a session looked that nothing must be sent there.

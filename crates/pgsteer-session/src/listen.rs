@@ -44,7 +44,7 @@ impl Listening {
         if !channels.is_empty() {
             let inbox = Arc::clone(&self.inbox);
             // If it is gone there is nothing to be taken back.
-            let _ = self.hub.send(Request::Unlisten { channels, inbox });
+            let _ = self.hub.try_send(Request::Unlisten { channels, inbox });
         }
     }
 }
@@ -193,7 +193,7 @@ impl Session {
             listening.notified = false;
             let (done, heard) = oneshot::channel();
             // If the connection is lost, that is told next.
-            let asked = listening.hub.send(Request::CatchUp { done });
+            let asked = listening.hub.try_send(Request::CatchUp { done });
             if asked.is_ok() {
                 let _ = heard.await;
             }

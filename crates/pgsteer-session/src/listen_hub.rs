@@ -13,6 +13,7 @@ use pgsteer_wire::backend::tag;
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frame::cstr;
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, frame};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -43,7 +44,11 @@ pub(crate) enum Request {
     },
 }
 
-pub(crate) type Sender = mpsc::UnboundedSender<Request>;
+pub(crate) type Sender = mpsc::Sender<Request>;
+
+/// Requests of sessions that may wait for the connection of their database; one more is dropped, and
+/// whoever waits for its answer told so.
+const REQUESTS_MAX: usize = 16 * 1024;
 
 /// The connections that listen, by database.
 #[derive(Debug, Default)]
@@ -58,23 +63,23 @@ impl Hubs {
     pub(crate) fn send(&self, worker: &Rc<Worker>, key: PoolKey, request: Request) -> Sender {
         let mut map = self.map();
         let request = match map.get(&*key.database) {
-            Some(known) => match known.send(request) {
-                Ok(()) => return known.clone(),
+            Some(known) => match known.try_send(request) {
+                Ok(()) | Err(TrySendError::Full(_)) => return known.clone(),
                 // It has just ended.
-                Err(back) => back.0,
+                Err(TrySendError::Closed(back)) => back,
             },
             None => request,
         };
-        let (sender, requests) = mpsc::unbounded_channel();
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         map.insert((*key.database).into(), sender.clone());
         // Cannot fail: the receiver is here.
-        let _ = sender.send(request);
+        let _ = sender.try_send(request);
         tokio::task::spawn_local(serve(Rc::clone(worker), key, requests));
         sender
     }
 
     /// Takes the connection of a database off the list, unless it was asked for something meanwhile.
-    fn retire(&self, database: &str, requests: &mpsc::UnboundedReceiver<Request>) -> bool {
+    fn retire(&self, database: &str, requests: &mpsc::Receiver<Request>) -> bool {
         let mut map = self.map();
         if requests.is_empty() {
             map.remove(database);
@@ -83,7 +88,7 @@ impl Hubs {
     }
 }
 
-async fn serve(worker: Rc<Worker>, key: PoolKey, mut requests: mpsc::UnboundedReceiver<Request>) {
+async fn serve(worker: Rc<Worker>, key: PoolKey, mut requests: mpsc::Receiver<Request>) {
     let hub = match open(&worker, &key).await {
         Ok(connection) => Hub {
             connection,
@@ -161,7 +166,7 @@ impl Hub {
         &mut self,
         worker: &Worker,
         key: &PoolKey,
-        requests: &mut mpsc::UnboundedReceiver<Request>,
+        requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), ServerLost> {
         let mut subscription = worker.subscription.borrow().clone();
         subscription.mark_seen();
@@ -197,7 +202,7 @@ impl Hub {
     async fn serve(
         &mut self,
         first: Request,
-        requests: &mut mpsc::UnboundedReceiver<Request>,
+        requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), ServerLost> {
         let mut texts = Vec::new();
         let (mut waiting, mut behind) = (Vec::new(), Vec::new());

@@ -195,6 +195,11 @@ mod tests {
             database: "d".into(),
             client_host: "".into(),
             client_port: 0,
+            local: None,
+            application_name: "".into(),
+            session: 1,
+            encryption: "",
+            is_console: false,
             started: SystemTime::UNIX_EPOCH,
         };
         let session = Arc::new(CancelRegistry::default()).register(about, 4);

@@ -23,8 +23,8 @@ use pgsteer_wire::scram::Verifier;
 
 use crate::cancel::{CancelRegistry, CancelSlot};
 use crate::catch_up::ParameterSets;
-use crate::listen_hub::Hubs;
 use crate::ending::Why;
+use crate::listen_hub::Hubs;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
 use crate::statements::StatementBook;
@@ -135,6 +135,9 @@ struct Known {
     severances: u64,
 }
 
+/// How a session is told something, and where others see it.
+type Told = (Rc<Control>, Arc<CancelSlot>);
+
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
@@ -154,7 +157,7 @@ pub(crate) struct Worker {
     pub(crate) no_names: Rc<Meaning>,
     pub(crate) hasher: foldhash::quality::RandomState,
     pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
-    pub(crate) controls: RefCell<HashMap<u64, (Rc<Control>, Arc<CancelSlot>)>>,
+    pub(crate) controls: RefCell<HashMap<u64, Told>>,
     pub(crate) traffic: RefCell<TrafficWatch>,
     pub(crate) pool_counters: RefCell<HashMap<String, Arc<PoolCounters>>>,
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
