@@ -13,6 +13,8 @@ mod support;
 
 mod auth;
 mod cancel;
+mod console;
+mod console_orders;
 mod drivers;
 mod failover;
 mod failure;
@@ -27,6 +29,7 @@ mod metrics;
 mod pooling;
 mod programs;
 mod protocol;
+mod quotas;
 mod replication;
 mod rewrite;
 mod rollout;

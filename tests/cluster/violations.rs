@@ -469,6 +469,14 @@ fn calls() -> Vec<Case> {
     ]
 }
 
+/// What is answered in another way, and why that is as well.
+const DIFFERENT: [&str; 2] = [
+    // The proxy closes names, whatever is in them; there is no statement of that name.
+    "a name not UTF-8 in Close",
+    // The server is not told, and its connection is closed; to the client it is the same end.
+    "COPY of a length 0",
+];
+
 /// Everything a connection answers to these bytes and to one more query.
 fn answers(port: u16, bytes: &[u8]) -> String {
     let mut wire = Wire::connect(port, "violations");
@@ -500,7 +508,7 @@ fn compare(cases: &[Case]) {
     let proxy = Options::weights([1, 0, 0]).start();
     let primary = cluster().primary().port();
     let mut differences = String::new();
-    for (name, bytes) in cases {
+    for (name, bytes) in cases.iter().filter(|(name, _)| !DIFFERENT.contains(name)) {
         let (direct, proxied) = (answers(primary, bytes), answers(proxy.port(), bytes));
         if direct != proxied {
             differences += &format!("== {name}\ndirect:\n{direct}proxied:\n{proxied}");

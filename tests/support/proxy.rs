@@ -72,7 +72,7 @@ impl Options {
         let mut text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ndrain_timeout = \"1s\"\n{listen}\n\
              [auth]\nmethod = \"{method}\"\n[probe]\ninterval = \"200ms\"\n\
-             [pool]\n{mode}{pool}\n[console]\noperators = [\"postgres\"]\n\
+             [pool]\n{mode}{pool}\n[console]\noperators = [\"postgres\"]\nwatchers = [\"alice\"]\n\
              [plugins]\ndir = \"plugins\"\n{settle}{plugins}\n[router]\n{router}\n"
         );
         for (name, password) in USERS {

@@ -65,7 +65,17 @@ const KNOWS_ROUTER_KEYS: [(&str, &str); 2] = [
 type Names = fn(&str) -> Vec<String>;
 
 /// A page, the source it describes, and what that source offers.
-const PAGES: [(&str, &str, Names); 8] = [
+const PAGES: [(&str, &str, Names); 10] = [
+    (
+        "docs/console.md",
+        "crates/pgsteer-session/src/console/admin/columns.rs",
+        quoted,
+    ),
+    (
+        "docs/console.md",
+        "crates/pgsteer-session/src/console/admin/command.rs",
+        shows,
+    ),
     (
         "docs/console.md",
         "crates/pgsteer-session/src/console/columns.rs",
@@ -122,6 +132,13 @@ fn columns(source: &str) -> Vec<String> {
     let lists = source.split("&[").skip(1);
     let lists = lists.filter_map(|after| after.split(']').next());
     lists.flat_map(quoted).collect()
+}
+
+/// What can be shown: `("a", Self::A)`, in capitals as the page has it.
+fn shows(source: &str) -> Vec<String> {
+    let pairs = source.lines().filter(|line| line.contains("\", Self::"));
+    let names = pairs.flat_map(quoted);
+    names.map(|name| name.to_uppercase()).collect()
 }
 
 /// Texts of arms such as `"a" => Self::A`.
@@ -262,7 +279,15 @@ mod tests {
         let cli =
             "#[derive(Subcommand)]\nenum C {\n    Serve,\n}\n    #[arg(long)]\n    port: u16,\n";
         let files = [
-            file("docs/console.md", "`one` `pool_x`\n"),
+            file("docs/console.md", "`one` `pool_x` `POOL_X`\n"),
+            file(
+                "crates/pgsteer-session/src/console/admin/columns.rs",
+                "s(\"one\"),\n",
+            ),
+            file(
+                "crates/pgsteer-session/src/console/admin/command.rs",
+                "(\"pool_x\", Self::X),\n",
+            ),
             file(
                 "crates/pgsteer-session/src/console/columns.rs",
                 "const A: &[&str] = &[\"one\", \"two\"];\n",

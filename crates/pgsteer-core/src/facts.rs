@@ -11,7 +11,9 @@ use crate::counters::Counters;
 use crate::policy::Tap;
 use crate::pool_counters::AllPools;
 use crate::probes::{Probes, Suspicions};
+use crate::servers::Servers;
 use crate::spans::Spans;
+use crate::traffic::Traffic;
 use crate::{Applied, Catalogs, Connections, Freshness, Succession};
 
 /// Facts about nodes and databases, and the ways to the control plane.
@@ -31,6 +33,10 @@ pub struct Facts {
     pub connections: Arc<Connections>,
     /// What was done for each database and user.
     pub pools: AllPools,
+    /// The server connections there are.
+    pub servers: Arc<Servers>,
+    /// What operators said about traffic.
+    pub traffic: Arc<Traffic>,
     /// How far the workers are with what was published.
     pub applied: Applied,
     /// Orders of operators about plugins.
@@ -53,9 +59,30 @@ pub struct Facts {
 pub trait SessionList: fmt::Debug + Send + Sync {
     /// One row for each server connection that a session holds, as `SHOW pool_pools` has them.
     fn rows(&self) -> Vec<Vec<String>>;
+
+    /// Says to sessions that they are to end; the number of those.
+    fn end(&self, which: &Ending) -> usize;
+}
+
+/// Sessions that are to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The one of this number.
+    Session(u64),
+    /// Those of a database.
+    Database(Box<str>),
+    /// All but those of the console.
+    All,
 }
 
 impl Facts {
+    /// Ends sessions; the number of those. That they have ended is not waited for.
+    pub fn end_sessions(&self, which: &Ending) -> usize {
+        let ends = self.session_list.get().map_or(0, |list| list.end(which));
+        self.traffic.nudge();
+        ends
+    }
+
     /// Nothing is known yet, of so many nodes. `start` is the beginning of the freshness clock.
     #[must_use]
     pub fn new(start: Instant, nodes: usize) -> Self {
@@ -67,6 +94,8 @@ impl Facts {
             suspicions: Suspicions::new(nodes),
             connections: Arc::new(Connections::new(nodes)),
             pools: AllPools::new(start),
+            servers: Arc::default(),
+            traffic: Arc::default(),
             applied: Applied::default(),
             desk: Desk::default(),
             node_desk: Desk::default(),

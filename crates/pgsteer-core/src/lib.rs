@@ -16,12 +16,15 @@ pub mod ids;
 pub mod policy;
 pub mod pool_counters;
 pub mod probes;
+pub mod quotas;
+pub mod servers;
 pub mod settings;
 pub mod shown;
 pub mod snapshot;
 pub mod spans;
 pub mod succession;
 pub mod topology;
+pub mod traffic;
 
 pub use applied::Applied;
 pub use catalog::{Catalog, Catalogs, Database};

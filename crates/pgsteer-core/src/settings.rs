@@ -10,6 +10,7 @@ use pgsteer_tls::{ClientTls, ServerTls};
 
 use crate::NodeId;
 use crate::policy::Grants;
+use crate::quotas::{ClientLimits, PoolLimits, RuleLimits, Timeouts};
 
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,8 @@ pub struct PoolRule {
     pub user: Option<Arc<str>>,
     /// How long its sessions keep a server connection; none: as everybody's.
     pub mode: Option<PoolMode>,
+    /// Their limits.
+    pub limits: RuleLimits,
 }
 
 impl PoolRule {
@@ -119,6 +122,8 @@ pub struct PoolSettings {
     pub mode: PoolMode,
     /// Exceptions, the first that fits counts.
     pub rules: Vec<PoolRule>,
+    /// How many there may be, and how old.
+    pub limits: PoolLimits,
     /// Server connections of the whole proxy to one node.
     pub connections_per_node_max: u32,
     /// Sessions that may wait for a server connection, per worker.
@@ -180,6 +185,15 @@ impl PoolSettings {
         let mut fitting = self.rules.iter().filter(|r| r.fits(database, user));
         fitting.find_map(|rule| rule.mode).unwrap_or(self.mode)
     }
+}
+
+/// The console as a database of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsoleSettings {
+    /// Names under which clients connect to it.
+    pub databases: Vec<String>,
+    /// Users who may look there, besides operators.
+    pub watchers: Vec<String>,
 }
 
 /// How nodes are watched.
@@ -458,6 +472,12 @@ pub struct Settings {
     pub plugins: PluginSettings,
     /// Users who may give orders in the console.
     pub operators: Vec<String>,
+    /// The console as a database of its own.
+    pub console: ConsoleSettings,
+    /// How many clients there may be of a kind.
+    pub client_limits: ClientLimits,
+    /// What sessions may take.
+    pub timeouts: Timeouts,
     /// Orders over a local socket.
     pub admin: AdminSettings,
     /// Orders from the tools of Pgpool-II.

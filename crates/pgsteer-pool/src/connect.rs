@@ -225,6 +225,10 @@ impl Connector {
             asides: Vec::new(),
             told: Told::default(),
             handle: None,
+            entered: None,
+            opened_after: 0,
+            quota: None,
+            old_at: None,
         })
     }
 

@@ -5,12 +5,14 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use pgsteer_core::NodeId;
+use pgsteer_core::servers::{EnteredServer, ServerCard, ServerState};
 use pgsteer_wire::backend::{self, TransactionStatus, tag};
 use pgsteer_wire::{HEADER_LEN, encode, frame};
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::gates::Handle;
+use crate::quotas::Quota;
 use crate::{Channel, Told};
 
 /// What a cancel request needs.
@@ -63,6 +65,14 @@ pub struct Connection {
     pub told: Told,
     /// What it can be closed with from outside, and its place among those that are counted.
     pub(crate) handle: Option<Handle>,
+    /// What others see of it.
+    pub(crate) entered: Option<EnteredServer>,
+    /// Number of the last order about traffic when it was opened.
+    pub(crate) opened_after: u64,
+    /// Its place in the quotas.
+    pub(crate) quota: Option<Quota>,
+    /// When it is too old to be used again.
+    pub(crate) old_at: Option<Instant>,
 }
 
 /// Columns as text; none for NULL.
@@ -75,6 +85,24 @@ const RUN_MAX: Duration = Duration::from_secs(30);
 const MESSAGE_LEN_MAX: usize = 1 << 20;
 
 impl Connection {
+    /// What others see of it.
+    #[must_use]
+    pub fn card(&self) -> Option<&ServerCard> {
+        self.entered.as_ref().map(|entered| &*entered.card)
+    }
+
+    /// Whether it is too old to be used again.
+    pub(crate) fn is_old(&self) -> bool {
+        self.old_at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// It does this from now on.
+    pub(crate) fn note(&self, state: ServerState) {
+        if let Some(card) = self.card() {
+            card.set(state);
+        }
+    }
+
     /// Runs a simple query and gives the columns of its last row; none after an error.
     ///
     /// # Errors

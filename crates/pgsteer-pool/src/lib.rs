@@ -11,6 +11,7 @@ mod gates;
 mod limits;
 mod open;
 mod pools;
+mod quotas;
 mod tcp;
 mod tls;
 mod told;

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use pgsteer_core::{Connections, NodeId};
+use pgsteer_core::servers::Servers;
+use pgsteer_core::traffic::Traffic;
+use pgsteer_core::{Connections, Facts, NodeId};
 use tokio::sync::Notify;
+
+use crate::quotas::Quotas;
 
 #[derive(Debug, Default)]
 struct Node {
@@ -15,14 +19,27 @@ struct Node {
 pub struct NodeLimits {
     nodes: Arc<[Node]>,
     connections: Arc<Connections>,
+    /// The server connections there are.
+    pub(crate) servers: Arc<Servers>,
+    /// What operators said about them.
+    pub(crate) traffic: Arc<Traffic>,
+    /// What there may be of databases, users and pools.
+    pub(crate) quotas: Arc<Quotas>,
 }
 
 impl NodeLimits {
-    /// Limits that count here.
+    /// Limits that count among these facts, where others see what is counted.
     #[must_use]
-    pub fn new(connections: Arc<Connections>) -> Self {
+    pub fn new(facts: &Facts) -> Self {
+        let connections = Arc::clone(&facts.connections);
         let nodes = (0..connections.nodes()).map(|_| Node::default()).collect();
-        Self { nodes, connections }
+        Self {
+            nodes,
+            connections,
+            servers: Arc::clone(&facts.servers),
+            traffic: Arc::clone(&facts.traffic),
+            quotas: Arc::default(),
+        }
     }
 
     /// Nodes there are.

@@ -1,12 +1,17 @@
 //! Idle connections of one worker, and the sessions that wait for one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
+use std::time::{Duration, SystemTime};
 
 use pgsteer_core::NodeId;
+use pgsteer_core::servers::{EnteredServer, ServerState, ServerUse};
 use pgsteer_core::settings::PoolSettings;
+use pgsteer_core::traffic::TrafficWatch;
 use pgsteer_wire::backend::TransactionStatus;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -16,6 +21,7 @@ use tracing::debug;
 use crate::connect::{Connector, Login};
 use crate::gates::Gates;
 use crate::limits::Slot;
+use crate::quotas::{Allowed, Quota};
 use crate::{ConnectError, Connection, NodeLimits, Parameters, Target, Told, Writer};
 
 /// Connections with the same key are interchangeable.
@@ -55,6 +61,8 @@ struct Idle {
 
 struct Waiter {
     key: PoolKey,
+    /// Those that came earlier have lower ones.
+    number: u64,
     hand_over: oneshot::Sender<Connection>,
 }
 
@@ -62,6 +70,33 @@ struct Waiter {
 struct State {
     idle: HashMap<PoolKey, Vec<Idle>, foldhash::fast::RandomState>,
     waiters: VecDeque<Waiter>,
+    /// Number of the waiter that came last.
+    numbers: u64,
+}
+
+/// The place of one connection among those of its node, and in its quotas.
+type Room = (Slot, Option<Quota>);
+
+/// One session that wants a connection.
+struct Queue {
+    since: Instant,
+    deadline: Instant,
+    /// Its place among those that wait, once it does.
+    number: Option<u64>,
+}
+
+impl Queue {
+    fn new(now: Instant, wait: Duration) -> Self {
+        Self {
+            since: now,
+            deadline: now + wait,
+            number: None,
+        }
+    }
+
+    fn has_waited(&self, time: Duration) -> bool {
+        self.number.is_some() && self.since.elapsed() >= time
+    }
 }
 
 struct Shared {
@@ -70,6 +105,9 @@ struct Shared {
     limits: NodeLimits,
     gates: Gates,
     settings: RefCell<PoolSettings>,
+    traffic: RefCell<TrafficWatch>,
+    // Walks through all numbers evenly (Weyl's sequence).
+    point: Cell<u32>,
 }
 
 /// The pools of one worker.
@@ -125,9 +163,12 @@ impl Lease {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        if !is_at_rest(&connection) || self.pools.0.gates.is_closed(self.key.node) {
+        let closed = self.pools.0.gates.is_closed(self.key.node);
+        let closed = closed || self.pools.is_retired(&connection, &self.key.database);
+        if !is_at_rest(&connection) || closed {
             return;
         }
+        connection.note(ServerState::Tested);
         let (pools, key) = (self.pools.clone(), self.key.clone());
         // Tracked by nothing: ends with its own deadline, and holds only its connection.
         tokio::task::spawn_local(async move {
@@ -198,6 +239,8 @@ impl Pools {
             state: RefCell::default(),
             connector,
             gates: Gates::new(limits.nodes()),
+            traffic: RefCell::new(limits.traffic.subscribe()),
+            point: Cell::new(0),
             limits,
             settings: RefCell::new(settings),
         }))
@@ -238,7 +281,7 @@ impl Pools {
                 s.connections_per_node_max,
             )
         };
-        let deadline = Instant::now() + wait;
+        let mut queue = Queue::new(Instant::now(), wait);
         loop {
             if self.0.gates.is_closed(key.node) {
                 return Err(CheckoutError::Closed(key.node));
@@ -246,15 +289,16 @@ impl Pools {
             let ready = self.pop_idle(&key, wanted);
             let connection = if ready.is_some() {
                 ready
-            } else if let Some(slot) = self.0.limits.take(key.node, connections_max) {
-                Some(self.open(&key, target, password, &[], slot).await?)
+            } else if let Some(room) = self.room(&key, connections_max, &queue) {
+                Some(self.open(&key, target, password, &[], room).await?)
             } else if self.0.state.borrow().waiters.len() >= waiters_max {
                 return Err(CheckoutError::QueueFull(key.node));
             } else {
-                self.wait(&key, deadline).await?
+                self.wait(&key, &mut queue).await?
             };
             if let Some(mut connection) = connection {
                 connection.uses += 1;
+                connection.note(ServerState::Active);
                 return Ok(Lease {
                     connection: Some(connection),
                     key,
@@ -285,7 +329,11 @@ impl Pools {
         let max = self.0.settings.borrow().connections_per_node_max;
         let slot = self.0.limits.take(key.node, max);
         let slot = slot.ok_or(CheckoutError::QueueFull(key.node))?;
-        self.open(key, target, password, parameters, slot).await
+        // It belongs to no pool, so quotas are not about it.
+        let room = (slot, None);
+        let opened = self.open(key, target, password, parameters, room).await?;
+        opened.note(ServerState::Active);
+        Ok(opened)
     }
 
     async fn open(
@@ -294,12 +342,14 @@ impl Pools {
         target: &Target,
         password: Option<&str>,
         parameters: &[(&str, &str)],
-        slot: Slot,
+        (slot, quota): Room,
     ) -> Result<Connection, CheckoutError> {
         let (limit, tls) = {
             let settings = self.0.settings.borrow();
             (settings.connect_timeout, settings.tls.clone())
         };
+        let entered = self.enter(key, target);
+        let opened_after = self.0.traffic.borrow_mut().get().orders();
         let login = Login {
             user: &key.user,
             database: &key.database,
@@ -315,36 +365,108 @@ impl Pools {
             opened = opening => opened.map_err(|_| ConnectError::Timeout)?,
         };
         let mut connection = opened?;
+        entered
+            .card
+            .opened(connection.key.pid, connection.channel.stream().local_addr());
+        entered
+            .card
+            .encrypted
+            .store(connection.channel.tls().is_some(), Ordering::Relaxed);
+        (connection.entered, connection.opened_after) = (Some(entered), opened_after);
+        connection.quota = quota;
+        connection.old_at = self.old_at(key);
         let stream = connection.channel.stream();
         connection.handle = Some(self.0.gates.enter(key.node, stream, slot));
         Ok(connection)
     }
 
-    /// Waits for a connection of this key, or for room to open one (`None`).
+    /// The place of one more connection, if there is one.
+    fn room(&self, key: &PoolKey, connections_max: u32, queue: &Queue) -> Option<Room> {
+        let settings = self.0.settings.borrow();
+        let has_waited = queue.has_waited(settings.limits.reserve_timeout);
+        let allowed = Allowed::of(&settings, key, has_waited);
+        let quotas = &self.0.limits.quotas;
+        // What is taken and given back at once would wake those that wait for it.
+        if !quotas.has_room(key, allowed) {
+            return None;
+        }
+        let slot = self.0.limits.take(key.node, connections_max)?;
+        let quota = quotas.take(key, allowed)?;
+        Some((slot, Some(quota)))
+    }
+
+    /// When a connection that is opened now is too old; they differ, so that those that are opened
+    /// together are not closed together.
+    fn old_at(&self, key: &PoolKey) -> Option<Instant> {
+        let settings = self.0.settings.borrow();
+        let lifetime = settings.quota_of(&key.database, &key.user).lifetime;
+        if lifetime.is_zero() {
+            return None;
+        }
+        let point = self.0.point.get().wrapping_add(0x9e37_79b9);
+        self.0.point.set(point);
+        let share = f64::from(point) / 4_294_967_296.0 * settings.limits.lifetime_jitter;
+        Some(Instant::now() + lifetime.mul_f64(1.0 - share))
+    }
+
+    /// Waits for a connection of this key, or for room to open one (`None`). Who comes back to wait
+    /// on has the place of before.
     async fn wait(
         &self,
         key: &PoolKey,
-        deadline: Instant,
+        queue: &mut Queue,
     ) -> Result<Option<Connection>, CheckoutError> {
         let (hand_over, taken) = oneshot::channel();
-        let waiter = Waiter {
-            key: key.clone(),
-            hand_over,
+        let (allowed, reserve) = {
+            let settings = self.0.settings.borrow();
+            let limits = &settings.limits;
+            let has_waited = queue.has_waited(limits.reserve_timeout);
+            let quota = settings.quota_of(&key.database, &key.user);
+            let reserve =
+                (quota.reserved > 0 && !has_waited).then(|| queue.since + limits.reserve_timeout);
+            (Allowed::of(&settings, key, has_waited), reserve)
         };
-        self.0.state.borrow_mut().waiters.push_back(waiter);
-        let _counted = self.0.limits.wait(key.node);
+        let quotas = &self.0.limits.quotas;
+        let mut quota_freed = std::pin::pin!(quotas.freed());
+        // Registered before the look, so that what is freed meanwhile is noticed.
+        quota_freed.as_mut().enable();
+        let lacks_quota = !quotas.has_room(key, allowed);
+        self.enqueue(key, hand_over, queue);
+        let _counted = (!lacks_quota).then(|| self.0.limits.wait(key.node));
+        let _of_quota = lacks_quota.then(|| quotas.wait(key));
         let either = async {
             tokio::select! {
                 // All branches are cancel safe: a connection handed over to a dropped receiver
                 // comes back to the sender.
                 connection = taken => connection.ok(),
-                () = self.0.limits.freed(key.node) => None,
+                () = self.0.limits.freed(key.node), if !lacks_quota => None,
+                () = quota_freed, if lacks_quota => None,
                 () = self.0.gates.shut(key.node) => None,
             }
         };
-        timeout_at(deadline, either)
-            .await
-            .map_err(|_| CheckoutError::Timeout(key.node))
+        let until = reserve.map_or(queue.deadline, |at| at.min(queue.deadline));
+        match timeout_at(until, either).await {
+            Ok(found) => Ok(found),
+            Err(_) if until < queue.deadline => Ok(None),
+            Err(_) => Err(CheckoutError::Timeout(key.node)),
+        }
+    }
+
+    /// Puts a waiter where its number belongs: behind those that came before it.
+    fn enqueue(&self, key: &PoolKey, hand_over: oneshot::Sender<Connection>, queue: &mut Queue) {
+        let mut state = self.0.state.borrow_mut();
+        let number = *queue.number.get_or_insert_with(|| {
+            state.numbers += 1;
+            state.numbers
+        });
+        let waiters = &mut state.waiters;
+        let at = waiters.iter().rposition(|waiter| waiter.number < number);
+        let waiter = Waiter {
+            key: key.clone(),
+            number,
+            hand_over,
+        };
+        waiters.insert(at.map_or(0, |at| at + 1), waiter);
     }
 
     fn pop_idle(&self, key: &PoolKey, wanted: &Wanted) -> Option<Connection> {
@@ -355,7 +477,8 @@ impl Pools {
             let Idle { connection, .. } = idle.remove(at);
             // Something to read on an idle connection means that the server said goodbye.
             let mut nobody = Context::from_waker(Waker::noop());
-            if connection.channel.poll_readable(&mut nobody).is_pending() {
+            let quiet = connection.channel.poll_readable(&mut nobody).is_pending();
+            if quiet && !self.is_retired(&connection, &key.database) {
                 return Some(connection);
             }
         }
@@ -370,7 +493,8 @@ impl Pools {
     }
 
     fn check_in(&self, key: PoolKey, mut connection: Connection) {
-        if self.0.gates.is_closed(key.node) {
+        let retired = self.is_retired(&connection, &key.database) || connection.is_old();
+        if self.0.gates.is_closed(key.node) || retired {
             return;
         }
         let mut state = self.0.state.borrow_mut();
@@ -379,21 +503,62 @@ impl Pools {
             let Some(waiter) = state.waiters.remove(at) else {
                 break;
             };
+            connection.note(ServerState::Active);
             match waiter.hand_over.send(connection) {
                 Ok(()) => return,
                 Err(back) => connection = back,
             }
         }
-        if self.0.limits.is_wanted(key.node) {
+        if self.0.limits.is_wanted(key.node) || self.0.limits.quotas.is_wanted(&key) {
             // Somebody else, perhaps on another worker, needs the room more.
             drop(connection);
         } else {
+            connection.note(ServerState::Idle);
             let idle = Idle {
                 connection,
                 since: Instant::now(),
             };
             state.idle.entry(key).or_default().push(idle);
         }
+    }
+
+    /// What others see of a connection that is being opened.
+    fn enter(&self, key: &PoolKey, target: &Target) -> EnteredServer {
+        let about = ServerUse {
+            database: (*key.database).into(),
+            user: (*key.user).into(),
+            node: key.node,
+            host: Arc::clone(&target.host),
+            port: target.port,
+        };
+        self.0.limits.servers.enter(about, SystemTime::now())
+    }
+
+    /// Whether an operator wants a connection closed before it is used again.
+    #[must_use]
+    pub fn is_retired(&self, connection: &Connection, database: &str) -> bool {
+        let mut traffic = self.0.traffic.borrow_mut();
+        let said = traffic.get();
+        if said.orders() == 0 {
+            return false;
+        }
+        let of_database = said.of(database);
+        of_database.paused || of_database.reconnect > connection.opened_after
+    }
+
+    /// Closes idle connections that an operator wants closed.
+    pub fn follow_traffic(&self) {
+        let mut state = self.0.state.borrow_mut();
+        state.idle.retain(|key, idle| {
+            idle.retain(|i| !self.is_retired(&i.connection, &key.database));
+            !idle.is_empty()
+        });
+    }
+
+    /// Connections of a pool that are not closed for being unused.
+    fn kept(&self, key: &PoolKey) -> u32 {
+        let settings = self.0.settings.borrow();
+        settings.quota_of(&key.database, &key.user).size_min
     }
 
     /// Closes connections that nobody used for too long, that their server closed, or whose room
@@ -404,12 +569,17 @@ impl Pools {
         state.waiters.retain(|w| !w.hand_over.is_closed());
         let mut nobody = Context::from_waker(Waker::noop());
         state.idle.retain(|key, idle| {
-            if self.0.limits.is_wanted(key.node) {
+            if self.0.limits.is_wanted(key.node) || self.0.limits.quotas.is_wanted(key) {
                 idle.clear();
             }
+            let kept = self.kept(key);
+            let mut spare = self.0.limits.quotas.of_pool(key).saturating_sub(kept);
             idle.retain(|i| {
                 let quiet = i.connection.channel.poll_readable(&mut nobody).is_pending();
-                quiet && i.since.elapsed() < idle_timeout
+                let unused = i.since.elapsed() >= idle_timeout && spare > 0;
+                let stays = quiet && !unused && !i.connection.is_old();
+                spare = spare.saturating_sub(u32::from(!stays));
+                stays
             });
             !idle.is_empty()
         });

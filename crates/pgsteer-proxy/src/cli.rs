@@ -127,12 +127,13 @@ struct ConfigArgs {
     config: Option<PathBuf>,
 }
 
-/// Which files of Pgpool-II are imported.
+/// Which files of Pgpool-II, PgBouncer or PgCat are imported.
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// Files that are called pgpool.conf, pool_hba.conf, pool_passwd and pcp.conf, with or without
-    /// something behind the name.
-    #[arg(value_name = "FILE", required_unless_present = "conf")]
+    /// Files that are called pgpool.conf, pool_hba.conf, pool_passwd and pcp.conf, or pgbouncer.ini and
+    /// userlist.txt, or pgcat.toml, with or without something behind the name. What a pgbouncer.ini
+    /// includes, and its users, are read as well.
+    #[arg(value_name = "FILE", required_unless_present_any = ["conf", "pgbouncer", "pgcat"])]
     pub files: Vec<PathBuf>,
     /// A pgpool.conf with another name, or a file it includes. May be given several times; where
     /// files repeat a parameter the later one counts.
@@ -147,6 +148,15 @@ pub struct ImportArgs {
     /// A pcp.conf with another name.
     #[arg(long, value_name = "FILE")]
     pub pcp: Vec<PathBuf>,
+    /// A pgbouncer.ini with another name.
+    #[arg(long, value_name = "FILE")]
+    pub pgbouncer: Vec<PathBuf>,
+    /// A userlist.txt of PgBouncer with another name.
+    #[arg(long, value_name = "FILE")]
+    pub userlist: Vec<PathBuf>,
+    /// A pgcat.toml with another name.
+    #[arg(long, value_name = "FILE")]
+    pub pgcat: Vec<PathBuf>,
     /// Write the configuration into this new file instead of standard output. A file that exists is
     /// left as it is.
     #[arg(short, long, value_name = "FILE")]

@@ -1,4 +1,4 @@
-//! The command `import`: files of Pgpool-II in, a configuration out, the report on standard error.
+//! The command `import`: files of Pgpool-II, PgBouncer or PgCat in, a configuration out, the report on standard error.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use pgsteer_control::import::{FileKind, InputFile, import};
+use pgsteer_control::import::{FileKind, InputFile, import, references};
 
 use crate::cli::{ImportArgs, complain};
 
@@ -44,7 +44,8 @@ fn read(args: &ImportArgs) -> Result<Vec<InputFile>, Vec<String>> {
     for (path, kind) in named(args) {
         let Some(kind) = kind else {
             problems.push(format!(
-                "{}: cannot tell from its name what it is; say so with --conf, --hba, --passwd or --pcp",
+                "{}: cannot tell from its name what it is; say so with --conf, --hba, --passwd, --pcp, \
+                 --pgbouncer, --userlist or --pgcat",
                 path.display()
             ));
             continue;
@@ -55,9 +56,17 @@ fn read(args: &ImportArgs) -> Result<Vec<InputFile>, Vec<String>> {
             Err(error) => problems.push(format!("{name}: cannot be read: {error}")),
         }
     }
-    let has_conf = files.iter().any(|file| file.kind == FileKind::Conf);
-    if problems.is_empty() && !has_conf {
-        problems.push("name a pgpool.conf: everything else belongs to it".to_owned());
+    read_named(&mut files, &mut problems);
+    let mains = [FileKind::Conf, FileKind::PgbouncerIni, FileKind::Pgcat];
+    let of_kind = |kind: &FileKind| files.iter().any(|file| file.kind == *kind);
+    match mains.iter().filter(|&kind| of_kind(kind)).count() {
+        _ if !problems.is_empty() => {}
+        0 => problems.push(
+            "name a pgpool.conf, a pgbouncer.ini or a pgcat.toml: everything else belongs to it"
+                .to_owned(),
+        ),
+        1 => {}
+        _ => problems.push("name the files of one program: one file comes out".to_owned()),
     }
     if problems.is_empty() {
         Ok(files)
@@ -65,6 +74,41 @@ fn read(args: &ImportArgs) -> Result<Vec<InputFile>, Vec<String>> {
         Err(problems)
     }
 }
+
+/// Reads the files that those read so far name, right behind the one that names them.
+fn read_named(files: &mut Vec<InputFile>, problems: &mut Vec<String>) {
+    let mut at = 0;
+    while let Some(file) = files.get(at) {
+        at += 1;
+        let beside = Path::new(&file.name)
+            .parent()
+            .unwrap_or(Path::new(""))
+            .to_owned();
+        let mut behind = at;
+        let named = references(file);
+        for (name, kind) in named {
+            let is_read = files.iter().any(|file| file.name.ends_with(&name));
+            if is_read || files.len() >= FILES_MAX {
+                continue;
+            }
+            let found = [PathBuf::from(&name), beside.join(&name)];
+            let found = found.iter().find(|path| path.exists());
+            // One that is not there is reported by the import.
+            let Some(path) = found else { continue };
+            let name = path.display().to_string();
+            match std::fs::read_to_string(path) {
+                Ok(text) => {
+                    files.insert(behind, InputFile { name, kind, text });
+                    behind += 1;
+                }
+                Err(error) => problems.push(format!("{name}: cannot be read: {error}")),
+            }
+        }
+    }
+}
+
+/// Files of one import; an include that includes itself ends here.
+const FILES_MAX: usize = 100;
 
 /// Every path with what it is, as far as that is known. Files that are named by an option come
 /// later and so count more.
@@ -78,6 +122,9 @@ fn named(args: &ImportArgs) -> Vec<(&Path, Option<FileKind>)> {
         (&args.hba, FileKind::Hba),
         (&args.passwd, FileKind::Passwd),
         (&args.pcp, FileKind::Pcp),
+        (&args.pgbouncer, FileKind::PgbouncerIni),
+        (&args.userlist, FileKind::Userlist),
+        (&args.pgcat, FileKind::Pgcat),
     ];
     let by_option = by_option.into_iter().flat_map(|(paths, kind)| {
         let paths: &[PathBuf] = paths;
@@ -123,6 +170,9 @@ mod tests {
             hba: Vec::new(),
             passwd: Vec::new(),
             pcp: Vec::new(),
+            pgbouncer: Vec::new(),
+            userlist: Vec::new(),
+            pgcat: Vec::new(),
             output: output.map(Path::to_path_buf),
         }
     }
@@ -140,6 +190,26 @@ mod tests {
         std::fs::write(&out, "mine").expect("written");
         assert_eq!(run(&args), ExitCode::FAILURE);
         assert_eq!(std::fs::read_to_string(&out).expect("there"), "mine");
+    }
+
+    #[test]
+    fn what_a_pgbouncer_ini_names_is_read_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let main = write(
+            "pgbouncer.ini",
+            "%include more.ini\n[pgbouncer]\nauth_file = users\n",
+        );
+        write("more.ini", "[databases]\n* = host=10.0.0.1\n");
+        write("users", "\"a\" \"b\"\n");
+        let out = dir.path().join("out.toml");
+        assert_eq!(run(&args(&[&main], Some(&out))), ExitCode::SUCCESS);
+        let toml = std::fs::read_to_string(&out).expect("written");
+        assert!(toml.contains("host = \"10.0.0.1\""), "{toml}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::io;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
+use crate::ending::Said;
 use crate::whereabouts::{About, LastRest, Pin, Whereabouts};
 
 /// What a running statement could be cancelled with.
@@ -40,6 +41,8 @@ pub(crate) struct CancelSlot {
     pub(crate) last_rest: LastRest,
     /// What it does now.
     pub(crate) now: Whereabouts,
+    /// That it is to end.
+    pub(crate) said: Said,
     // Node that runs a statement now, plus one; zero while there is none, or `WAITING`.
     active: AtomicU32,
     // The same for the one that ran a statement last.
@@ -105,6 +108,7 @@ impl CancelSlot {
             about,
             last_rest: LastRest::default(),
             now: Whereabouts::default(),
+            said: Said::default(),
             active: AtomicU32::new(0),
             asked: AtomicU32::new(0),
             unwanted: Notify::new(),
@@ -224,6 +228,28 @@ impl CancelSlot {
         Some((number, target))
     }
 
+    /// Cancels what the session waits for, or what a server runs for it.
+    pub(crate) async fn cancel_statement(self: &Arc<Self>, tls: &ServerTls) {
+        let Some((number, target)) = self.take_off() else {
+            return;
+        };
+        let mut sent = Sent {
+            slot: Arc::clone(self),
+            number,
+            landed: false,
+        };
+        let landed = match timeout(SEND_MAX, send(&target, tls)).await {
+            Ok(landed) => landed,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        match landed {
+            Ok(()) => sent.landed = true,
+            Err(error) => {
+                tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
+            }
+        }
+    }
+
     /// A flight has ended, and whether it is known how.
     fn ended(&self, number: u64, landed: bool) {
         let mut state = self.state();
@@ -320,23 +346,7 @@ impl CancelRegistry {
             entry.map(|e| Arc::clone(&e.slot))
         };
         let Some(slot) = slot else { return false };
-        let Some((number, target)) = slot.take_off() else {
-            return true;
-        };
-        let mut sent = Sent {
-            slot,
-            number,
-            landed: false,
-        };
-        let landed = match timeout(SEND_MAX, send(&target, tls)).await {
-            Ok(landed) => landed,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        match landed {
-            Ok(()) => sent.landed = true,
-            Err(error) => {
-                tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
-            }
+        slot.cancel_statement(tls).await;
         }
         true
     }

@@ -157,6 +157,7 @@ impl Session {
     }
 
     async fn parse(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
+        self.meter.pool.client_parses.add(1);
         let frame: Box<[u8]> = self.front(header).into();
         self.client.input.consume(header.frame_len());
         let parsed = match self.parsed(frame)? {
@@ -195,6 +196,7 @@ impl Session {
             return Ok(());
         }
         self.put_stale(node);
+        self.meter.pool.server_parses.add(1);
         let watched = self.watch(&analysis, batch.last_traits(node, &analysis), node);
         self.put_parse(node, (name, before), &prepared, watched);
         self.put_stale(node);
@@ -301,6 +303,7 @@ impl Session {
     }
 
     async fn bind(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
+        self.meter.pool.binds.add(1);
         let bind = frontend::bind(self.front_body(header))?;
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         let prepared = self.known_prepared(&name);

@@ -105,7 +105,7 @@ pub(crate) enum Denied {
 }
 
 /// What ended a wait.
-enum Woken {
+pub(crate) enum Woken {
     Changed,
     Leave,
     Cancelled,
@@ -224,7 +224,7 @@ impl Session {
     }
 
     /// Ready when something ends the wait that has nothing to do with nodes.
-    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+    pub(crate) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
         if self.control.drain.get() {
             return Poll::Ready(Woken::End(End::Fatal(administrator())));
         }
@@ -241,7 +241,7 @@ impl Session {
     }
 
     /// Ready when a client that waits for an answer has gone away.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Answers that are due already do not wait with the statement.
         if let Poll::Ready(Err(_)) = self.client.poll_flush(cx) {
             return Poll::Ready(());

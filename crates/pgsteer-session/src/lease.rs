@@ -1,19 +1,23 @@
 //! From a node to a leg on it: a server connection from the pool, as long as the node stays what it
 //! was when it was chosen.
 
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use pgsteer_core::{NodeId, Role, Snapshot};
-use pgsteer_pool::{CheckoutError, ConnectError, Lease, PoolKey, Target, Wanted};
+use pgsteer_pool::{Channel, CheckoutError, ConnectError, Lease, PoolKey, Target, Wanted};
 use pgsteer_wire::error_response::ErrorFields;
-use pgsteer_wire::{ErrorReply, Severity, SqlState};
+use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
+use tokio::time::timeout;
 
-use crate::cancel::{ServerTarget, cancelled};
+use crate::cancel::{CancelSlot, ServerTarget, cancelled};
 use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
-use crate::meter::waited;
+use crate::meter::Waits;
 use crate::session::{LegError, Session};
 use crate::steering::Steering;
 use crate::worker::Worker;
@@ -21,6 +25,7 @@ use crate::worker::Worker;
 impl Session {
     /// Takes a server connection of a node from the pool.
     pub(crate) async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {
+        self.paused().await?;
         let Steering {
             snapshot, identity, ..
         } = &self.steering;
@@ -50,16 +55,38 @@ impl Session {
                 .then_some(self.steering.identity.session),
         };
         let password = password.as_deref();
-        let found = self.check_out(key, &target, (password, &wanted));
+        let found = check_out(
+            &self.steering,
+            &self.cancel.slot,
+            key,
+            &target,
+            (password, &wanted),
+        );
         let began = self.traced_now();
-        let lease = waited(&self.meter.pool, &self.cancel.slot, found).await;
+        let mut found = std::pin::pin!(found);
+        // What is there at once costs no look at the clock.
+        let first = poll_fn(|cx| Poll::Ready(found.as_mut().poll(cx))).await;
+        let found = match first {
+            Poll::Ready(found) => found,
+            Poll::Pending => {
+                let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
+                let notice = self.steering.snapshot.settings.pool.limits.wait_notice;
+                told(&mut self.client, notice, found).await
+            }
+        };
         self.trace_wait(began);
-        let lease = lease?;
+        let lease = found.map_err(|failed| self.not_leased(node, failed))?;
         self.meter.pool.assignments.add(1);
+        if let Some(card) = lease.peek().card() {
+            card.link(
+                self.cancel.slot.about.session,
+                self.steering.worker.second(),
+            );
+        }
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,
-            host: target.host,
+            host: Arc::clone(&target.host),
             port: target.port,
             pid: server.pid,
             key: server.key.to_vec(),
@@ -71,30 +98,21 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for a connection, unless the node leaves meanwhile.
-    async fn check_out(
-        &self,
-        key: PoolKey,
-        target: &Target,
-        (password, wanted): (Option<&str>, &Wanted),
-    ) -> Result<Lease, LegError> {
-        let node = key.node;
-        let (worker, seen) = (&self.steering.worker, &self.steering.snapshot);
-        let checked_out = tokio::select! {
-            biased;
-            // All branches are cancel safe: a connection that was not taken is closed.
-            checked_out = worker.pools.checkout(key, target, password, wanted) => checked_out,
-            () = left(worker, seen, node) => return Err(self.moved(node)),
-            () = self.cancel.slot.unwanted() => return Err(LegError::Reply(cancelled())),
+    /// Why there is no lease, as the session takes it.
+    fn not_leased(&self, node: NodeId, failed: NotLeased) -> LegError {
+        let failed = match failed {
+            NotLeased::Left => return self.moved(node),
+            NotLeased::Cancelled => return LegError::Reply(cancelled()),
+            NotLeased::Failed(error) => checkout_failed(error),
         };
-        checked_out.map_err(|error| match checkout_failed(error) {
+        match failed {
             LegError::Moved => self.moved(node),
             LegError::NodeFailed(reply) => {
                 self.suspect_for_refusal(node, &reply);
                 LegError::NodeFailed(reply)
             }
             failed => failed,
-        })
+        }
     }
 
     /// A leg was waited for. Nothing is sent to a node that has left meanwhile, unless the
@@ -116,6 +134,50 @@ impl Session {
             LegError::Reply(node_withdrawn(node))
         }
     }
+}
+
+/// No connection was to be had.
+enum NotLeased {
+    /// The node left meanwhile.
+    Left,
+    /// The client does not want it any more.
+    Cancelled,
+    Failed(CheckoutError),
+}
+
+/// Waits for a connection, unless the node leaves meanwhile.
+async fn check_out(
+    steering: &Steering,
+    slot: &CancelSlot,
+    key: PoolKey,
+    target: &Target,
+    (password, wanted): (Option<&str>, &Wanted),
+) -> Result<Lease, NotLeased> {
+    let (node, worker, seen) = (key.node, &steering.worker, &steering.snapshot);
+    tokio::select! {
+        biased;
+        // All branches are cancel safe: a connection that was not taken is closed.
+        found = worker.pools.checkout(key, target, password, wanted) => {
+            found.map_err(NotLeased::Failed)
+        }
+        () = left(worker, seen, node) => Err(NotLeased::Left),
+        () = slot.unwanted() => Err(NotLeased::Cancelled),
+    }
+}
+
+/// Waits, and tells the client that it does if that takes longer (PgBouncer's `query_wait_notify`).
+async fn told<T>(client: &mut Channel, limit: Duration, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    if !limit.is_zero() {
+        if let Ok(done) = timeout(limit, work.as_mut()).await {
+            return done;
+        }
+        let text = "no server connection is available, the session waits for one";
+        encode::error(&mut client.output, &ErrorReply::notice(text));
+        // As far as the client takes it now; the rest goes with the answer.
+        let _ = poll_fn(|cx| Poll::Ready(client.poll_flush(cx))).await;
+    }
+    work.await
 }
 
 /// Whether a node has changed so much since a session looked that nothing must be sent there.
@@ -167,7 +229,7 @@ pub(crate) fn checkout_failed(error: CheckoutError) -> LegError {
         )),
         full @ (CheckoutError::QueueFull(_) | CheckoutError::Timeout(_)) => LegError::Reply(
             ErrorReply::error(SqlState::TOO_MANY_CONNECTIONS, full.to_string())
-                .with_hint("Raise pool.connections_per_node_max, or pool.checkout_timeout."),
+                .with_hint("See pool.connections_per_node_max, pool.size and the other limits of [pool] and [[pools]], and pool.checkout_timeout."),
         ),
     }
 }

@@ -97,9 +97,8 @@ impl Session {
 
     /// Waits until the connection of the database listens to this channel.
     async fn subscribe(&mut self, channel: &str) -> Result<(), ErrorReply> {
-        self.steering.refresh(self.transaction.is_none());
-        let primary = self.steering.snapshot.topology.primary();
-        let node = primary.ok_or_else(no_node)?.id;
+        let snapshot = self.steering.worker.snapshot();
+        let node = snapshot.topology.primary().ok_or_else(no_node)?.id;
         let identity = &self.steering.identity;
         let key = PoolKey {
             pool: None,
@@ -230,7 +229,7 @@ impl Session {
 fn not_read() -> ErrorReply {
     let text = "terminating connection because the client does not read its notifications";
     ErrorReply::fatal(SqlState::PROGRAM_LIMIT_EXCEEDED, text)
-        .with_detail("More than 1 MB of them wait for it.")
+        .with_detail("More than 16 MiB of them wait for it.")
 }
 
 fn lost_fatally() -> ErrorReply {

@@ -185,6 +185,8 @@ impl Hub {
                         return Err(ServerLost::Closed);
                     }
                     self.tell()?;
+                    // In a flood the sessions of this worker get their turns, too.
+                    tokio::task::yield_now().await;
                 }
                 _ = subscription.changed() => {}
             }

@@ -32,6 +32,9 @@ const HAND_OVER_MAX: usize = 1024;
 /// Time between two looks at the clock and at idle server connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two looks at how long sessions take.
+const TIMES_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Opens a listening socket.
 ///
 /// # Errors
@@ -300,6 +303,8 @@ async fn serve(
     worker.snapshot_changed();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     let mut open = true;
+    let mut times = tokio::time::interval(TIMES_INTERVAL);
+    let mut traffic = worker.shared.facts.traffic.subscribe();
     loop {
         // All branches are cancel safe: what was not received is received next time.
         tokio::select! {
@@ -315,6 +320,8 @@ async fn serve(
                 }
             }
             _ = sweep.tick() => worker.tick(),
+            _ = times.tick() => worker.look_at_times(),
+            () = traffic.changed() => worker.traffic_changed(),
         }
         let counters = worker.counters();
         let empty = counters.clients_accepted.get() == counters.clients_closed.get();

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::auth::authenticate;
 use crate::cancel::Registered;
-use crate::console::Options;
+use crate::console::{Extended, Options, WELCOME, access, is_console};
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
 use crate::handshake::{self, Wish};
@@ -59,13 +59,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<So
         Served::Replication(replication) => return replication.run(&worker).await,
     };
     let id = session.steering.identity.session;
-    worker
-        .controls
-        .borrow_mut()
-        .insert(id, Rc::clone(&session.control));
+    worker.controls.borrow_mut().insert(
+        id,
+        (
+            Rc::clone(&session.control),
+            Arc::clone(&session.cancel.slot),
+        ),
+    );
     // Published while the client logged in: nobody told this session.
     session.control.drain.set(worker.snapshot().draining);
     session.control.leave.set(true);
+    worker.tell_traffic(&session.control, &session.cancel.slot);
     session.run().await;
     worker.controls.borrow_mut().remove(&id);
 }
@@ -124,8 +128,22 @@ async fn start(
             End::Fatal(ErrorReply::fatal(SqlState::INTERNAL_ERROR, text)),
         ));
     };
+    let settings = worker.settings();
+    let allowed =
+        crate::client_limits::check(&settings, &worker.shared.cancels, &cancel.slot.about);
+    if let Err(end) = allowed {
+        return Err((client, end));
+    }
     let mut steering = Steering::new(worker, identity);
-    let enforced = match admit(&mut steering, &mut startup) {
+    let is_console = steering.identity.access.is_some();
+    if is_console {
+        startup.clear();
+    }
+    let admitted = match is_console {
+        true => Ok(None),
+        false => admit(&mut steering, &mut startup),
+    };
+    let enforced = match admitted {
         Ok(enforced) => enforced,
         Err(end) => return Err((client, end)),
     };
@@ -189,6 +207,7 @@ fn logged_in(
         listening: None,
         control: Rc::new(Control::default()),
         meter,
+        console: Extended::default(),
         options: Options::default(),
         knows_notice_route,
         idle_deadline: None,
@@ -241,6 +260,8 @@ fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> 
         local: client.stream().local_addr(),
         application_name: identity.application_name.as_str().into(),
         session: identity.session,
+        encryption: if client.tls().is_some() { "TLS" } else { "" },
+        is_console: identity.access.is_some(),
         started: SystemTime::now(),
     }
 }
@@ -283,6 +304,14 @@ async fn check(
     authenticate(client, worker, &snapshot.settings, &user).await?;
     let database = parameters.remove("database").filter(|d| !d.is_empty());
     let database = database.unwrap_or_else(|| user.clone());
+    let settings = &snapshot.settings;
+    let access = match is_console(settings, &database) {
+        true => Some(access(settings, &user, &database)?),
+        false => {
+            Session::check_traffic(worker, &database)?;
+            None
+        }
+    };
     let identity = Identity {
         session: worker.next_session().0,
         user: user.into(),
@@ -293,6 +322,7 @@ async fn check(
             .unwrap_or_default(),
         client_address: address.map(|a| a.ip().to_string()).unwrap_or_default(),
         pool: None,
+        access,
     };
     let (replication, startup) = match replication {
         Some(wanted) => (Some(wanted.with(parameters)), Vec::new()),
@@ -358,6 +388,9 @@ impl Session {
     /// Tells the client what it must know before its first statement. The first session with the
     /// same user, database and parameters asks a server; the others get what it said.
     async fn greet(&mut self) -> Result<(), End> {
+        if self.steering.identity.access.is_some() {
+            return self.greet_at_console().await;
+        }
         let welcome = self.welcome().await?;
         let identity = &self.steering.identity;
         let writable = self.steering.snapshot.topology.primary().is_some();
@@ -376,6 +409,19 @@ impl Session {
         }
         encode::backend_key(&mut self.client.output, self.cancel.pid, &self.cancel.key);
         encode::ready(&mut self.client.output, TransactionStatus::Idle);
+        Ok(self.client.flush().await?)
+    }
+
+    /// The same for a client of the console, which no server takes part in.
+    async fn greet_at_console(&mut self) -> Result<(), End> {
+        let application_name = &self.steering.identity.application_name;
+        let out = &mut self.client.output;
+        for (name, value) in WELCOME {
+            encode::parameter_status(out, name, value);
+        }
+        encode::parameter_status(out, "application_name", application_name);
+        encode::backend_key(out, self.cancel.pid, &self.cancel.key);
+        encode::ready(out, TransactionStatus::Idle);
         Ok(self.client.flush().await?)
     }
 

@@ -209,7 +209,16 @@ impl Session {
 
     fn is_free_to_leave(&self, leg: &Leg) -> bool {
         let bound = leg.busy || leg.in_transaction() || leg.pinned.is_some();
-        !bound && self.steering.worker.is_withdrawn(leg.node)
+        !bound && self.is_to_leave(leg)
+    }
+
+    /// Whether a leg is on a node that is not in service, or of a server that an operator wants closed.
+    fn is_to_leave(&self, leg: &Leg) -> bool {
+        let worker = &self.steering.worker;
+        worker.is_withdrawn(leg.node)
+            || worker
+                .pools
+                .is_retired(leg.peek(), &self.steering.identity.database)
     }
 
     /// Whether the session holds a leg at rest on a node that is not in service.
@@ -226,8 +235,7 @@ impl Session {
                 self.legs.push(leg);
             }
         }
-        let worker = &self.steering.worker;
-        let stays = self.legs.iter().any(|leg| worker.is_withdrawn(leg.node));
+        let stays = self.legs.iter().any(|leg| self.is_to_leave(leg));
         self.control.leave.set(stays);
     }
 }

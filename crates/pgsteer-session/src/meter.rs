@@ -3,7 +3,6 @@
 //! Two looks at the clock for each query, and one more for each wait; plain stores otherwise.
 
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Instant;
 
 use pgsteer_core::counters::NodeCounters;
@@ -55,13 +54,16 @@ impl Meter {
         self.query
     }
 
-    fn begin(&mut self, now: Instant) {
+    /// A query begins; whether a transaction does.
+    fn begin(&mut self, now: Instant) -> bool {
         self.query = Some(now);
         self.pool.queries.add(1);
         if self.transaction.is_none() {
             self.transaction = Some(now);
             self.pool.transactions.add(1);
+            return true;
         }
+        false
     }
 
     /// It ends; `node` has answered last.
@@ -103,9 +105,9 @@ impl Session {
     /// A query of the client begins.
     pub(crate) fn begin_query(&mut self) {
         let now = Instant::now();
-        self.meter.begin(now);
+        let transaction = self.meter.begin(now);
         self.cancel.slot.forget_asked();
-        self.cancel.slot.now.set(Doing::Active, now);
+        self.cancel.slot.now.begin(now, transaction);
     }
 
     /// It was answered, or the session ends with it.
@@ -119,26 +121,10 @@ impl Session {
             .and_then(|node| counters.nodes.get(node.index()));
         let moved = self.client.moved();
         self.meter.end(now, in_transaction, node, moved);
-        slot.now.set(Doing::Idle, now);
+        slot.now.end(now, in_transaction);
         slot.now.note_prepared(self.prepared.len());
         self.end_trace(now);
     }
-}
-
-/// Counts the time from its first wait for something to its end; what is there at once costs no
-/// look at the clock.
-pub(crate) async fn waited<T>(
-    pool: &Arc<PoolCounters>,
-    slot: &Arc<CancelSlot>,
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = std::pin::pin!(work);
-    let first = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
-    if let Poll::Ready(done) = first {
-        return done;
-    }
-    let _waits = Waits::begin(pool, slot);
-    work.await
 }
 
 /// A wait for a server; counted however it ends.

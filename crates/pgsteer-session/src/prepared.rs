@@ -286,6 +286,7 @@ impl Session {
             return;
         }
         leg.put_parse(prepared);
+        self.meter.pool.server_parses.add(1);
         self.flow.expect_hidden(Request::Parse {
             name: name.into(),
             own: Rc::clone(&prepared.name),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -147,7 +148,10 @@ impl Replication {
     pub(crate) async fn run(mut self, worker: &Worker) {
         let id = self.steering.identity.session;
         let controls = &worker.controls;
-        controls.borrow_mut().insert(id, Rc::clone(&self.control));
+        controls.borrow_mut().insert(
+            id,
+            (Rc::clone(&self.control), Arc::clone(&self.cancel.slot)),
+        );
         // Published while the client logged in: nobody told this one.
         self.control.drain.set(worker.snapshot().draining);
         let over = poll_fn(|cx| self.poll(cx)).await;

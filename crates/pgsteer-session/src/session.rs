@@ -19,7 +19,7 @@ use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, f
 use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::{Registered, cancel_abandoned};
-use crate::console::Options;
+use crate::console::{Extended, Options};
 use crate::end::{
     End, administrator, server_lost, server_lost_idle, unknown_message, with_severity,
 };
@@ -132,6 +132,8 @@ pub(crate) struct Session {
     pub(crate) busy: bool,
     /// What it adds to the counters of its database and user.
     pub(crate) meter: Meter,
+    /// What it prepared, if it is one of the console.
+    pub(crate) console: Extended,
     /// What PGPOOL SET set.
     pub(crate) options: Options,
     /// It set `pgsteer.notice_route` at some time.
@@ -219,10 +221,17 @@ enum Brought {
 impl Session {
     /// Serves the client to the end.
     pub(crate) async fn run(mut self) {
-        let end = loop {
-            if let Err(end) = self.step().await {
-                break end;
-            }
+        let control = Rc::clone(&self.control);
+        // Both branches are cancel safe as far as it matters: what a session was at when it is ended
+        // is not used again.
+        let ended = tokio::select! {
+            biased;
+            why = control.ended() => Err(why),
+            end = self.steps() => Ok(end),
+        };
+        let end = match ended {
+            Ok(end) => end,
+            Err(why) => self.end_because(why).await,
         };
         self.cancel.slot.stop();
         match end {
@@ -254,6 +263,15 @@ impl Session {
                 cancel_abandoned(&target, &tls).await;
                 drop(leg);
             });
+        }
+    }
+
+    /// Serves the client until it ends by itself.
+    async fn steps(&mut self) -> End {
+        loop {
+            if let Err(end) = self.step().await {
+                return end;
+            }
         }
     }
 
@@ -296,6 +314,7 @@ impl Session {
         };
         let is_query = header.tag != tag::TERMINATE;
         if is_query {
+            self.suspended().await?;
             self.begin_query();
         }
         let served = self.serve(header).await;
@@ -307,6 +326,12 @@ impl Session {
 
     /// Serves what begins with this frame.
     async fn serve(&mut self, header: Header) -> Result<(), End> {
+        if self.steering.identity.access.is_some() {
+            if header.tag == tag::TERMINATE {
+                return Err(End::Terminated);
+            }
+            return self.serve_console(header).await;
+        }
         match header.tag {
             tag::QUERY => self.simple_query(header).await,
             tag::PARSE

@@ -15,6 +15,7 @@ use pgsteer_sql::{Analysis, Class, Isolation};
 use pgsteer_wire::{ErrorReply, SqlState};
 
 use crate::balance::{Choice, Rule};
+use crate::console::Access;
 use crate::journal::Settings;
 use crate::leg::Leg;
 use crate::names::{self, Meaning};
@@ -36,6 +37,8 @@ pub(crate) struct Identity {
     pub(crate) client_address: String,
     /// The pool a plugin named; connections of others are not used.
     pub(crate) pool: Option<Rc<str>>,
+    /// What it may do in the console, if it is connected to that.
+    pub(crate) access: Option<Access>,
 }
 
 /// A node for a statement, and how it was found.
@@ -124,14 +127,20 @@ impl Steering {
     /// For a session that begins now.
     pub(crate) fn new(worker: Rc<Worker>, identity: Identity) -> Self {
         let shared = &worker.shared;
-        let database = shared.facts.catalogs.enter(&identity.database);
+        let snapshot = worker.snapshot();
+        // The console is no database whose catalog could be read.
+        let named = match identity.access {
+            Some(_) => &snapshot.settings.probe.database,
+            None => &*identity.database,
+        };
+        let database = shared.facts.catalogs.enter(named);
         let writes = Writes::new(
             Arc::clone(&shared.facts),
             Arc::clone(&shared.relation_writes),
             Arc::clone(&database),
         );
         Self {
-            snapshot: worker.snapshot(),
+            snapshot,
             worker,
             identity,
             policies: SessionPolicies::default(),

@@ -22,6 +22,10 @@ pub(crate) struct About {
     pub(crate) application_name: Box<str>,
     /// Number of the session.
     pub(crate) session: u64,
+    /// What encrypts it, or empty.
+    pub(crate) encryption: &'static str,
+    /// It is one of the console.
+    pub(crate) is_console: bool,
     /// When it was logged in.
     pub(crate) started: SystemTime,
 }
@@ -108,6 +112,10 @@ pub(crate) struct Whereabouts {
     epoch: Instant,
     // Two bits say what it does, the others since when, in microseconds since the epoch.
     word: AtomicU64,
+    // When the query began that is under way or was last, and the transaction that is under way;
+    // in microseconds since the epoch, plus one; 0 for none.
+    query: AtomicU64,
+    transaction: AtomicU64,
     prepared: AtomicU32,
 }
 
@@ -116,18 +124,60 @@ impl Default for Whereabouts {
         Self {
             epoch: Instant::now(),
             word: AtomicU64::new(0),
+            query: AtomicU64::new(0),
+            transaction: AtomicU64::new(0),
             prepared: AtomicU32::new(0),
         }
     }
 }
 
 impl Whereabouts {
+    fn at(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.epoch).as_micros();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
+    fn since(&self, at: &AtomicU64) -> Option<Duration> {
+        let at = at.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(
+            self.epoch
+                .elapsed()
+                .saturating_sub(Duration::from_micros(at)),
+        )
+    }
+
     /// From now on it does this. Runs for every query: one store.
     pub(crate) fn set(&self, doing: Doing, now: Instant) {
-        let since = now.saturating_duration_since(self.epoch).as_micros();
-        let since = u64::try_from(since).unwrap_or(u64::MAX);
-        let word = since << 2 | doing as u64;
+        let word = self.at(now) << 2 | doing as u64;
         self.word.store(word, Ordering::Relaxed);
+    }
+
+    /// A query begins, and perhaps a transaction with it.
+    pub(crate) fn begin(&self, now: Instant, transaction: bool) {
+        let at = self.at(now) + 1;
+        self.query.store(at, Ordering::Relaxed);
+        if transaction {
+            self.transaction.store(at, Ordering::Relaxed);
+        }
+        self.set(Doing::Active, now);
+    }
+
+    /// The query ends, and perhaps the transaction with it.
+    pub(crate) fn end(&self, now: Instant, in_transaction: bool) {
+        if !in_transaction {
+            self.transaction.store(0, Ordering::Relaxed);
+        }
+        self.set(Doing::Idle, now);
+    }
+
+    /// Time since the last query began.
+    pub(crate) fn query(&self) -> Duration {
+        self.since(&self.query).unwrap_or_default()
+    }
+
+    /// Time since the transaction began that is under way.
+    pub(crate) fn transaction(&self) -> Option<Duration> {
+        self.since(&self.transaction)
     }
 
     /// What it does, and for how long.

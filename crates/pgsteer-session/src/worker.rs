@@ -9,19 +9,22 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Instant, SystemTime};
 
+use pgsteer_core::admin::ProcessOrder;
 use pgsteer_core::applied::Progress;
 use pgsteer_core::counters::{Counters, WorkerCounters};
 use pgsteer_core::pool_counters::PoolCounters;
 use pgsteer_core::topology::{Node, Standing};
+use pgsteer_core::traffic::{DatabaseTraffic, Everybody, TrafficWatch};
 use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
 use pgsteer_sql::Cache;
 use pgsteer_tls::ServerTls;
 use pgsteer_wire::scram::Verifier;
 
-use crate::cancel::CancelRegistry;
+use crate::cancel::{CancelRegistry, CancelSlot};
 use crate::catch_up::ParameterSets;
 use crate::listen_hub::Hubs;
+use crate::ending::Why;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
 use crate::statements::StatementBook;
@@ -76,7 +79,7 @@ impl Shared {
                 .to_be_bytes();
             chunk.copy_from_slice(&random);
         }
-        let limits = NodeLimits::new(Arc::clone(&facts.connections));
+        let limits = NodeLimits::new(&facts);
         let cancels = Arc::<CancelRegistry>::default();
         // Of several data planes in one process only tests have more than one, and they ask none.
         let _ = facts.session_list.set(Arc::clone(&cancels) as _);
@@ -104,6 +107,7 @@ pub(crate) struct Control {
     pub(crate) drain: Cell<bool>,
     /// A node it may hold a leg on is not in service any more.
     pub(crate) leave: Cell<bool>,
+    pub(crate) ending: Cell<Option<Why>>,
     pub(crate) waker: RefCell<Option<Waker>>,
 }
 
@@ -117,7 +121,7 @@ impl Control {
         }
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -150,7 +154,8 @@ pub(crate) struct Worker {
     pub(crate) no_names: Rc<Meaning>,
     pub(crate) hasher: foldhash::quality::RandomState,
     pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
-    pub(crate) controls: RefCell<HashMap<u64, Rc<Control>>>,
+    pub(crate) controls: RefCell<HashMap<u64, (Rc<Control>, Arc<CancelSlot>)>>,
+    pub(crate) traffic: RefCell<TrafficWatch>,
     pub(crate) pool_counters: RefCell<HashMap<String, Arc<PoolCounters>>>,
     verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
     settings: RefCell<Arc<Settings>>,
@@ -159,6 +164,8 @@ pub(crate) struct Worker {
     second: Cell<u64>,
     epoch: Cell<u64>,
     turn: Cell<u32>,
+    /// It has asked for the end of the proxy.
+    ends: Cell<bool>,
 }
 
 fn unix_second() -> u64 {
@@ -189,6 +196,7 @@ impl Worker {
             hasher: foldhash::quality::RandomState::default(),
             welcomes: RefCell::default(),
             controls: RefCell::default(),
+            traffic: RefCell::new(shared.facts.traffic.subscribe()),
             pool_counters: RefCell::default(),
             verifiers: RefCell::default(),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
@@ -197,6 +205,7 @@ impl Worker {
             second: Cell::new(unix_second()),
             epoch: Cell::new(snapshot.topology.epoch),
             turn: Cell::new(0),
+            ends: Cell::new(false),
             subscription: RefCell::new(subscription),
             progress: shared.facts.applied.begin(),
             shared,
@@ -252,6 +261,7 @@ impl Worker {
         self.pools.sweep();
         if self.index == 0 {
             self.shared.facts.pools.sample(Instant::now());
+            self.end_after_the_last();
         }
         self.policies.borrow_mut().deliver();
     }
@@ -316,12 +326,71 @@ impl Worker {
         }
         self.follow_standings(&snapshot);
         if snapshot.draining {
-            for control in self.controls.borrow().values() {
+            for (control, _) in self.controls.borrow().values() {
                 control.drain.set(true);
                 control.wake();
             }
         }
         self.progress.note(snapshot.generation);
+    }
+
+    /// Stops the proxy when nobody may log in any more and the last client has gone.
+    fn end_after_the_last(&self) {
+        let closing = self.traffic.borrow_mut().get().closing;
+        if !closing || self.shared.counters.clients() > 0 || self.ends.replace(true) {
+            return;
+        }
+        let facts = Arc::clone(&self.shared.facts);
+        // Ends with the answer, or with the worker.
+        tokio::task::spawn_local(async move {
+            let _ = facts.process_desk.ask(ProcessOrder::Stop, "console").await;
+        });
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// What operators said about a database.
+    pub(crate) fn traffic_of(&self, database: &str) -> DatabaseTraffic {
+        let mut traffic = self.traffic.borrow_mut();
+        let said = traffic.get();
+        if said.orders() == 0 {
+            return DatabaseTraffic::default();
+        }
+        said.of(database)
+    }
+
+    /// Whether no session may begin anything.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.traffic.borrow_mut().get().everybody == Everybody::Suspended
+    }
+
+    /// Follows what operators said: closes servers that nobody may use, and tells sessions.
+    pub(crate) fn traffic_changed(&self) {
+        self.end_sessions();
+        self.pools.follow_traffic();
+        for (control, slot) in self.controls.borrow().values() {
+            self.tell_traffic(control, slot);
+        }
+    }
+
+    /// Tells a session what operators said about its database.
+    pub(crate) fn tell_traffic(&self, control: &Control, slot: &CancelSlot) {
+        if slot.about.is_console {
+            return;
+        }
+        let said = self.traffic_of(&slot.about.database);
+        if said.draining {
+            control.drain.set(true);
+        }
+        if said.paused || said.reconnect > 0 {
+            control.leave.set(true);
+        }
+        if said != DatabaseTraffic::default() {
+            control.wake();
+        }
     }
 
     /// Whether a node is not in service, as far as the worker was told.
@@ -352,7 +421,7 @@ impl Worker {
             }
         }
         if leaves {
-            for control in self.controls.borrow().values() {
+            for (control, _) in self.controls.borrow().values() {
                 control.leave.set(true);
                 control.wake();
             }

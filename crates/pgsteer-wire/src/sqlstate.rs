@@ -25,6 +25,14 @@ states! {
     CONNECTION_FAILURE = b"08006";
     /// No connection to a server could be opened.
     CANNOT_CONNECT = b"08001";
+    /// A transaction was idle for too long.
+    IDLE_IN_TRANSACTION_TIMEOUT = b"25P03";
+    /// A transaction took too long.
+    TRANSACTION_TIMEOUT = b"25P04";
+    /// A session was idle for too long.
+    IDLE_SESSION_TIMEOUT = b"57P05";
+    /// The configuration cannot be used.
+    CONFIG_FILE_ERROR = b"F0000";
     /// Not possible here.
     FEATURE_NOT_SUPPORTED = b"0A000";
     /// BEGIN inside a transaction (a warning).

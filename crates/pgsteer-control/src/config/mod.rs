@@ -11,6 +11,7 @@ mod environment_tests;
 mod error;
 mod failover;
 mod keys;
+mod limits;
 mod listen;
 mod operation;
 pub(crate) mod plugins;

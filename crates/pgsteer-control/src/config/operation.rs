@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use pgsteer_core::settings::{
-    AdminSettings, Endpoint, MetricsSettings, PcpSettings, TracingSettings,
+    AdminSettings, ConsoleSettings, Endpoint, MetricsSettings, PcpSettings, TracingSettings,
 };
 use toml::Value;
 
@@ -12,6 +12,25 @@ use super::check::Checker;
 use super::raw;
 use super::validate::{addresses_of, number};
 use crate::pcp;
+
+/// `[console]` as far as it is about the database of that name.
+pub(super) fn console(
+    watchers: raw::Given,
+    databases: raw::Given,
+    checker: &mut Checker<'_>,
+) -> ConsoleSettings {
+    let databases = match databases {
+        None => CONSOLES.map(str::to_owned).to_vec(),
+        given => checker.list("console.databases", given),
+    };
+    ConsoleSettings {
+        databases,
+        watchers: checker.list("console.watchers", watchers),
+    }
+}
+
+/// Names of the console: PgBouncer's, and ours.
+const CONSOLES: [&str; 2] = ["pgbouncer", "pgsteer"];
 
 /// `[admin]`
 pub(super) fn admin(raw: raw::Admin, checker: &mut Checker<'_>) -> AdminSettings {

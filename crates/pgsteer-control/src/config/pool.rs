@@ -4,24 +4,26 @@ use pgsteer_core::settings::{PoolMode, PoolRule, PoolSettings, TcpSettings};
 use pgsteer_tls::ServerTls;
 
 use super::check::Checker;
-use super::raw;
 use super::validate::number;
+use super::{limits, raw};
 
 pub(super) fn settings(
-    raw: raw::Pool,
+    mut raw: raw::Pool,
     rules: Vec<raw::PoolRule>,
     (tcp, tls): (TcpSettings, &ServerTls),
     checker: &mut Checker<'_>,
 ) -> PoolSettings {
+    let limits = limits::of_pool(&mut raw, checker);
     let per_node = checker.count(
         "pool.connections_per_node_max",
         raw.connections_per_node_max,
     );
-    let mode = mode(checker.choice("pool.mode", raw.mode));
+    let mode = mode(checker.choice("pool.mode", raw.mode.take()));
     let all = rules.into_iter().enumerate();
     PoolSettings {
         mode: mode.unwrap_or(PoolMode::Session),
         rules: all.map(|(index, raw)| rule(index, raw, checker)).collect(),
+        limits,
         connections_per_node_max: u32::try_from(per_node).unwrap_or(u32::MAX),
         waiters_max: number(checker.count("pool.waiters_max", raw.waiters_max)),
         checkout_timeout: checker.duration("pool.checkout_timeout", raw.checkout_timeout),
@@ -44,12 +46,13 @@ fn mode(word: Option<&str>) -> Option<PoolMode> {
     }
 }
 
-fn rule(index: usize, raw: raw::PoolRule, checker: &mut Checker<'_>) -> PoolRule {
+fn rule(index: usize, mut raw: raw::PoolRule, checker: &mut Checker<'_>) -> PoolRule {
     let key = |name: &str| format!("pools[{index}].{name}");
     if raw.database.is_none() && raw.user.is_none() {
         let advice = "name a `database`, a `user` or both; what is for all belongs into [pool]";
         checker.error(&format!("pools[{index}]"), "is about nobody", advice);
     }
+    let limits = limits::of_rule(index, &mut raw, checker);
     let mut name = |part: &str, given: raw::Given| {
         let text = given.and_then(|given| checker.text(&key(part), Some(given)));
         text.map(Into::into)
@@ -58,5 +61,6 @@ fn rule(index: usize, raw: raw::PoolRule, checker: &mut Checker<'_>) -> PoolRule
         database: name("database", raw.database),
         user: name("user", raw.user),
         mode: mode(checker.choice(&key("mode"), raw.mode)),
+        limits,
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Raw {
     pub(crate) nodes: Vec<Node>,
     pub(crate) pool: Pool,
     pub(crate) pools: Vec<PoolRule>,
+    pub(crate) limits: ClientLimits,
+    pub(crate) timeouts: Timeouts,
     pub(crate) probe: Probe,
     pub(crate) failover: Failover,
     pub(crate) failover_rules: Table,
@@ -121,7 +123,16 @@ pub(crate) struct Node {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Pool {
     pub(crate) mode: Given,
+    pub(crate) size: Given,
+    pub(crate) min_size: Given,
+    pub(crate) reserved_connections: Given,
+    pub(crate) reserve_timeout: Given,
     pub(crate) connections_per_node_max: Given,
+    pub(crate) connections_per_database_max: Given,
+    pub(crate) connections_per_user_max: Given,
+    pub(crate) lifetime: Given,
+    pub(crate) lifetime_jitter: Given,
+    pub(crate) wait_notice: Given,
     pub(crate) waiters_max: Given,
     pub(crate) checkout_timeout: Given,
     pub(crate) connect_timeout: Given,
@@ -136,6 +147,35 @@ pub(crate) struct PoolRule {
     pub(crate) database: Given,
     pub(crate) user: Given,
     pub(crate) mode: Given,
+    pub(crate) size: Given,
+    pub(crate) min_size: Given,
+    pub(crate) reserved_connections: Given,
+    pub(crate) connections_max: Given,
+    pub(crate) clients_max: Given,
+    pub(crate) lifetime: Given,
+    pub(crate) client_idle_timeout: Given,
+    pub(crate) idle_in_transaction_timeout: Given,
+    pub(crate) transaction_timeout: Given,
+    pub(crate) query_timeout: Given,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClientLimits {
+    pub(crate) clients_per_database_max: Given,
+    pub(crate) clients_per_user_max: Given,
+    pub(crate) clients_per_address_max: Given,
+}
+
+/// `[timeouts]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Timeouts {
+    pub(crate) client_idle: Given,
+    pub(crate) idle_in_transaction: Given,
+    pub(crate) transaction: Given,
+    pub(crate) query: Given,
 }
 
 /// `[probe]`
@@ -216,6 +256,8 @@ pub(crate) struct Plugins {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Console {
     pub(crate) operators: Given,
+    pub(crate) watchers: Given,
+    pub(crate) databases: Given,
 }
 
 /// `[admin]`

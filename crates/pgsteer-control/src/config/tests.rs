@@ -124,7 +124,15 @@ const MISTAKES: &[(&str, &str)] = &[
         "[pool]\nwaiters_max = 1.5",
         "pool.waiters_max: is the bare number 1.5; write a whole",
     ),
-    ("[pool]\nsize = 3", "pool.size: is not a setting; remove it"),
+    ("[pool]\nsum = 3", "pool.sum: is not a setting; remove it"),
+    (
+        "[pool]\nsize = 3\nmin_size = 4",
+        "pool.min_size: is 4, and pool.size is 3; use at most as much",
+    ),
+    (
+        "[[pools]]\ndatabase = \"a\"\nuser = \"u\"\nconnections_max = 4",
+        "pools[0].connections_max: is for a database or a user, and the rule is for both",
+    ),
     (
         "[pool]\nidle_timeot = \"1s\"",
         "pool.idle_timeot: is not a setting; did you mean `pool.idle_timeout`?",
@@ -282,11 +290,11 @@ fn sections_of_the_wrong_shape_are_named() {
 
 #[test]
 fn all_mistakes_are_reported_at_once() {
-    let text = "[pool]\nidle_timeout = 1\nwaiters_max = \"x\"\nsize = 1\n[listen]\nworkers = -1\n";
+    let text = "[pool]\nidle_timeout = 1\nwaiters_max = \"x\"\nsum = 1\n[listen]\nworkers = -1\n";
     let found = messages(parse(text));
     let places: Vec<_> = found.iter().filter_map(|m| m.split(": ").nth(1)).collect();
     let expected = [
-        "pool.size",
+        "pool.sum",
         "listen.workers",
         "pool.waiters_max",
         "pool.idle_timeout",
@@ -426,11 +434,17 @@ fn the_table_is_what_the_file_accepts() {
     let sections = [
         accepted::<raw::Listen>("listen."),
         accepted::<raw::Tcp>("tcp."),
+        accepted::<raw::Tls>("tls."),
+        accepted::<raw::ServerTls>("server_tls."),
         accepted::<raw::Auth>("auth."),
+        accepted::<raw::Tls>("tls."),
+        accepted::<raw::ServerTls>("server_tls."),
         accepted::<raw::User>("users[]."),
         accepted::<raw::Node>("nodes[]."),
         accepted::<raw::Pool>("pool."),
         accepted::<raw::PoolRule>("pools[]."),
+        accepted::<raw::ClientLimits>("limits."),
+        accepted::<raw::Timeouts>("timeouts."),
         accepted::<raw::Probe>("probe."),
         accepted::<raw::Failover>("failover."),
         accepted::<raw::Catalog>("catalog."),

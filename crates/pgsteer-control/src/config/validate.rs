@@ -12,7 +12,7 @@ use pgsteer_tls::ServerTls;
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{failover, listen, operation, plugins, pool, raw, tls};
+use super::{failover, limits, listen, operation, plugins, pool, raw, tls};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
@@ -56,6 +56,9 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         catalog: catalog(raw.catalog, checker),
         plugins: plugins::settings(raw.plugins, checker),
         operators: checker.list("console.operators", raw.console.operators),
+        console: operation::console(raw.console.watchers, raw.console.databases, checker),
+        client_limits: limits::clients(raw.limits, checker),
+        timeouts: limits::timeouts(raw.timeouts, checker),
         admin: operation::admin(raw.admin, checker),
         pcp: operation::pcp(raw.pcp, raw.pcp_users, checker),
         metrics: operation::metrics(raw.metrics, checker),

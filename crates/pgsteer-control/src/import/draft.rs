@@ -7,6 +7,10 @@ use toml::Value;
 /// Settings gathered so far.
 #[derive(Default)]
 pub(crate) struct Draft {
+    /// Whose configuration it was; Pgpool-II's if it is empty.
+    pub(crate) origin: &'static str,
+    /// `[[pools]]`, each with its keys.
+    pub(crate) pools: Vec<Vec<(String, Value)>>,
     /// By key path such as `pool.connect_timeout`; sections stay in the order of [`SECTIONS`].
     settings: Vec<(String, Value)>,
     pub(crate) users: Vec<(String, String)>,
@@ -59,12 +63,18 @@ impl Draft {
 
     /// The file.
     pub(crate) fn toml(&self) -> String {
-        let mut out = String::from(HEAD);
+        let origin = if self.origin.is_empty() {
+            "Pgpool-II"
+        } else {
+            self.origin
+        };
+        let mut out = HEAD.replace("Pgpool-II", origin);
         for section in SECTIONS {
             match section {
                 "users" => self.write_users(&mut out),
                 "nodes" => self.write_nodes(&mut out),
                 "pcp_users" => self.write_pcp_users(&mut out),
+                "pools" => self.write_pools(&mut out),
                 _ => self.write_section(section, &mut out),
             }
         }
@@ -78,7 +88,12 @@ impl Draft {
             Some(format!("{key} = {value}\n"))
         };
         let lines: String = self.settings.iter().filter_map(inside).collect();
-        let comment = if section == "router" { ROUTER } else { "" };
+        let is_pgpool = self.origin.is_empty();
+        let comment = if section == "router" && is_pgpool {
+            ROUTER
+        } else {
+            ""
+        };
         if !lines.is_empty() || !comment.is_empty() {
             let _ = write!(out, "\n[{section}]\n{comment}{lines}");
         }
@@ -97,6 +112,15 @@ impl Draft {
                 "\n# The password is not known: it was {how}. Fill it in.\n\
                  # [[users]]\n# name = {name}\n# password = \"\"\n"
             );
+        }
+    }
+
+    fn write_pools(&self, out: &mut String) {
+        for rule in &self.pools {
+            out.push_str("\n[[pools]]\n");
+            for (key, value) in rule {
+                let _ = writeln!(out, "{key} = {value}");
+            }
         }
     }
 
@@ -137,17 +161,24 @@ fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 18] = [
     "listen",
+    "tcp",
+    "tls",
     "auth",
     "users",
     "nodes",
+    "server_tls",
     "pool",
+    "pools",
+    "limits",
+    "timeouts",
     "probe",
     "failover",
     "failover_rules",
     "pcp",
     "pcp_users",
+    "console",
     "router",
 ];
 

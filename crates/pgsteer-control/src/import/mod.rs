@@ -1,5 +1,5 @@
-//! Turns the configuration of Pgpool-II into one of pgsteer, and says of every line what became of
-//! it. No I/O: files come as texts, and the TOML and the report go back as values.
+//! Turns the configuration of Pgpool-II, PgBouncer or PgCat into one of pgsteer, and says of every
+//! line what became of it. No I/O: files come as texts, and the TOML and the report go back as values.
 
 mod backends;
 mod conf;
@@ -7,11 +7,16 @@ mod conf;
 mod docs;
 mod draft;
 mod failover;
+mod foreign;
+#[cfg(test)]
+mod foreign_tests;
 mod hba;
 mod items;
 mod keys;
 mod listen;
 mod passwd;
+mod pgbouncer;
+mod pgcat;
 mod probe;
 mod report;
 mod rules;
@@ -20,6 +25,7 @@ mod tests;
 mod users;
 mod values;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::{self, ConfigError, ConfigErrors, Source};
@@ -29,7 +35,7 @@ pub use report::{Line, Report, Verdict};
 use draft::Draft;
 use items::Items;
 
-/// Which file of Pgpool-II it is.
+/// Which file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// `pgpool.conf`, or a file it includes.
@@ -40,17 +46,26 @@ pub enum FileKind {
     Passwd,
     /// `pcp.conf`.
     Pcp,
+    /// `pgbouncer.ini`, or a file it includes.
+    PgbouncerIni,
+    /// PgBouncer's `userlist.txt`.
+    Userlist,
+    /// `pgcat.toml`.
+    Pgcat,
 }
 
 impl FileKind {
     /// What a file of this name is, if it is called as Pgpool-II calls it.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
-        let names = [
+        let names: [(&str, Self); 7] = [
             ("pgpool.conf", Self::Conf),
             ("pool_hba.conf", Self::Hba),
             ("pool_passwd", Self::Passwd),
             ("pcp.conf", Self::Pcp),
+            ("pgbouncer.ini", Self::PgbouncerIni),
+            ("userlist.txt", Self::Userlist),
+            ("pgcat.toml", Self::Pgcat),
         ];
         let found = names.iter().find(|(known, _)| name.starts_with(known));
         found.map(|(_, kind)| *kind)
@@ -82,6 +97,27 @@ pub struct Import {
 /// # Errors
 /// Every line and every value that cannot be understood.
 pub fn import(files: &[InputFile]) -> Result<Import, ConfigErrors> {
+    let has = |kind: FileKind| files.iter().any(|file| file.kind == kind);
+    if has(FileKind::PgbouncerIni) {
+        return pgbouncer::import(files);
+    }
+    if has(FileKind::Pgcat) {
+        return pgcat::import(files);
+    }
+    import_pgpool(files)
+}
+
+/// Files that a file names, with what they are: those it includes, and users. A relative path
+/// starts where the program was started, or beside the file.
+#[must_use]
+pub fn references(file: &InputFile) -> Vec<(String, FileKind)> {
+    match file.kind {
+        FileKind::PgbouncerIni => pgbouncer::references(&file.text),
+        _ => Vec::new(),
+    }
+}
+
+fn import_pgpool(files: &[InputFile]) -> Result<Import, ConfigErrors> {
     let mut work = Work::default();
     let items = Items::read(files, &mut work.mistakes);
     let hba = hba::read(files, &mut work.mistakes);
@@ -120,6 +156,9 @@ struct Work {
     answers: items::Answers,
     report: Report,
     mistakes: Vec<ConfigError>,
+    /// Names of users by the place they were found at, where passwords stand elsewhere.
+    names: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
 }
 
 /// What `pgsteer check` will say about the file.

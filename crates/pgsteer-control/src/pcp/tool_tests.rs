@@ -33,6 +33,10 @@ struct Port {
 struct OneSession;
 
 impl SessionList for OneSession {
+    fn end(&self, _: &pgsteer_core::facts::Ending) -> usize {
+        0
+    }
+
     fn rows(&self) -> Vec<Vec<String>> {
         let row = "77|2026-11-28 16:00:00|1|0|1|shop|alice|2026-11-28 16:00:01|2026-11-28 16:00:02||0|\
                    3|0|5|4242|1|Execute command|1|127.0.0.1|5555|";

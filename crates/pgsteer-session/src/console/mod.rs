@@ -3,6 +3,7 @@
 //! `columns` names what comes out, `nodes` and `sessions` are the tables about these, `status` and
 //! `router` the settings, `options` what a session may set, `plugins` the plugins and the orders about them.
 
+mod admin;
 mod columns;
 mod nodes;
 mod options;
@@ -17,6 +18,7 @@ use pgsteer_core::{Node, Snapshot};
 use pgsteer_sql::Console;
 use pgsteer_wire::{ErrorReply, SqlState, encode};
 
+pub(crate) use admin::{Access, Extended, WELCOME, access, is_console};
 pub(crate) use columns::columns;
 pub(crate) use options::{Options, switch};
 

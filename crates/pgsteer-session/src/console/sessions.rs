@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use pgsteer_core::facts::SessionList;
+use pgsteer_core::facts::{Ending, SessionList};
 
 use super::time::{utc, utc_or_empty};
 use crate::cancel::{CancelRegistry, CancelSlot, ServerTarget};
@@ -48,6 +48,10 @@ impl Session {
 impl SessionList for CancelRegistry {
     fn rows(&self) -> Vec<Vec<String>> {
         pool_rows(self, None)
+    }
+
+    fn end(&self, which: &Ending) -> usize {
+        Self::end(self, which)
     }
 }
 
@@ -178,6 +182,8 @@ mod tests {
             local: None,
             application_name: "".into(),
             session: 1,
+            encryption: "",
+            is_console: false,
             started: at(0),
         };
         let session = registry.register(about, 4).unwrap();
