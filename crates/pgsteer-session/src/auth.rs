@@ -74,7 +74,7 @@ async fn scram(
     let response = password_message(client).await?;
     match exchange.last(&response) {
         Ok(last) => {
-            encode::authentication_sasl_final(&mut client.output, last.as_bytes());
+            encode::authentication_sasl_final(&mut client.output, last.message.as_bytes());
             Ok(true)
         }
         Err(scram::ScramError::WrongPassword) => Ok(false),
