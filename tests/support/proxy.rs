@@ -7,8 +7,8 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
-use pgsteer_control::config::{self, Source};
-use pgsteer_core::Subscription;
+use pgsteer_control::config::{self, ConfigErrors, Source};
+use pgsteer_core::{Settings, Subscription};
 use pgsteer_proxy::Proxy;
 use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD};
 use tokio::sync::oneshot;
@@ -105,7 +105,9 @@ impl Options {
 pub(crate) struct Running {
     port: u16,
     plugins: PathBuf,
+    file: PathBuf,
     subscription: Subscription,
+    settings: tokio::sync::mpsc::Sender<Settings>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -117,6 +119,15 @@ impl Running {
 
     /// Starts one with this text as its configuration.
     pub(crate) fn with_configuration(text: &str, cluster: &Cluster) -> Result<Self> {
+        Self::with_files(text, &[], cluster)
+    }
+
+    /// Starts one with this text as its configuration, and these files beside it.
+    pub(crate) fn with_files(
+        text: &str,
+        files: &[(&str, String)],
+        cluster: &Cluster,
+    ) -> Result<Self> {
         // Below the data of the cluster, and removed with it.
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -125,10 +136,14 @@ impl Running {
         std::fs::create_dir_all(&plugins)?;
         let file = dir.join("pgsteer.toml");
         std::fs::write(&file, text)?;
-        let settings = config::load(&Source::File(file))?.settings;
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text)?;
+        }
+        let settings = config::load(&Source::File(file.clone()))?.settings;
 
         let (ready, started) = sync_channel(1);
-        let (stop, stopped) = oneshot::channel();
+        let (stop, mut stopped) = oneshot::channel();
+        let (reload, mut reloaded) = tokio::sync::mpsc::channel(1);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -139,7 +154,12 @@ impl Running {
                     Ok(proxy) => {
                         let told = ready.send(Ok((proxy.addresses().to_vec(), proxy.subscribe())));
                         told.expect("the test waits");
-                        let _ = stopped.await;
+                        loop {
+                            tokio::select! {
+                                _ = &mut stopped => break,
+                                Some(settings) = reloaded.recv() => drop(proxy.reload(settings)),
+                            }
+                        }
                         proxy.stop().await;
                     }
                     Err(error) => ready.send(Err(error)).expect("the test waits"),
@@ -151,7 +171,9 @@ impl Running {
         Ok(Self {
             port: addresses.first().context("an address")?.port(),
             plugins,
+            file,
             subscription,
+            settings: reload,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -165,6 +187,19 @@ impl Running {
     /// The directory it watches for plugins.
     pub(crate) fn plugins(&self) -> &Path {
         &self.plugins
+    }
+
+    /// Writes a file beside its configuration.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.file.with_file_name(name), text).expect("written");
+    }
+
+    /// Reads its configuration again, which takes effect a moment later.
+    pub(crate) fn reload(&self) -> Result<(), ConfigErrors> {
+        let settings = config::load(&Source::File(self.file.clone()))?.settings;
+        let sent = self.settings.blocking_send(settings);
+        sent.expect("the proxy runs");
+        Ok(())
     }
 
     /// What it believes to be true.

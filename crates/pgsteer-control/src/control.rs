@@ -15,7 +15,7 @@ use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{admin, catalog, pcp, probe, topology};
+use crate::{admin, catalog, pcp, probe, topology, users};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -142,6 +142,9 @@ impl Control {
         let own = control.settings.subscribe();
         let (facts, subscription) = (Arc::clone(&control.facts), control.publisher.subscribe());
         control.tasks.spawn(catalog::run(facts, subscription, own));
+        let own = control.settings.subscribe();
+        let (facts, subscription) = (Arc::clone(&control.facts), control.publisher.subscribe());
+        control.tasks.spawn(users::run(facts, subscription, own));
         Ok(control)
     }
 

@@ -25,6 +25,7 @@ pub mod recording;
 #[cfg(test)]
 mod testing;
 mod topology;
+mod users;
 
 pub use control::{Control, StartError};
 pub use doors::{DoorError, Doors};

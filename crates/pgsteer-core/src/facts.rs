@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
+use crate::auth::Lookups;
 use crate::policy::Tap;
 use crate::probes::{Probes, Suspicions};
 use crate::{Applied, Catalogs, Connections, Freshness};
@@ -28,6 +29,8 @@ pub struct Facts {
     pub connections: Arc<Connections>,
     /// How far the workers are with what was published.
     pub applied: Applied,
+    /// Users that are not in the settings, for whoever asks the servers.
+    pub lookups: Lookups,
     /// Orders of operators about plugins.
     pub desk: Desk<Order>,
     /// Orders of operators about nodes.
@@ -56,6 +59,7 @@ impl Facts {
             suspicions: Suspicions::new(nodes),
             connections: Arc::new(Connections::new(nodes)),
             applied: Applied::default(),
+            lookups: Lookups::default(),
             desk: Desk::default(),
             node_desk: Desk::default(),
             process_desk: Desk::default(),

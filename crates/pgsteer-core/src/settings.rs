@@ -7,33 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::NodeId;
+use crate::auth::{AuthSettings, User};
 use crate::policy::Grants;
-
-/// How clients prove who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMethod {
-    /// Nobody is asked.
-    Trust,
-    /// The password in clear text.
-    Password,
-    /// Salted MD5, for clients that know nothing better.
-    Md5,
-    /// SCRAM-SHA-256 (RFC 7677).
-    ScramSha256,
-}
-
-/// A user that may log in, and as which the proxy logs in to the nodes.
-#[derive(Clone)]
-pub struct User {
-    /// The password in clear text.
-    pub password: Arc<str>,
-}
-
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("User { password: <hidden> }")
-    }
-}
 
 /// What a failover may do to a node (Pgpool-II's `backend_flag`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -360,7 +335,7 @@ pub struct Settings {
     /// How sessions get on a shutdown before they are closed.
     pub drain_timeout: Duration,
     /// How clients prove who they are.
-    pub auth_method: AuthMethod,
+    pub auth: AuthSettings,
     /// Users by name.
     pub users: HashMap<String, User>,
     /// Server connections.

@@ -1,27 +1,22 @@
-//! Opening a server connection: TCP or Unix socket, startup, authentication.
+//! Opening a server connection: TCP or Unix socket, startup; `login` proves who we are.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
-use pgsteer_wire::backend::{self, AuthenticationRequest, TransactionStatus, tag};
-use pgsteer_wire::scram::{self, Challenge, ClientExchange, SaltedPassword};
-use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frame, md5, startup};
+use pgsteer_wire::backend::{self, TransactionStatus, tag};
+use pgsteer_wire::{ErrorReply, HEADER_LEN, frame, startup};
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::login::{Attempt, Login, Prover};
 use crate::{Channel, Connection, ServerKey, Stream};
 
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
-
-/// Derived passwords kept per worker.
-const SALTED_MAX: usize = 256;
 
 /// Where to connect to and as whom.
 #[derive(Clone, Debug)]
@@ -86,26 +81,10 @@ pub async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
     Ok(Stream::Tcp(stream))
 }
 
-type SaltedKey = (Rc<str>, Vec<u8>, u32);
-
-/// Logs in to servers; remembers derived passwords, since deriving costs milliseconds.
+/// Logs in to servers.
 #[derive(Debug, Default)]
 pub(crate) struct Connector {
-    salted: RefCell<HashMap<SaltedKey, SaltedPassword>>,
-}
-
-/// User, database and password of a login.
-#[derive(Clone, Debug)]
-pub(crate) struct Login<'a> {
-    pub(crate) user: &'a Rc<str>,
-    pub(crate) database: &'a str,
-    pub(crate) password: Option<&'a str>,
-}
-
-struct Attempt<'a> {
-    channel: Channel,
-    login: Login<'a>,
-    exchange: Option<ClientExchange>,
+    prover: Prover,
 }
 
 impl Connector {
@@ -123,26 +102,23 @@ impl Connector {
         let stream = open_stream(&target.host, target.port)
             .await
             .map_err(failed)?;
-        let mut attempt = Attempt {
-            channel: Channel::new(stream),
-            login,
-            exchange: None,
-        };
-        let parameters = [
-            ("user", &**attempt.login.user),
-            ("database", attempt.login.database),
-        ];
-        startup::put_startup(&mut attempt.channel.output, &parameters);
+        let mut channel = Channel::new(stream);
+        let mut attempt = Attempt::new(login);
+        let parameters = [("user", &**login.user), ("database", login.database)];
+        startup::put_startup(&mut channel.output, &parameters);
         let mut key = ServerKey {
             pid: 0,
             key: Rc::from([].as_slice()),
         };
         let mut parameters = Vec::new();
         loop {
-            attempt.channel.flush().await.map_err(failed)?;
-            let (tag, body) = message(&mut attempt.channel).await.map_err(failed)?;
+            channel.flush().await.map_err(failed)?;
+            let (tag, body) = message(&mut channel).await.map_err(failed)?;
             match tag {
-                tag::AUTHENTICATION => self.authenticate(&mut attempt, &body)?,
+                tag::AUTHENTICATION => {
+                    let out = &mut channel.output;
+                    self.prover.answer(&mut attempt, &body, out).await?;
+                }
                 tag::ERROR => return Err(ConnectError::Refused(body)),
                 tag::PARAMETER_STATUS => {
                     let known = backend::parameter_status(&body);
@@ -162,7 +138,7 @@ impl Connector {
             }
         }
         Ok(Connection {
-            channel: attempt.channel,
+            channel,
             node: target.node,
             key,
             parameters: Rc::new(parameters),
@@ -174,89 +150,10 @@ impl Connector {
         })
     }
 
-    fn authenticate(&self, attempt: &mut Attempt<'_>, body: &[u8]) -> Result<(), ConnectError> {
-        let request = backend::authentication(body);
-        let request =
-            request.ok_or_else(|| unsupported("server sent a malformed login message"))?;
-        let user = Rc::clone(attempt.login.user);
-        let password = || {
-            let missing = || {
-                let text = format!("no password is configured for user \"{user}\"");
-                let reply = ErrorReply::fatal(SqlState::INVALID_PASSWORD, text);
-                ConnectError::Unsupported(reply.with_hint("Add the user to the proxy's users."))
-            };
-            attempt.login.password.ok_or_else(missing)
-        };
-        let out = &mut attempt.channel.output;
-        match request {
-            AuthenticationRequest::Ok => {}
-            AuthenticationRequest::Cleartext => encode::password(out, password()?),
-            AuthenticationRequest::Md5(salt) => {
-                encode::password(out, &md5::hash(&user, password()?, salt));
-            }
-            AuthenticationRequest::Sasl(mechanisms) => {
-                if !mechanisms.contains(&scram::MECHANISM) {
-                    return Err(unsupported(
-                        "server offers no SASL mechanism the proxy speaks",
-                    ));
-                }
-                password()?;
-                let exchange = ClientExchange::new().map_err(|e| unsupported(&e.to_string()))?;
-                encode::sasl_initial(out, scram::MECHANISM, exchange.first().as_bytes());
-                attempt.exchange = Some(exchange);
-            }
-            AuthenticationRequest::SaslContinue(data) => {
-                let password = password()?;
-                let exchange = attempt.exchange.as_mut();
-                let exchange = exchange.ok_or_else(|| unsupported("unexpected SASL message"))?;
-                let challenge = exchange
-                    .challenge(data)
-                    .map_err(|e| unsupported(&e.to_string()))?;
-                let salted = self.salted(&user, password, &challenge);
-                encode::sasl_response(out, exchange.last(&salted, &challenge).as_bytes());
-            }
-            AuthenticationRequest::SaslFinal(data) => {
-                let exchange = attempt.exchange.as_ref();
-                let exchange = exchange.ok_or_else(|| unsupported("unexpected SASL message"))?;
-                exchange
-                    .verify(data)
-                    .map_err(|e| unsupported(&e.to_string()))?;
-            }
-            AuthenticationRequest::Unsupported(code) => {
-                let text = format!("server asks for authentication method {code}");
-                return Err(unsupported(&text));
-            }
-        }
-        Ok(())
-    }
-
-    fn salted(&self, user: &Rc<str>, password: &str, challenge: &Challenge) -> SaltedPassword {
-        let key = (
-            Rc::clone(user),
-            challenge.salt.clone(),
-            challenge.iterations,
-        );
-        if let Some(known) = self.salted.borrow().get(&key) {
-            return known.clone();
-        }
-        let derived = SaltedPassword::derive(password, &challenge.salt, challenge.iterations);
-        let mut salted = self.salted.borrow_mut();
-        if salted.len() >= SALTED_MAX {
-            salted.clear();
-        }
-        salted.insert(key, derived.clone());
-        derived
-    }
-
     /// Forgets derived passwords, after one was refused or changed.
     pub(crate) fn forget(&self) {
-        self.salted.borrow_mut().clear();
+        self.prover.forget();
     }
-}
-
-fn unsupported(text: &str) -> ConnectError {
-    let reply = ErrorReply::fatal(SqlState::CANNOT_CONNECT, text);
-    ConnectError::Unsupported(reply.with_hint("The login to the server failed, not yours."))
 }
 
 /// The next message, whole.

@@ -7,13 +7,16 @@ mod buffer;
 mod channel;
 mod connect;
 mod connection;
+mod credential;
 mod gates;
 mod limits;
+mod login;
 mod pools;
 
 pub use buffer::{BUFFER_LEN, Buffer};
 pub use channel::{Channel, Stream, TlsInfo};
 pub use connect::{ConnectError, Target, open_stream};
 pub use connection::{Connection, ServerKey, ServerLost};
+pub use credential::Credential;
 pub use limits::NodeLimits;
 pub use pools::{CheckoutError, Lease, PoolKey, Pools};

@@ -13,10 +13,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-use crate::connect::{Connector, Login};
+use crate::connect::Connector;
 use crate::gates::Gates;
 use crate::limits::Slot;
-use crate::{ConnectError, Connection, NodeLimits, Target};
+use crate::login::Login;
+use crate::{ConnectError, Connection, Credential, NodeLimits, Target};
 
 /// Connections with the same key are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -174,7 +175,7 @@ impl Pools {
         &self,
         key: PoolKey,
         target: &Target,
-        password: Option<&str>,
+        credential: &Credential,
     ) -> Result<Lease, CheckoutError> {
         let (wait, waiters_max, connections_max) = {
             let s = self.0.settings.borrow();
@@ -193,7 +194,7 @@ impl Pools {
             let connection = if ready.is_some() {
                 ready
             } else if let Some(slot) = self.0.limits.take(key.node, connections_max) {
-                Some(self.open(&key, target, password, slot).await?)
+                Some(self.open(&key, target, credential, slot).await?)
             } else if self.0.state.borrow().waiters.len() >= waiters_max {
                 return Err(CheckoutError::QueueFull(key.node));
             } else {
@@ -214,14 +215,14 @@ impl Pools {
         &self,
         key: &PoolKey,
         target: &Target,
-        password: Option<&str>,
+        credential: &Credential,
         slot: Slot,
     ) -> Result<Connection, CheckoutError> {
         let limit = self.0.settings.borrow().connect_timeout;
         let login = Login {
             user: &key.user,
             database: &key.database,
-            password,
+            credential,
         };
         let opening = timeout(limit, self.0.connector.connect(target, login));
         let opened = tokio::select! {

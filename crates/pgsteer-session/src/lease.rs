@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use pgsteer_core::{NodeId, Role, Snapshot};
-use pgsteer_pool::{CheckoutError, ConnectError, Lease, PoolKey, Target};
+use pgsteer_pool::{CheckoutError, ConnectError, Credential, Lease, PoolKey, Target};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState};
 
@@ -32,15 +32,14 @@ impl Session {
             port: known.port,
         };
         let (user, database) = (Rc::clone(&identity.user), Rc::clone(&identity.database));
-        let known_user = snapshot.settings.users.get(&*user);
-        let password = known_user.map(|u| u.password.clone());
+        let credential = identity.keys.newest(&snapshot.settings, &user);
         let key = PoolKey {
             pool: identity.pool.clone(),
             user,
             database,
             node,
         };
-        let lease = self.check_out(key, &target, password.as_deref()).await?;
+        let lease = self.check_out(key, &target, &credential).await?;
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,
@@ -61,14 +60,14 @@ impl Session {
         &self,
         key: PoolKey,
         target: &Target,
-        password: Option<&str>,
+        credential: &Credential,
     ) -> Result<Lease, LegError> {
         let node = key.node;
         let (worker, seen) = (&self.steering.worker, &self.steering.snapshot);
         let checked_out = tokio::select! {
             biased;
             // Both branches are cancel safe: a connection that was not taken is closed.
-            checked_out = worker.pools.checkout(key, target, password) => checked_out,
+            checked_out = worker.pools.checkout(key, target, credential) => checked_out,
             () = left(worker, seen, node) => return Err(self.moved(node)),
         };
         checked_out.map_err(|error| match checkout_failed(error) {

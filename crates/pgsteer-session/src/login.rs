@@ -10,7 +10,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
-use crate::auth::authenticate;
+use crate::auth::{Asked, authenticate};
 use crate::console::Options;
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
@@ -211,12 +211,20 @@ async fn check(
         let reply = ErrorReply::fatal(SqlState::FEATURE_NOT_SUPPORTED, text);
         return Err(End::Fatal(reply.with_hint("Connect to the node itself.")));
     }
-    authenticate(client, worker, &snapshot.settings, &user).await?;
     let database = parameters.remove("database").filter(|d| !d.is_empty());
     let database = database.unwrap_or_else(|| user.clone());
+    let asked = Asked {
+        user: &user,
+        database: &database,
+        is_physical_replication: false,
+        address,
+    };
+    let proven = authenticate(client, worker, &snapshot.settings, &asked).await?;
+    let user: Rc<str> = user.into();
     let identity = Identity {
         session: worker.next_session().0,
-        user: user.into(),
+        keys: worker.keyring.borrow_mut().enter(&user, proven),
+        user,
         database: database.into(),
         application_name: parameters
             .get("application_name")

@@ -36,6 +36,7 @@ impl Decider {
             application_name: String::new(),
             client_address: String::new(),
             pool: None,
+            keys: Rc::default(),
         };
         let steering = Steering::new(worker, identity);
         Self {

@@ -12,6 +12,7 @@ use pgsteer_core::{NodeId, Snapshot};
 use pgsteer_sql::{Analysis, Class, Isolation};
 use pgsteer_wire::{ErrorReply, SqlState};
 
+use crate::auth::Keys;
 use crate::balance::{Choice, Rule};
 use crate::journal::Settings;
 use crate::leg::Leg;
@@ -33,6 +34,8 @@ pub(crate) struct Identity {
     pub(crate) client_address: String,
     /// The pool a plugin named; connections of others are not used.
     pub(crate) pool: Option<Rc<str>>,
+    /// What it logs in to servers with.
+    pub(crate) keys: Rc<Keys>,
 }
 
 /// A node for a statement, and how it was found.

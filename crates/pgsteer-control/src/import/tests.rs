@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use pgsteer_core::settings::{AuthMethod, NodeFlag};
+use pgsteer_core::auth::AuthMethod;
+use pgsteer_core::settings::NodeFlag;
 use proptest::prelude::*;
 
 use super::keys::KEYS;
@@ -82,7 +83,7 @@ fn a_whole_configuration_loads() {
     );
     assert_eq!(settings.clients_max, 96);
     assert_eq!(settings.pool.connections_per_node_max, 200);
-    assert_eq!(settings.auth_method, AuthMethod::Md5);
+    assert_eq!(settings.auth.method, AuthMethod::Md5);
     assert_eq!(settings.nodes.len(), 2);
     assert_eq!(
         (settings.nodes[0].port, settings.nodes[0].weight),
@@ -102,7 +103,10 @@ fn a_whole_configuration_loads() {
     assert_eq!(settings.probe.interval.as_secs(), 10);
     assert_eq!(settings.probe.timeout.as_secs(), 20);
     assert_eq!(settings.probe.failures_max, 3);
-    assert_eq!(&*settings.users["alice"].password, "wonder:land");
+    assert_eq!(
+        settings.users["alice"].password().map(|p| &**p),
+        Some("wonder:land")
+    );
     assert!(!settings.users.contains_key("bob"));
     let router: serde_json::Value = serde_json::from_str(&settings.router_config).expect("JSON");
     let expected = serde_json::json!({
@@ -348,7 +352,7 @@ fn the_method_is_the_strictest_and_trust_stays_where_it_was() {
     for (hba, listen, expected) in cases {
         let conf = format!("{NODES}enable_pool_hba = on\nlisten_addresses = '{listen}'\n");
         let import = imported(&[("pgpool.conf", &conf), ("pool_hba.conf", hba)]);
-        assert_eq!(loaded(&import.toml).settings.auth_method, expected, "{hba}");
+        assert_eq!(loaded(&import.toml).settings.auth.method, expected, "{hba}");
     }
     let import = imported(&[
         ("pgpool.conf", "enable_pool_hba = on\n"),
