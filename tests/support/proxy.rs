@@ -63,10 +63,14 @@ impl Options {
         } else {
             "settle = \"20ms\"\n"
         };
+        // All tests can be run in another mode than the default.
+        let mode = std::env::var("PGSTEER_TEST_POOL_MODE").ok();
+        let mode = mode.filter(|_| !pool.contains("mode ="));
+        let mode = mode.map_or_else(String::new, |mode| format!("mode = \"{mode}\"\n"));
         let mut text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\ndrain_timeout = \"1s\"\n{listen}\n\
              [auth]\nmethod = \"{method}\"\n[probe]\ninterval = \"200ms\"\n\
-             [pool]\n{pool}\n[console]\noperators = [\"postgres\"]\n\
+             [pool]\n{mode}{pool}\n[console]\noperators = [\"postgres\"]\n\
              [plugins]\ndir = \"plugins\"\n{settle}{plugins}\n[router]\n{router}\n"
         );
         for (name, password) in USERS {

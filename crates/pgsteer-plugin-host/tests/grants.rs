@@ -216,6 +216,7 @@ fn catalogs_are_looked_into() {
         schema,
         kind: RelationKind::View("SELECT 1".into()),
         persistence: Persistence::Unlogged,
+        runs_code: false,
     };
     builder.relation("hostile", relation);
     database.publish(builder.build());

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::login::{Attempt, Login, Prover};
-use crate::{Channel, Connection, ServerKey, Stream};
+use crate::{Channel, Connection, ServerKey, Stream, Told};
 
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
@@ -146,6 +146,7 @@ impl Connector {
             opened_at: SystemTime::now(),
             uses: 0,
             asides: Vec::new(),
+            told: Told::default(),
             handle: None,
         })
     }

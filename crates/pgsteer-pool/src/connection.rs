@@ -10,8 +10,8 @@ use pgsteer_wire::{HEADER_LEN, encode, frame};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::Channel;
 use crate::gates::Handle;
+use crate::{Channel, Told};
 
 /// What a cancel request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Connection {
     pub uses: u64,
     /// Notifications that came while [`Connection::run`] read answers: whole messages.
     pub asides: Vec<u8>,
+    /// What those who had it told it.
+    pub told: Told,
     /// What it can be closed with from outside, and its place among those that are counted.
     pub(crate) handle: Option<Handle>,
 }

@@ -12,6 +12,7 @@ mod gates;
 mod limits;
 mod login;
 mod pools;
+mod told;
 
 pub use buffer::{BUFFER_LEN, Buffer};
 pub use channel::{Channel, Stream, TlsInfo};
@@ -20,3 +21,4 @@ pub use connection::{Connection, ServerKey, ServerLost};
 pub use credential::Credential;
 pub use limits::NodeLimits;
 pub use pools::{CheckoutError, Lease, PoolKey, Pools};
+pub use told::{KnownStatement, Parameters, SqlStatements, Statements, Told};

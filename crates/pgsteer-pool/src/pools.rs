@@ -17,7 +17,7 @@ use crate::connect::Connector;
 use crate::gates::Gates;
 use crate::limits::Slot;
 use crate::login::Login;
-use crate::{ConnectError, Connection, Credential, NodeLimits, Target};
+use crate::{ConnectError, Connection, Credential, NodeLimits, Parameters, Target, Told};
 
 /// Connections with the same key are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -109,15 +109,24 @@ impl Lease {
             .expect("taken by release only, which consumes the lease")
     }
 
+    /// Gives the connection back as it is: what it was told, the next one finds in it. One that is not
+    /// idle is closed.
+    pub fn park(mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if is_at_rest(&connection) {
+            self.pools.check_in(self.key.clone(), connection);
+        }
+    }
+
     /// Gives the connection back: it is reset in the background and then used again. One that is
     /// not idle, or does not reset, is closed.
     pub fn release(mut self) {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
-        let closed = self.pools.0.gates.is_closed(self.key.node);
-        if connection.status != TransactionStatus::Idle || !quiet || closed {
+        if !is_at_rest(&connection) || self.pools.0.gates.is_closed(self.key.node) {
             return;
         }
         let (pools, key) = (self.pools.clone(), self.key.clone());
@@ -131,6 +140,11 @@ impl Lease {
             // A byte after the answer would be taken for an answer to somebody else.
             let clean = matches!(reset, Ok(Ok(None))) && connection.channel.input.is_empty();
             connection.asides.clear();
+            // What it says is the operator's; what it leaves is not known, but for the usual one.
+            connection.told = Told {
+                parameters: query.eq_ignore_ascii_case("DISCARD ALL").then(Rc::default),
+                ..Told::default()
+            };
             if clean && connection.status == TransactionStatus::Idle {
                 pools.check_in(key, connection);
             } else {
@@ -142,6 +156,15 @@ impl Lease {
         });
     }
 }
+
+/// Whether nothing is going on there and nothing is left of what was.
+fn is_at_rest(connection: &Connection) -> bool {
+    let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
+    quiet && connection.status == TransactionStatus::Idle
+}
+
+/// Idle connections that are looked at to find one with the right parameters.
+const LOOKED_AT_MAX: usize = 16;
 
 impl Pools {
     /// Empty pools.
@@ -164,7 +187,8 @@ impl Pools {
         self.0.connector.forget();
     }
 
-    /// An idle connection, a new one, or the first that becomes free.
+    /// An idle connection, a new one, or the first that becomes free. Of the idle ones it is the one
+    /// used last, or one that has these parameters already.
     ///
     /// # Errors
     /// See [`CheckoutError`].
@@ -176,6 +200,7 @@ impl Pools {
         key: PoolKey,
         target: &Target,
         credential: &Credential,
+        parameters: &Rc<Parameters>,
     ) -> Result<Lease, CheckoutError> {
         let (wait, waiters_max, connections_max) = {
             let s = self.0.settings.borrow();
@@ -190,7 +215,7 @@ impl Pools {
             if self.0.gates.is_closed(key.node) {
                 return Err(CheckoutError::Closed(key.node));
             }
-            let ready = self.pop_idle(&key);
+            let ready = self.pop_idle(&key, parameters);
             let connection = if ready.is_some() {
                 ready
             } else if let Some(slot) = self.0.limits.take(key.node, connections_max) {
@@ -265,10 +290,14 @@ impl Pools {
             .map_err(|_| CheckoutError::Timeout(key.node))
     }
 
-    fn pop_idle(&self, key: &PoolKey) -> Option<Connection> {
+    fn pop_idle(&self, key: &PoolKey, parameters: &Rc<Parameters>) -> Option<Connection> {
         let mut state = self.0.state.borrow_mut();
         let idle = state.idle.get_mut(key)?;
-        while let Some(Idle { connection, .. }) = idle.pop() {
+        while !idle.is_empty() {
+            let latest = idle.iter().enumerate().rev().take(LOOKED_AT_MAX);
+            let mut fitting = latest.filter(|(_, idle)| idle.connection.told.has(parameters));
+            let at = fitting.next().map_or(idle.len() - 1, |(at, _)| at);
+            let Idle { connection, .. } = idle.remove(at);
             // Something to read on an idle connection means that the server said goodbye.
             let mut nobody = Context::from_waker(Waker::noop());
             if connection.channel.poll_readable(&mut nobody).is_pending() {
@@ -276,6 +305,13 @@ impl Pools {
             }
         }
         None
+    }
+
+    /// Whether somebody of this worker waits for a connection of this key, or anybody for room on
+    /// its node.
+    #[must_use]
+    pub fn is_wanted(&self, key: &PoolKey) -> bool {
+        self.0.limits.is_wanted(key.node)
     }
 
     fn check_in(&self, key: PoolKey, mut connection: Connection) {

@@ -13,7 +13,7 @@ use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::journal::Settings;
 use crate::relay::{RelayError, Stop, Until};
-use crate::session::{LegError, Portal, Prepared, Session};
+use crate::session::{Haste, LegError, Portal, Prepared, Session};
 use crate::steering::{Placement, Values};
 
 /// What has happened since the last Sync.
@@ -126,11 +126,12 @@ impl Session {
             };
             let node = placement.node;
             let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
-            let again = match self.need(node).await {
+            let again = match self.need(node, Haste::of(analysis)).await {
                 Ok(()) => {
                     if writes && !self.steering.is_replica(node) {
                         batch.written = Some(node);
                     }
+                    self.note_code(analysis, &placement);
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
@@ -225,9 +226,13 @@ impl Session {
     ) -> Result<(), End> {
         self.note_progress(batch, node);
         let sent = self.flow.sent();
-        let reply = self.lost(node, error, sent)?;
+        let mut message = BytesMut::new();
+        match error {
+            RelayError::Refused(words) => message.extend(self.refused(node, &words)?),
+            error => encode::error(&mut message, &self.lost(node, error, sent)?),
+        }
         if !batch.failed {
-            encode::error(&mut self.client.output, &reply);
+            self.client.output.extend_from_slice(&message);
         }
         (batch.failed, batch.abort) = (true, true);
         (batch.active, batch.parsed) = (None, None);

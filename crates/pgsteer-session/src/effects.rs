@@ -11,9 +11,11 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::error_response::ErrorFields;
 
 use crate::flow::Errors;
+use crate::journal::Journal;
 use crate::observe::NOTICE_ROUTE;
 use crate::relay::RelayError;
 use crate::session::Session;
+use crate::simple::FUNCTION_CALL_PRINT;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
 
@@ -93,6 +95,7 @@ impl Session {
             }
             self.apply_effect(effect, node, rolled_back);
         }
+        self.note_unknown(analysis, node);
         // Which of several statements wrote is not known: the transaction stays where they ran.
         if analysis.statement_count > 1
             && let Some(open) = self.transaction.open_mut()
@@ -107,10 +110,10 @@ impl Session {
     fn note_sql_prepared(&mut self, node: NodeId, analysis: &Rc<Analysis>, of: (&str, &str)) {
         let (name, text) = of;
         let remembered = self.sql_prepared.insert(name, analysis, text);
-        let latest = self.sql_prepared.latest();
+        let seen = self.sql_prepared.seen(self.steering.identity.session);
         if let Some(leg) = self.held(node) {
             if remembered {
-                leg.sql_seen = latest;
+                leg.told().sql = seen;
             } else {
                 leg.pinned = Some(PinReason::SqlPrepare);
             }
@@ -154,20 +157,24 @@ impl Session {
             Effect::CreateTemporary(name) => {
                 self.steering.temporary.insert(name.clone());
             }
-            Effect::Pin(reason) => {
-                if let Some(leg) = self.held(node) {
-                    leg.pinned = Some(*reason);
-                }
-            }
+            Effect::Pin(reason) => self.pin(node, *reason),
             // Noted already, with its analysis.
             Effect::Prepare { .. } => {}
             Effect::Deallocate(name) => {
                 self.sql_prepared.remove(name);
+                let seen = self.sql_prepared.seen(self.steering.identity.session);
+                if let Some(leg) = self.held(node) {
+                    leg.told().sql = seen;
+                }
                 self.forget_prepared(name.as_bytes(), Some(node));
             }
             Effect::DeallocateAll => {
                 self.sql_prepared.clear();
                 self.forget_all_prepared(node);
+                if let Some(leg) = self.held(node) {
+                    leg.told().sql = None;
+                    leg.told().statements.clear();
+                }
             }
             Effect::Commit { chain: true } | Effect::Rollback { chain: true } => {
                 self.chain_transaction(node, rolled_back);
@@ -201,9 +208,7 @@ impl Session {
         }
         if !local {
             self.steering.tied_to_primary = true;
-            if let Some(leg) = self.held(node) {
-                leg.pinned = Some(PinReason::SetByFunction);
-            }
+            self.pin(node, PinReason::SetByFunction);
         }
     }
 
@@ -269,7 +274,8 @@ impl Session {
     /// The leg ran the statement that changed settings or journal.
     fn told(&mut self, node: NodeId) {
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) {
-            leg.note_up_to_date(&self.settings, &self.transaction);
+            let sets = &self.steering.worker.parameter_sets;
+            leg.note_up_to_date(&self.settings, sets, &self.transaction);
         }
     }
 
@@ -289,9 +295,7 @@ impl Session {
             }
         }
         if let Some(leg) = self.legs.first_mut() {
-            leg.prepared.clear();
-            leg.stale.clear();
-            leg.pinned = None;
+            leg.forget_all();
         }
     }
 
@@ -301,12 +305,69 @@ impl Session {
             return;
         };
         self.ended_with = Some(if rolled_back { "ROLLBACK" } else { "COMMIT" });
+        self.doubt_others(node, &open.journal);
         if !rolled_back {
             open.journal.commit(&mut self.settings, &self.startup);
         }
         self.told(node);
         self.portals.clear();
         self.steering.policies.clear_transaction_marks();
+    }
+
+    /// Of several statements one failed: those before it may have ended a transaction and set
+    /// something outside of it.
+    pub(crate) fn doubt(&mut self, analysis: &Analysis, node: NodeId) {
+        let unknown = analysis.class == Class::Unknown;
+        if analysis.statement_count > 1 && !analysis.effects.is_empty() || unknown {
+            if let Some(leg) = self.held(node) {
+                leg.note_parameters(None);
+            }
+        }
+    }
+
+    /// A text ran of which nobody knows what it did to the session: what it may have left, the session
+    /// keeps.
+    fn note_unknown(&mut self, analysis: &Analysis, node: NodeId) {
+        let function_call = analysis.fingerprint == FUNCTION_CALL_PRINT;
+        if self.shares() && analysis.class == Class::Unknown && !function_call {
+            self.pin(node, PinReason::Unknown);
+        }
+    }
+
+    /// A statement is about to run on a leg: if it runs code of which nobody knows what it does, others
+    /// must not find what it leaves there.
+    pub(crate) fn note_code(&mut self, analysis: &Analysis, placement: &Placement) {
+        if !self.shares() {
+            return;
+        }
+        let meaning = &placement.meaning;
+        let unknown = matches!(analysis.class, Class::Call | Class::Unknown);
+        let session = self.steering.identity.session;
+        if let Some(leg) = self
+            .held(placement.node)
+            .filter(|_| unknown || meaning.runs_code)
+        {
+            leg.told().stained_by = Some(session);
+        }
+        if meaning.may_leave_something {
+            self.pin(placement.node, PinReason::Code);
+        }
+    }
+
+    /// The session keeps its server on this node until it ends.
+    fn pin(&mut self, node: NodeId, reason: PinReason) {
+        if let Some(leg) = self.held(node) {
+            leg.pinned = leg.pinned.or(Some(reason));
+        }
+    }
+
+    /// What a transaction sets for the session may have been set on its other legs too, in part; when
+    /// it is committed there nobody knows what they have.
+    fn doubt_others(&mut self, node: NodeId, journal: &Journal) {
+        if journal.sets_for_session() {
+            let others = self.legs.iter_mut().filter(|leg| leg.node != node);
+            others.for_each(|leg| leg.note_parameters(None));
+        }
     }
 
     /// Compares the session's books with what the server says after an exchange.
@@ -317,6 +378,7 @@ impl Session {
             leg.note_transaction_end();
         }
         leg.took_part = leg.in_transaction();
+        leg.begins = false;
         match (&self.transaction, status) {
             (Transaction::None, TransactionStatus::Idle) => {}
             (Transaction::None, _) => {

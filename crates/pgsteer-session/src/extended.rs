@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use bytes::BufMut;
 use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::backend::TransactionStatus;
@@ -28,6 +29,12 @@ const PARSE_LEN_MAX: usize = 16 << 20;
 
 /// Longest message that only carries names, in bytes; ours.
 const NAMES_LEN_MAX: usize = 64 * 1024;
+
+/// Name of a statement that does not exist.
+const NO_STATEMENT: &[u8] = b"pgsteer: no such statement";
+
+/// A request that is sent, and what watches it.
+type Sending = (Request, Option<Box<Watched>>);
 
 /// Whether the batch goes on.
 enum Progress {
@@ -144,47 +151,80 @@ impl Session {
         };
         let name: Box<[u8]> = parsed.name.clone();
         let analysis = Rc::clone(&parsed.analysis);
-        if !name.is_empty() && self.prepared.contains_key(&name) {
+        if !name.is_empty() && self.is_prepared(&name) {
             let shown = String::from_utf8_lossy(&name);
             let text = format!("prepared statement \"{shown}\" already exists");
             let reply = ErrorReply::error(SqlState::DUPLICATE_PREPARED_STATEMENT, text);
             return self.fail(batch, &reply).await;
         }
+        let local = needs_no_server(&analysis) && self.is_accepted_now(&analysis);
+        if local && !self.drain(batch).await? {
+            return Ok(());
+        }
+        let before = self.prepared.get(&name).map(Rc::clone);
         let prepared = match self.remember_prepared(parsed) {
             Ok(prepared) => prepared,
             Err(reply) => return self.fail(batch, &reply).await,
         };
-        if needs_no_server(&analysis) && self.is_accepted_now(&analysis) {
-            return self
-                .answer(batch, |out| encode::frame(out, b'1', b""))
-                .await;
+        if local {
+            encode::frame(&mut self.client.output, b'1', b"");
+            return Ok(());
         }
         let text = prepared.text();
         let (wants_values, values) = self.values_at_parse(&analysis);
         let Some(node) = self.choose(batch, &analysis, text, values).await? else {
-            self.forget_prepared(&name, None);
+            self.take_back_prepared(&name, before);
             return Ok(());
         };
         // Where it runs is asked again once the values are known.
         batch.parsed = (!wants_values).then_some((prepared.id, node));
         if !self.observe_in(batch, node, Message::Parse, text).await? {
-            self.forget_prepared(&name, None);
+            self.take_back_prepared(&name, before);
             return Ok(());
         }
         self.put_stale(node);
-        let Some(leg) = self.held(node) else {
-            return Ok(());
-        };
-        leg.connection()
-            .channel
-            .output
-            .extend_from_slice(&prepared.frame);
-        leg.prepared.insert(name.clone(), prepared.id);
         let watched = self.watch(&analysis, batch.last_traits(node, &analysis), node);
-        let id = prepared.id;
-        self.flow
-            .expect_watched(Request::Parse { name, id }, watched);
+        self.put_parse(node, (name, before), &prepared, watched);
+        self.put_stale(node);
         Ok(())
+    }
+
+    /// Whether the client has a statement of this name, whichever way it prepared it.
+    fn is_prepared(&self, name: &[u8]) -> bool {
+        let by_sql = || {
+            let name = std::str::from_utf8(name).ok();
+            self.shares() && name.is_some_and(|name| self.sql_prepared.get(name).is_some())
+        };
+        self.prepared.contains_key(name) || by_sql()
+    }
+
+    /// Sends a Parse, unless the server knows what another session prepared there: then it is only
+    /// asked to say so in its turn. In a failed transaction it would refuse.
+    fn put_parse(
+        &mut self,
+        node: NodeId,
+        (name, before): (Box<[u8]>, Option<Rc<Prepared>>),
+        prepared: &Prepared,
+        watched: Option<Box<Watched>>,
+    ) {
+        let healthy = self.status() != TransactionStatus::Failed;
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
+            return;
+        };
+        let is_known = leg.told().statements.is_used(&prepared.name, prepared.id);
+        if is_known && healthy {
+            encode::close_statement(&mut leg.connection().channel.output, NO_STATEMENT);
+            self.flow.expect_watched(Request::InPlaceOfParse, watched);
+            return;
+        }
+        leg.put_parse(prepared);
+        let request = Request::Parse {
+            name,
+            own: Rc::clone(&prepared.name),
+            id: prepared.id,
+            before,
+        };
+        self.flow.expect_watched(request, watched);
     }
 
     /// A Parse as it is sent on: a plugin may have put another text in the place of the client's.
@@ -248,7 +288,7 @@ impl Session {
     async fn bind(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
         let bind = frontend::bind(self.front_body(header))?;
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
-        let prepared = self.prepared.get(&name).map(Rc::clone);
+        let prepared = self.known_prepared(&name);
         let analysis = prepared.as_ref().map(|p| Rc::clone(&p.analysis));
         if let Some(local) = analysis.as_ref().filter(|a| self.is_local_in(batch, a)) {
             self.skip(header).await?;
@@ -306,10 +346,25 @@ impl Session {
                 text,
             },
         );
-        match map {
-            Some(map) => self.bind_mapped(header, batch, node, (&map, watched)).await,
-            None => {
-                self.pass_on_watched(header, node, Request::Bind, watched);
+        let own = match &prepared {
+            Some(prepared) if *prepared.name != *name => Some(Rc::clone(&prepared.name)),
+            _ => None,
+        };
+        let request = Request::Bind {
+            renamed: own.clone().map(|own| Box::new((own, name))),
+        };
+        match (map, own) {
+            (Some(map), own) => {
+                let request = (request, watched);
+                self.bind_mapped(header, batch, node, (&map, own, request))
+                    .await
+            }
+            (None, Some(own)) => {
+                self.pass_on_renamed(header, node, &own, (request, watched));
+                Ok(())
+            }
+            (None, None) => {
+                self.pass_on_watched(header, node, request, watched);
                 Ok(())
             }
         }
@@ -344,7 +399,7 @@ impl Session {
         header: Header,
         batch: &mut Batch,
         node: NodeId,
-        (map, watched): (&[u16], Option<Box<Watched>>),
+        (map, own, request): (&[u16], Option<Rc<[u8]>>, Sending),
     ) -> Result<(), End> {
         if header.frame_len() > PARSE_LEN_MAX {
             return self.too_long(header, batch).await.map(|_| ());
@@ -358,10 +413,13 @@ impl Session {
             let reply = ErrorReply::error(SqlState::PROTOCOL_VIOLATION, text);
             return self.fail(batch, &reply).await;
         }
+        if let Some(own) = own {
+            message = renamed(&message, &own, 0);
+        }
         if let Some(leg) = self.held(node) {
             leg.connection().channel.output.extend_from_slice(&message);
         }
-        self.flow.expect_watched(Request::Bind, watched);
+        self.flow.expect_watched(request.0, request.1);
         Ok(())
     }
 
@@ -399,7 +457,7 @@ impl Session {
         batch: &mut Batch,
         name: &[u8],
     ) -> Result<(), End> {
-        let prepared = self.prepared.get(name).map(Rc::clone);
+        let prepared = self.known_prepared(name);
         if let Some(prepared) = prepared.as_ref().filter(|p| needs_no_server(&p.analysis)) {
             self.skip(header).await?;
             let put = |out: &mut bytes::BytesMut| {
@@ -420,8 +478,14 @@ impl Session {
             Some(prepared) => self.put_preparation(node, name, prepared),
             None => self.put_stale(node),
         }
-        let map = prepared.and_then(|p| p.map.clone());
-        self.pass_on(header, node, Request::Describe { map });
+        let map = prepared.as_ref().and_then(|p| p.map.clone());
+        let request = Request::Describe { map };
+        match prepared.filter(|p| *p.name != *name) {
+            Some(prepared) => {
+                self.pass_on_renamed(header, node, &prepared.name, (request, None));
+            }
+            None => self.pass_on(header, node, request),
+        }
         Ok(())
     }
 
@@ -436,7 +500,7 @@ impl Session {
             .filter(|node| self.held(*node).is_some());
         if let Some(node) = node {
             if self.activate(batch, node).await? {
-                self.pass_on(header, node, Request::Close);
+                self.pass_on(header, node, Request::Close { stale: None });
                 return Ok(());
             }
             return self.skip(header).await;
@@ -496,7 +560,7 @@ impl Session {
         };
         let ends = self.enforced.is_some() && analysis.as_ref().is_some_and(ends);
         let sent = analysis.as_ref().map_or(Sent::Inside, |a| Sent::of(a));
-        let analysis = analysis.filter(|a| !a.effects.is_empty());
+        let analysis = analysis.filter(|a| a.may_change_session());
         let request = Request::Execute {
             analysis,
             copies,
@@ -564,6 +628,20 @@ impl Session {
         self.pass_on_watched(header, node, request, None);
     }
 
+    /// The same with the name servers have for its statement.
+    fn pass_on_renamed(&mut self, header: Header, node: NodeId, own: &[u8], request: Sending) {
+        self.flow.expect_watched(request.0, request.1);
+        let len = header.frame_len().min(self.client.input.len());
+        let (input, legs) = (&mut self.client.input, &mut self.legs);
+        if let Some(leg) = legs.iter_mut().find(|leg| leg.node == node) {
+            let bytes = input.bytes().get(..len).unwrap_or_default();
+            let message = renamed(bytes, own, header.frame_len() - len);
+            leg.connection().channel.output.extend_from_slice(&message);
+        }
+        input.consume(len);
+        self.flow.up_left = header.frame_len() - len;
+    }
+
     fn pass_on_watched(
         &mut self,
         header: Header,
@@ -581,6 +659,29 @@ impl Session {
         input.consume(len);
         self.flow.up_left = header.frame_len() - len;
     }
+}
+
+/// A message with the name servers have for its statement in the place of the client's. `more` bytes
+/// of it follow later.
+fn renamed(message: &[u8], own: &[u8], more: usize) -> bytes::BytesMut {
+    let mut out = bytes::BytesMut::with_capacity(message.len() + own.len());
+    let (tag, body) = (message.first(), message.get(HEADER_LEN..));
+    let (tag, body) = (tag.copied().unwrap_or_default(), body.unwrap_or_default());
+    // Before the name: the portal of a Bind, or what kind of thing Describe asks about.
+    let before = match tag {
+        tag::BIND => body.iter().position(|b| *b == 0).map_or(0, |at| at + 1),
+        _ => 1,
+    };
+    let (before, rest) = body.split_at(before.min(body.len()));
+    let behind = rest.iter().position(|b| *b == 0).unwrap_or(rest.len());
+    let rest = rest.get(behind..).unwrap_or_default();
+    let len = 4 + before.len() + own.len() + rest.len() + more;
+    out.put_u8(tag);
+    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    out.extend_from_slice(before);
+    out.extend_from_slice(own);
+    out.extend_from_slice(rest);
+    out
 }
 
 /// Whether values may be bound to it; of what is not understood nobody knows.

@@ -8,19 +8,28 @@ use bytes::BytesMut;
 use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::{TransactionStatus, tag};
 use pgsteer_wire::error_response::ErrorFields;
-use pgsteer_wire::{HEADER_LEN, frame, parameters};
+use pgsteer_wire::{HEADER_LEN, encode, frame, parameters};
 
 use crate::events::{Ended, Tally, Watched};
 use crate::lost::Sent;
+use crate::session::Prepared;
 
 /// A request whose answer is due.
 #[derive(Debug)]
 pub(crate) enum Request {
     Parse {
+        /// What the client calls it.
         name: Box<[u8]>,
+        /// What servers call it.
+        own: Rc<[u8]>,
         id: u64,
+        /// What the client called so before.
+        before: Option<Rc<Prepared>>,
     },
-    Bind,
+    /// Bind of a statement; if servers call it otherwise than the client, both names.
+    Bind {
+        renamed: Option<Renamed>,
+    },
     Describe {
         /// The text was put in the place of another: for each of its parameters the client's.
         map: Option<Rc<[u16]>>,
@@ -33,20 +42,38 @@ pub(crate) enum Request {
         /// What it may have done to a transaction if its answer never comes.
         sent: Sent,
     },
-    Close,
+    Close {
+        /// A statement that this server must lose, because the session or the pool has no use for it.
+        stale: Option<Box<[u8]>>,
+    },
     Query,
     Sync,
+    /// A query of the proxy's own, in front of what the client asked.
+    Prologue,
+    /// A Close of nothing, whose answer becomes that to a Parse of what the server has already.
+    InPlaceOfParse,
     /// Something that fails on purpose, so that the server undoes what came before it.
     Abort,
 }
 
-/// A Parse that failed, or came after something that failed.
+/// The name of a statement on servers, and the client's.
+pub(crate) type Renamed = Box<(Rc<[u8]>, Box<[u8]>)>;
+
+/// A request that failed, or came after something that failed, and that was to change what
+/// statements the server has.
 #[derive(Debug)]
-pub(crate) struct LostParse {
-    pub(crate) name: Box<[u8]>,
-    pub(crate) id: u64,
-    /// The proxy repeated it for the client, who had its ParseComplete long ago.
-    pub(crate) hidden: bool,
+pub(crate) enum Lost {
+    Parse {
+        name: Box<[u8]>,
+        own: Rc<[u8]>,
+        id: u64,
+        /// What the client calls so again, because the server never looked at the Parse.
+        before: Option<Rc<Prepared>>,
+        /// The proxy repeated it for the client, who had its ParseComplete long ago.
+        hidden: bool,
+    },
+    /// The server still has it.
+    Close { name: Box<[u8]> },
 }
 
 #[derive(Debug)]
@@ -59,11 +86,23 @@ struct Expected {
 }
 
 impl Expected {
-    /// The Parse that will not be answered, if it is one.
-    fn into_lost(self) -> Option<LostParse> {
+    /// What it leaves undone, as far as that must be known.
+    fn into_lost(self) -> Option<Lost> {
         let hidden = self.hidden;
         match self.request {
-            Request::Parse { name, id } => Some(LostParse { name, id, hidden }),
+            Request::Parse {
+                name,
+                own,
+                id,
+                before,
+            } => Some(Lost::Parse {
+                name,
+                own,
+                id,
+                before,
+                hidden,
+            }),
+            Request::Close { stale: Some(name) } => Some(Lost::Close { name }),
             _ => None,
         }
     }
@@ -88,6 +127,11 @@ pub(crate) enum Next {
     },
     /// Throw so many bytes away and pass [`Flow::substitute`] on in their place.
     Replace { len: usize },
+    /// Throw so many bytes away that belong to a query of the proxy's own.
+    Skip { len: usize },
+    /// The server refused such a query, in this message of so many bytes: what was sent behind it
+    /// does not run.
+    Refused { len: usize },
     /// Not enough bytes yet.
     Wait,
     /// The server goes away and says so in this message of so many bytes.
@@ -96,6 +140,9 @@ pub(crate) enum Next {
 
 /// Bytes of an error that are enough to read its severity and code.
 const ERROR_PEEK_LEN: usize = 512;
+
+/// Longest message in answer to a query of the proxy's own, in bytes; ours.
+const PROLOGUE_LEN_MAX: usize = 1 << 20;
 
 /// Longest command tag that matters to us (`ROLLBACK PREPARED`).
 const TAG_LEN: usize = 24;
@@ -147,8 +194,8 @@ pub(crate) struct Flow {
     pub(crate) answered: bool,
     /// Executed statements that succeeded and have effects, and whether the tag was ROLLBACK.
     pub(crate) succeeded: Vec<(Rc<Analysis>, bool)>,
-    /// Parse requests that an error swept away.
-    pub(crate) lost: Vec<LostParse>,
+    /// Requests that an error swept away.
+    pub(crate) lost: Vec<Lost>,
     /// What goes to the client in the place of a message of the server.
     pub(crate) substitute: BytesMut,
     /// What came back since the exchange began, or since the last statement of it ended. Counted
@@ -270,6 +317,9 @@ impl Flow {
                 Next::Forward { len, ready: None }
             });
         }
+        if self.is_prologue() {
+            return self.next_of_prologue(input);
+        }
         let mut done = 0;
         while let Some(header) =
             frame::header(input.get(done..).unwrap_or_default()).map_err(|_| Violation)?
@@ -282,6 +332,13 @@ impl Flow {
                 b't' if self.is_mapped() => return self.map_description(rest, len, done),
                 b'D' | b'd' | b't' | b'N' | b'A' | b'H' | b'c' => {}
                 _ if have < len && (header.tag != tag::ERROR || have < ERROR_PEEK_LEN) => break,
+                tag::ERROR if self.names_statement(rest, len) => {
+                    if done > 0 {
+                        // What comes before it goes first.
+                        break;
+                    }
+                    return self.rename_error(rest, len);
+                }
                 tag => {
                     let body = rest.get(HEADER_LEN..len.min(have)).unwrap_or_default();
                     match self.open(tag, body)? {
@@ -293,6 +350,12 @@ impl Flow {
                                 len: done,
                                 ready: None,
                             });
+                        }
+                        Step::Parsed => {
+                            self.expected.pop_front();
+                            self.substitute.clear();
+                            encode::frame(&mut self.substitute, tag::PARSE_COMPLETE, b"");
+                            return Ok(Next::Replace { len });
                         }
                         Step::Drop => return Ok(Next::Drop { len, ready: None }),
                         Step::DropReady(status) => {
@@ -331,6 +394,89 @@ impl Flow {
         })
     }
 
+    fn is_in_place_of_parse(&self) -> bool {
+        let front = self.expected.front();
+        front.is_some_and(|e| matches!(e.request, Request::InPlaceOfParse))
+    }
+
+    /// Whether an error about a Bind says what servers call its statement.
+    fn names_statement(&self, rest: &[u8], len: usize) -> bool {
+        let Some(Expected {
+            request: Request::Bind {
+                renamed: Some(names),
+            },
+            ..
+        }) = self.expected.front()
+        else {
+            return false;
+        };
+        let message = rest.get(..len).unwrap_or_default();
+        let own = &*names.0;
+        message.windows(own.len()).any(|part| part == own)
+    }
+
+    /// An error about a Bind with the client's name for its statement.
+    fn rename_error(&mut self, rest: &[u8], len: usize) -> Result<Next, Violation> {
+        let body = rest.get(HEADER_LEN..len).ok_or(Violation)?;
+        if let Some(Expected {
+            request: Request::Bind {
+                renamed: Some(names),
+            },
+            ..
+        }) = self.expected.front()
+        {
+            let mut renamed = Vec::with_capacity(body.len());
+            let mut left = body;
+            while let Some((first, rest)) = left.split_first() {
+                if let Some(behind) = left.strip_prefix(&*names.0) {
+                    renamed.extend_from_slice(&names.1);
+                    left = behind;
+                } else {
+                    renamed.push(*first);
+                    left = rest;
+                }
+            }
+            self.substitute.clear();
+            encode::frame(&mut self.substitute, tag::ERROR, &renamed);
+        }
+        match self.failed(body) {
+            Step::Leaving => Ok(Next::Leaving { len }),
+            _ => Ok(Next::Replace { len }),
+        }
+    }
+
+    /// Whether what comes next answers a query of the proxy's own.
+    fn is_prologue(&self) -> bool {
+        let front = self.expected.front();
+        front.is_some_and(|e| matches!(e.request, Request::Prologue))
+    }
+
+    /// Looks at an answer to a query of the proxy's own. The client knows the parameters that are
+    /// reported there, and is told of notifications only.
+    fn next_of_prologue(&mut self, input: &[u8]) -> Result<Next, Violation> {
+        let Some(header) = frame::header(input).map_err(|_| Violation)? else {
+            return Ok(Next::Wait);
+        };
+        let len = header.frame_len();
+        if len > PROLOGUE_LEN_MAX {
+            return Err(Violation);
+        }
+        let Some(body) = input.get(HEADER_LEN..len) else {
+            return Ok(Next::Wait);
+        };
+        match header.tag {
+            tag::NOTIFICATION => Ok(Next::Forward { len, ready: None }),
+            tag::ERROR if ErrorFields::new(body).is_server_leaving() => Ok(Next::Leaving { len }),
+            tag::ERROR => Ok(Next::Refused { len }),
+            tag::READY => {
+                self.expected.pop_front();
+                Ok(Next::Skip { len })
+            }
+            tag::COPY_IN | tag::COPY_BOTH => Err(Violation),
+            _ => Ok(Next::Skip { len }),
+        }
+    }
+
     /// Whether the parameters that are described next are those of a text the client does not know.
     fn is_mapped(&self) -> bool {
         let mapped = |e: &Expected| matches!(e.request, Request::Describe { map: Some(_) });
@@ -365,8 +511,9 @@ impl Flow {
     fn open(&mut self, tag: u8, body: &[u8]) -> Result<Step, Violation> {
         match tag {
             tag::PARSE_COMPLETE => self.answer(|r| matches!(r, Request::Parse { .. })),
-            tag::BIND_COMPLETE => self.answer(|r| matches!(r, Request::Bind)),
-            tag::CLOSE_COMPLETE => self.answer(|r| matches!(r, Request::Close)),
+            tag::BIND_COMPLETE => self.answer(|r| matches!(r, Request::Bind { .. })),
+            tag::CLOSE_COMPLETE if self.is_in_place_of_parse() => Ok(Step::Parsed),
+            tag::CLOSE_COMPLETE => self.answer(|r| matches!(r, Request::Close { .. })),
             tag::COMMAND_COMPLETE | tag::EMPTY_QUERY => {
                 self.complete(body);
                 Ok(Step::Forward)
@@ -456,6 +603,12 @@ impl Flow {
         // have ignored while it copied is one it waits for.
         self.owes_sync = self.copy_in && self.held_syncs;
         (self.copy_in, self.held_syncs) = (false, false);
+        if let Some(Request::Parse { before, .. }) =
+            self.expected.front_mut().map(|e| &mut e.request)
+        {
+            // The server has looked at this one, and dropped what was there before.
+            *before = None;
+        }
         // After an error the server skips everything up to Sync; a simple query ends by itself.
         let resumes = |e: &Expected| matches!(e.request, Request::Sync | Request::Query);
         while self.expected.front().is_some_and(|e| !resumes(e)) {
@@ -501,6 +654,7 @@ enum Step {
     Forward,
     Drop,
     DropReady(TransactionStatus),
+    Parsed,
     Ready(TransactionStatus),
     Leaving,
 }
@@ -508,7 +662,10 @@ enum Step {
 impl Step {
     /// Whether the frame must be first in what is handed out.
     fn wants_clean_start(&self) -> bool {
-        matches!(self, Self::Drop | Self::DropReady(_) | Self::Leaving)
+        matches!(
+            self,
+            Self::Drop | Self::DropReady(_) | Self::Parsed | Self::Leaving
+        )
     }
 }
 

@@ -3,7 +3,13 @@
 //! Parameters set for the session live in [`Settings`]; what was set or marked inside the running
 //! transaction lives in its [`Journal`] and moves to the settings on COMMIT, or is forgotten.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use pgsteer_pool::Parameters;
 use pgsteer_sql::Effect;
+
+use crate::catch_up::{self, ParameterSets};
 
 /// One parameter of the session.
 #[derive(Clone, Debug)]
@@ -18,6 +24,8 @@ struct Entry {
 pub(crate) struct Settings {
     entries: Vec<Entry>,
     number: u64,
+    // What is left of them, as of this number.
+    left: RefCell<Option<(u64, Rc<Parameters>)>>,
 }
 
 /// Name of a note about the transaction itself.
@@ -90,15 +98,26 @@ impl Settings {
         entry.map(|entry| &*entry.text)
     }
 
-    /// Statements a server that saw everything up to `seen` must run, as one string; empty if none.
-    pub(crate) fn missing(&self, seen: u64) -> String {
-        join(
-            self.entries
-                .iter()
-                .filter(|e| e.number > seen)
-                .map(|e| &*e.text),
-        )
+    /// What a server must have set that is up to date.
+    pub(crate) fn parameters(&self, sets: &ParameterSets) -> Rc<Parameters> {
+        let mut left = self.left.borrow_mut();
+        if let Some((number, known)) = &*left
+            && *number == self.number
+        {
+            return Rc::clone(known);
+        }
+        // Behind RESET ALL there is nothing but what was set since.
+        let set = self.entries.iter().filter(|e| &*e.name != ALL);
+        let now = sets.shared(catch_up::left(set.map(|e| (&*e.name, &*e.text))));
+        *left = Some((self.number, Rc::clone(&now)));
+        now
     }
+}
+
+/// Whether a statement takes a parameter back to its default.
+pub(crate) fn is_reset(text: &str) -> bool {
+    text.get(..6)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case("reset "))
 }
 
 /// Whether a parameter says who the user is.
@@ -145,6 +164,12 @@ impl Journal {
     /// Number of the latest note ever made; a server that saw it is up to date.
     pub(crate) fn latest(&self) -> u64 {
         self.number
+    }
+
+    /// Whether it sets something for longer than the transaction.
+    pub(crate) fn sets_for_session(&self) -> bool {
+        let lasts = |n: &Note| matches!(n.what, What::Set { local: false, .. });
+        self.notes.iter().any(lasts)
     }
 
     /// Notes that still hold.
@@ -312,20 +337,33 @@ mod tests {
         journal.note(&Effect::Release("s".into()));
         let mut settings = Settings::default();
         journal.commit(&mut settings, &[]);
-        assert_eq!(settings.missing(0), "SET a\n;SET d");
+        assert_eq!(texts(&settings), ["SET a", "SET d"]);
+    }
+
+    /// What is left to be set, in order.
+    fn texts(settings: &Settings) -> Vec<String> {
+        let parameters = settings.parameters(&ParameterSets::default());
+        parameters
+            .iter()
+            .map(|(_, text)| text.to_string())
+            .collect()
     }
 
     #[test]
     fn a_parameter_is_replayed_once_with_its_last_value() {
         let mut settings = Settings::default();
         settings.set("a", "SET a = 1");
-        let seen = settings.latest();
         settings.set("b", "SET b = 1");
         settings.set("a", "SET a = 2");
-        assert_eq!(settings.missing(0), "SET b = 1\n;SET a = 2");
-        assert_eq!(settings.missing(seen), "SET b = 1\n;SET a = 2");
+        assert_eq!(texts(&settings), ["SET b = 1", "SET a = 2"]);
+        let before = settings.clone();
+        settings.set("b", "RESET \"b\"");
+        settings.set("d", "SET d = 1");
+        assert_eq!(texts(&settings), ["SET a = 2", "SET d = 1"]);
+        settings.restore(&before);
+        assert_eq!(texts(&settings), ["SET a = 2", "SET b = 1"]);
         settings.reset(&[("c".into(), "SET c".into())]);
-        assert_eq!(settings.missing(seen), "RESET ALL\n;SET c");
+        assert_eq!(texts(&settings), ["SET c"]);
     }
 
     #[test]
@@ -334,7 +372,7 @@ mod tests {
         settings.set("role", "SET ROLE r");
         settings.set("a", "SET a = 1");
         settings.reset_all(&[]);
-        assert_eq!(settings.missing(0), "SET ROLE r\n;RESET ALL");
+        assert_eq!(texts(&settings), ["SET ROLE r"]);
         assert_eq!(settings.last_set("role"), Some("SET ROLE r"));
         let mut journal = Journal::default();
         journal.note(&set("role", false));
@@ -343,7 +381,7 @@ mod tests {
         assert_eq!(journal.last_set("role"), Some(Some("SET role")));
         assert_eq!(journal.last_set("a"), Some(None));
         settings.reset(&[]);
-        assert_eq!(settings.missing(0), "RESET ALL");
+        assert!(texts(&settings).is_empty());
     }
 
     #[test]

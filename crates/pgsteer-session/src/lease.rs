@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use pgsteer_core::{NodeId, Role, Snapshot};
-use pgsteer_pool::{CheckoutError, ConnectError, Credential, Lease, PoolKey, Target};
+use pgsteer_pool::{CheckoutError, ConnectError, Credential, Lease, Parameters, PoolKey, Target};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState};
 
@@ -39,7 +39,11 @@ impl Session {
             database,
             node,
         };
-        let lease = self.check_out(key, &target, &credential).await?;
+        let parameters = self
+            .settings
+            .parameters(&self.steering.worker.parameter_sets);
+        let wanted = (&credential, &parameters);
+        let lease = self.check_out(key, &target, wanted).await?;
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,
@@ -60,14 +64,14 @@ impl Session {
         &self,
         key: PoolKey,
         target: &Target,
-        credential: &Credential,
+        (credential, parameters): (&Credential, &Rc<Parameters>),
     ) -> Result<Lease, LegError> {
         let node = key.node;
         let (worker, seen) = (&self.steering.worker, &self.steering.snapshot);
         let checked_out = tokio::select! {
             biased;
             // Both branches are cancel safe: a connection that was not taken is closed.
-            checked_out = worker.pools.checkout(key, target, credential) => checked_out,
+            checked_out = worker.pools.checkout(key, target, credential, parameters) => checked_out,
             () = left(worker, seen, node) => return Err(self.moved(node)),
         };
         checked_out.map_err(|error| match checkout_failed(error) {

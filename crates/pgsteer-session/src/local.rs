@@ -1,13 +1,14 @@
 //! Statements the proxy answers itself: BEGIN, the end of a transaction that no server has seen,
 //! and the SHOW commands.
 
+use pgsteer_core::settings::PoolMode;
 use pgsteer_sql::{Analysis, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
 use crate::console::{self, Answer};
 use crate::journal::quote_identifier;
-use crate::session::Session;
+use crate::session::{Session, no_transactions};
 use crate::transaction::{Loss, Open, Transaction};
 
 impl Session {
@@ -149,7 +150,7 @@ impl Session {
         }
         let out = &mut self.client.output;
         match analysis.sole_effect() {
-            Some(Effect::Begin { mode, text }) if !self.transaction.is_none() => {
+            Some(effect @ Effect::Begin { mode, text }) if !self.transaction.is_none() => {
                 // PostgreSQL warns, and takes the options over all the same.
                 if let Some(open) = self
                     .transaction
@@ -169,13 +170,13 @@ impl Session {
                         ..reply
                     },
                 );
-                encode::command_complete(out, "BEGIN");
+                encode::command_complete(out, begin_tag(effect));
             }
-            Some(Effect::Begin { mode, text }) => {
-                let start = text
-                    .get(..5)
-                    .is_some_and(|verb| verb.eq_ignore_ascii_case("start"));
-                encode::command_complete(out, if start { "START TRANSACTION" } else { "BEGIN" });
+            Some(Effect::Begin { .. }) if self.mode == PoolMode::Statement => {
+                return Err(no_transactions(Severity::Error));
+            }
+            Some(effect @ Effect::Begin { mode, text }) => {
+                encode::command_complete(out, begin_tag(effect));
                 self.transaction = Transaction::Open(Open::new(text, *mode));
             }
             Some(Effect::Commit { .. }) => {
@@ -192,5 +193,17 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+/// The command tag of what begins a transaction.
+fn begin_tag(effect: &Effect) -> &'static str {
+    let starts = |text: &str| {
+        let verb = text.get(..5);
+        verb.is_some_and(|verb| verb.eq_ignore_ascii_case("start"))
+    };
+    match effect {
+        Effect::Begin { text, .. } if starts(text) => "START TRANSACTION",
+        _ => "BEGIN",
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, Stream};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
@@ -18,8 +19,9 @@ use crate::handshake::{self, Wish};
 use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
 use crate::observe::NOTICE_ROUTE;
-use crate::session::{LegError, Session};
+use crate::session::{Haste, LegError, Session};
 use crate::sql_prepared::SqlPrepared;
+use crate::statements::ParseParameters;
 use crate::steering::{Identity, Steering, refusal};
 use crate::transaction::Transaction;
 use crate::whereabouts::About;
@@ -106,6 +108,8 @@ async fn start(
     steering.tied_to_primary = startup
         .iter()
         .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name));
+    let pool = &steering.snapshot.settings.pool;
+    let mode = pool.mode_of(&steering.identity.database, &steering.identity.user);
     let mut session = Session {
         client,
         steering,
@@ -118,7 +122,8 @@ async fn start(
         prepared_bytes: 0,
         sql_prepared: SqlPrepared::default(),
         portals: HashMap::default(),
-        next_parse: 0,
+        mode,
+        parse_parameters: ParseParameters::default(),
         cancel,
         control: Rc::new(Control::default()),
         options: Options::default(),
@@ -331,7 +336,7 @@ impl Session {
                 held.map_err(no_login)?;
                 continue;
             };
-            match self.need(node).await {
+            match self.need_fresh(node).await {
                 Ok(()) => {
                     let reported = self.held(node).map(|leg| leg.peek().parameters.clone());
                     let welcome = reported.unwrap_or_default();
@@ -355,6 +360,16 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// A leg of which it is known what parameters it has, from its server's own words.
+    async fn need_fresh(&mut self, node: NodeId) -> Result<(), LegError> {
+        self.lease(node).await?;
+        if let Some(leg) = self.held(node) {
+            // It was told of changes that nobody noted; when they are undone they are reported.
+            leg.note_parameters(None);
+        }
+        self.need(node, Haste::Waits).await
     }
 
     fn welcome_key(&self) -> String {

@@ -8,9 +8,9 @@ use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::HEADER_LEN;
 use pgsteer_wire::error_response::ErrorFields;
-use pgsteer_wire::{ErrorReply, SqlState};
+use pgsteer_wire::{ErrorReply, Severity, SqlState};
 
-use crate::end::{End, server_lost};
+use crate::end::{End, server_lost, with_severity};
 use crate::leg::Leg;
 use crate::relay::RelayError;
 use crate::session::{Session, transaction_failed};
@@ -72,8 +72,31 @@ impl Session {
         match error {
             RelayError::ServerLost(_) => self.suspect(node),
             RelayError::ServerLeaving(_) => self.suspect_shutdown(node),
-            RelayError::ClientGone | RelayError::ClientProtocol => {}
+            RelayError::ClientGone | RelayError::ClientProtocol | RelayError::Refused(_) => {}
         }
+    }
+
+    /// A server refused to become what the session is, and nothing of what the client asked it for
+    /// runs. Its leg is closed; gives the message for the client.
+    ///
+    /// # Errors
+    /// The session cannot go on.
+    pub(crate) fn refused(&mut self, node: NodeId, message: &[u8]) -> Result<Vec<u8>, End> {
+        let body = message.get(HEADER_LEN..).unwrap_or_default();
+        let pinned = self.held(node).is_some_and(|leg| leg.pinned.is_some());
+        if pinned || self.flow.is_inside_frame() {
+            return Err(self.end_of(RelayError::Refused(message.to_vec())));
+        }
+        let took_part = self
+            .held(node)
+            .is_some_and(|leg| leg.took_part && !leg.begins);
+        self.drop_leg(node);
+        self.steering.writes.forget();
+        self.refuse_transaction();
+        if took_part {
+            self.lose_transaction(node);
+        }
+        Ok(with_severity(body, Severity::Error))
     }
 
     /// A server that runs something for the client is lost. Its leg is closed; gives what the client

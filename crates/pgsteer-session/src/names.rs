@@ -30,6 +30,10 @@ pub(crate) struct Meaning {
     pub(crate) relations: Vec<Named>,
     /// A function it calls may change rows.
     pub(crate) calls_writer: bool,
+    /// It runs code of users, by calling it or by writing where there are triggers.
+    pub(crate) runs_code: bool,
+    /// Of that code some may leave something in the session.
+    pub(crate) may_leave_something: bool,
 }
 
 /// Bits of an analysis that the catalog knows better.
@@ -89,6 +93,11 @@ impl Lookup<'_> {
                     && !leaves_rows_alone(schema, name)
             };
             into.calls_writer |= analysis.functions.iter().any(writer);
+            let of_user = |f: &FunctionRef| {
+                known_volatility(f.schema.as_deref(), &f.name) == sql::Volatility::Unknown
+            };
+            into.runs_code |= analysis.functions.iter().any(of_user);
+            into.runs_code |= analysis.relations.iter().any(|r| r.written);
             if !analysis.relations.is_empty() {
                 into.traits |= traits::UNKNOWN_RELATION;
             }
@@ -100,6 +109,7 @@ impl Lookup<'_> {
         for function in &analysis.functions {
             let bits = function_bits(catalog, function, path);
             let may_write = bits & (traits::VOLATILE_FUNCTION | traits::UNKNOWN_FUNCTION) != 0;
+            self.code(catalog, function, path, into);
             into.calls_writer |=
                 may_write && !leaves_rows_alone(function.schema.as_deref(), &function.name);
             into.traits |= bits;
@@ -107,6 +117,24 @@ impl Lookup<'_> {
         for relation in &analysis.relations {
             self.relation(catalog, relation, path, depth, into);
         }
+    }
+
+    /// What the code behind a call may do besides.
+    fn code(
+        &self,
+        catalog: &Catalog,
+        function: &FunctionRef,
+        path: &SearchPath,
+        into: &mut Meaning,
+    ) {
+        let (schema, name) = (function.schema.as_deref(), &*function.name);
+        let mut known = false;
+        for found in catalog.functions(schema, name, function.arguments, path) {
+            known = true;
+            into.runs_code |= &*found.schema != "pg_catalog";
+            into.may_leave_something |= found.may_leave_something;
+        }
+        into.runs_code |= !known;
     }
 
     fn relation(
@@ -126,6 +154,7 @@ impl Lookup<'_> {
                 break;
             }
             into.relations.push(named(name, found.oid));
+            into.runs_code |= named_as.written && found.runs_code;
             into.traits |= relation_bits(found);
             if let RelationKind::View(query) = &found.kind {
                 into.traits |= self.behind_view(query, depth, into.relations.len(), into);
@@ -134,6 +163,7 @@ impl Lookup<'_> {
         if into.relations.len() == before {
             into.relations.push(named(name, 0));
             into.traits |= traits::UNKNOWN_RELATION;
+            into.runs_code |= named_as.written;
         }
         for same_name in catalog.relations_named(name) {
             if same_name.persistence == Persistence::Temporary {
@@ -157,6 +187,8 @@ impl Lookup<'_> {
         self.collect(&analysis, &path, depth + 1, &mut behind);
         into.relations.append(&mut behind.relations);
         into.calls_writer |= behind.calls_writer;
+        into.runs_code |= behind.runs_code;
+        into.may_leave_something |= behind.may_leave_something;
         let bits = complete(&analysis, &behind);
         let harmless = is_proven_read(bits) && bits & traits::UNLOGGED == 0;
         if harmless { 0 } else { traits::THROUGH_VIEW }

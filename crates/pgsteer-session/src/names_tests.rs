@@ -83,6 +83,7 @@ fn catalog() -> Catalog {
                 schema,
                 kind,
                 persistence,
+                runs_code: false,
             },
         );
     }
@@ -102,6 +103,7 @@ fn catalog() -> Catalog {
                 arguments_min: arguments,
                 arguments_max: arguments,
                 volatility,
+                may_leave_something: false,
             },
         );
     }

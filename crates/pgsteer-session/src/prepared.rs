@@ -10,8 +10,9 @@ use pgsteer_wire::parameters::{self, Bound};
 use pgsteer_wire::{ErrorReply, SqlState, encode};
 
 use crate::end::End;
-use crate::flow::Request;
+use crate::flow::{Lost, Request};
 use crate::session::{Prepared, Session};
+use crate::statements::{Context, Shared};
 use crate::steering::Values;
 
 /// Memory for the prepared statements of one session, in bytes; ours.
@@ -92,10 +93,17 @@ impl Session {
             return Err(ErrorReply::error(SqlState::PROGRAM_LIMIT_EXCEEDED, text)
                 .with_hint("Close statements that are not needed any more."));
         }
-        self.next_parse += 1;
-        let prepared = Rc::new(Prepared {
-            id: self.next_parse,
+        let context = self.parse_context();
+        let Shared {
+            id,
+            name: own,
             frame,
+        } = self.on_servers(&name, frame.into(), context);
+        let prepared = Rc::new(Prepared {
+            id,
+            name: own,
+            frame,
+            context,
             analysis,
             map,
             chain: Cell::new(self.steering.worker.policies.borrow().chain()),
@@ -104,18 +112,95 @@ impl Session {
         Ok(prepared)
     }
 
+    /// What a statement is parsed under now.
+    fn parse_context(&mut self) -> Context {
+        if !self.shares() {
+            return Context::default();
+        }
+        let (settings, transaction) = (&self.settings, &self.transaction);
+        let hasher = &self.steering.worker.hasher;
+        Context {
+            parameters: self.parse_parameters.number(hasher, settings, transaction),
+            schema: self.steering.names.schema(),
+        }
+    }
+
+    /// How a statement of the client is called on servers. The unnamed one is the client's own: the
+    /// next one takes its place.
+    fn on_servers(&self, name: &[u8], frame: Rc<[u8]>, context: Context) -> Shared {
+        let worker = &self.steering.worker;
+        let mut book = worker.statements.borrow_mut();
+        let shares = self.shares() && !name.is_empty();
+        let shared = shares.then(|| book.shared(&frame, context, || worker.next_parse()));
+        match shared {
+            Some(Ok(shared)) => (*shared).clone(),
+            _ => Shared {
+                id: worker.next_parse(),
+                name: name.into(),
+                frame,
+            },
+        }
+    }
+
+    /// The statement of this name. If it is shared and the session has set something since that may
+    /// give it another meaning, it is another one on the servers.
+    pub(crate) fn known_prepared(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
+        let prepared = Rc::clone(self.prepared.get(name)?);
+        if !self.shares() || name.is_empty() {
+            return Some(prepared);
+        }
+        let context = Context {
+            schema: prepared.context.schema,
+            ..self.parse_context()
+        };
+        if context == prepared.context {
+            return Some(prepared);
+        }
+        let frame = Rc::clone(&prepared.frame);
+        let Shared {
+            id,
+            name: own,
+            frame,
+        } = self.on_servers(name, frame, context);
+        let again = Rc::new(Prepared {
+            id,
+            name: own,
+            frame,
+            context,
+            analysis: Rc::clone(&prepared.analysis),
+            map: prepared.map.clone(),
+            chain: prepared.chain.clone(),
+        });
+        self.prepared.insert(name.into(), Rc::clone(&again));
+        Some(again)
+    }
+
     /// Forgets a prepared statement; servers that have it are told when they are used next, except
-    /// the one that knows already.
+    /// the one that knows already. Those that are shared stay there for others.
     pub(crate) fn forget_prepared(&mut self, name: &[u8], knows: Option<NodeId>) {
         if let Some(old) = self.prepared.remove(name) {
             self.prepared_bytes -= old.frame.len().min(self.prepared_bytes);
         }
+        let shares = self.shares();
         for leg in &mut self.legs {
-            // The unnamed statement needs no Close: the next Parse takes its place.
-            let known = leg.prepared.remove(name).is_some();
-            if known && Some(leg.node) != knows && !name.is_empty() {
-                leg.stale.push(name.into());
+            if shares && !name.is_empty() {
+                continue;
             }
+            // The unnamed statement needs no Close: the next Parse takes its place.
+            let node = leg.node;
+            let told = leg.told();
+            if told.statements.remove(name) && Some(node) != knows && !name.is_empty() {
+                told.stale.push(name.into());
+            }
+        }
+    }
+
+    /// A Parse came to nothing: its name means what it meant before.
+    pub(crate) fn take_back_prepared(&mut self, name: &[u8], before: Option<Rc<Prepared>>) {
+        self.forget_prepared(name, None);
+        if let Some(before) = before {
+            self.prepared_bytes += before.frame.len();
+            self.prepared.insert(name.into(), before);
         }
     }
 
@@ -152,16 +237,17 @@ impl Session {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
             return;
         };
-        if leg.prepared.get(name) == Some(&prepared.id) {
+        if leg.told().statements.is_used(&prepared.name, prepared.id) {
             return;
         }
-        let out = &mut leg.connection().channel.output;
-        out.extend_from_slice(&prepared.frame);
-        leg.prepared.insert(name.into(), prepared.id);
+        leg.put_parse(prepared);
         self.flow.expect_hidden(Request::Parse {
             name: name.into(),
+            own: Rc::clone(&prepared.name),
             id: prepared.id,
+            before: None,
         });
+        self.put_stale(node);
     }
 
     /// Puts Close of what was forgotten in front.
@@ -169,27 +255,43 @@ impl Session {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
             return;
         };
-        for name in std::mem::take(&mut leg.stale) {
+        if leg.told().stale.is_empty() {
+            return;
+        }
+        for name in std::mem::take(&mut leg.told().stale) {
             encode::close_statement(&mut leg.connection().channel.output, &name);
-            self.flow.expect_hidden(Request::Close);
+            self.flow
+                .expect_hidden(Request::Close { stale: Some(name) });
         }
     }
 
-    /// Parse messages an error swept away: that server does not have those statements, and the
-    /// client does not have those it had no ParseComplete for.
+    /// What an error swept away: that server does not have those statements, or still has them, and
+    /// the client does not have those it had no ParseComplete for.
     pub(crate) fn forget_lost(&mut self, node: NodeId) {
         for lost in std::mem::take(&mut self.flow.lost) {
+            let (name, own, id, before, hidden) = match lost {
+                Lost::Parse {
+                    name,
+                    own,
+                    id,
+                    before,
+                    hidden,
+                } => (name, own, id, before, hidden),
+                Lost::Close { name } => {
+                    if let Some(leg) = self.held(node) {
+                        leg.told().stale.push(name);
+                    }
+                    continue;
+                }
+            };
             if let Some(leg) = self.held(node)
-                && leg.prepared.get(&lost.name) == Some(&lost.id)
+                && leg.told().statements.id(&own) == Some(id)
             {
-                leg.prepared.remove(&lost.name);
+                leg.told().statements.remove(&own);
             }
-            let known = self
-                .prepared
-                .get(&lost.name)
-                .is_some_and(|p| p.id == lost.id);
-            if known && !lost.hidden {
-                self.forget_prepared(&lost.name, None);
+            let known = self.prepared.get(&name).is_some_and(|p| p.id == id);
+            if known && !hidden {
+                self.take_back_prepared(&name, before);
             }
         }
     }

@@ -56,6 +56,10 @@ pub(crate) enum RelayError {
     /// The server goes away and said so; nothing of this message was forwarded.
     #[error("server is going away")]
     ServerLeaving(Vec<u8>),
+    /// The server refused to become what the session is, with this ErrorResponse; what was sent
+    /// behind it does not run.
+    #[error("server refused what the session needs")]
+    Refused(Vec<u8>),
     /// The client sent something that is no message.
     #[error("client sent an invalid message")]
     ClientProtocol,
@@ -224,6 +228,11 @@ impl Relay<'_> {
                 let substitute = self.flow.substitute.split();
                 self.client.output.extend_from_slice(&substitute);
                 self.flow.answered = true;
+            }
+            Next::Skip { len } => input.consume(len),
+            Next::Refused { len } => {
+                let message = input.bytes().get(..len).unwrap_or_default();
+                return Err(RelayError::Refused(message.into()));
             }
             Next::Leaving { len } => {
                 let message = input.bytes().get(..len).unwrap_or_default();

@@ -83,6 +83,11 @@ impl NameSpace {
         self.moment = hasher.finish();
     }
 
+    /// Another number whenever the schema may have changed.
+    pub(crate) fn schema(&self) -> u64 {
+        self.database.version()
+    }
+
     /// What the names in a statement mean now.
     pub(crate) fn meaning(&self, worker: &Worker, analysis: &Analysis) -> Rc<Meaning> {
         if analysis.relations.is_empty() && analysis.functions.is_empty() {

@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 use std::time::Duration;
 
+use pgsteer_core::settings::PoolMode;
 use pgsteer_core::{Generation, NodeId, Role};
 use pgsteer_pool::{Channel, ServerLost};
-use pgsteer_sql::{Analysis, Effect};
+use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frontend::{self, tag};
@@ -18,13 +19,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::Registered;
 use crate::console::Options;
-use crate::end::{End, administrator, server_lost, server_lost_idle};
+use crate::end::{End, administrator, server_lost, server_lost_idle, with_severity};
 use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
-use crate::leg::{Leg, PrologueError};
+use crate::leg::{Books, Leg, PrologueError};
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
+use crate::statements::{Context, ParseParameters};
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced, Values};
 use crate::transaction::Transaction;
 use crate::whereabouts::Rest;
@@ -33,10 +35,14 @@ use crate::worker::Control;
 /// A statement a client prepared.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    /// Number of the Parse, unique in the session.
+    /// Number of the Parse, unique in the worker.
     pub(crate) id: u64,
-    /// The Parse message, to be repeated on other servers.
-    pub(crate) frame: Box<[u8]>,
+    /// Its name on servers.
+    pub(crate) name: Rc<[u8]>,
+    /// The Parse message under that name, to be repeated on other servers.
+    pub(crate) frame: Rc<[u8]>,
+    /// What it was parsed under, if it is shared with other sessions.
+    pub(crate) context: Context,
     pub(crate) analysis: Rc<Analysis>,
     /// A plugin put the text in the place of the client's, and its parameters are others: for each
     /// the client's, from 1.
@@ -46,6 +52,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// Whether other sessions may use it under the same name.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.context != Context::default()
+    }
+
     /// The statement.
     pub(crate) fn text(&self) -> &[u8] {
         let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
@@ -81,7 +92,10 @@ pub(crate) struct Session {
     pub(crate) prepared_bytes: usize,
     pub(crate) sql_prepared: SqlPrepared,
     pub(crate) portals: ByName<Portal>,
-    pub(crate) next_parse: u64,
+    /// What its texts are parsed under.
+    pub(crate) parse_parameters: ParseParameters,
+    /// How long it keeps a server.
+    pub(crate) mode: PoolMode,
     pub(crate) cancel: Registered,
     pub(crate) control: Rc<Control>,
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
@@ -127,6 +141,48 @@ pub(crate) enum LegError {
     Moved,
 }
 
+/// Whether what comes behind the proxy's own queries may be sent along with them: if one of them
+/// fails it is refused, unless it ends the transaction that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// It may.
+    Pipelined,
+    /// Their answers are awaited first.
+    Waits,
+}
+
+impl Haste {
+    /// For what is known of a text.
+    pub(crate) fn of(analysis: &Analysis) -> Self {
+        let ends = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Commit { .. }
+                    | Effect::Rollback { .. }
+                    | Effect::RollbackTo(_)
+                    | Effect::PrepareTransaction
+            )
+        };
+        if analysis.class == Class::Unknown || analysis.effects.iter().any(ends) {
+            Self::Waits
+        } else {
+            Self::Pipelined
+        }
+    }
+}
+
+/// What became of bringing a leg up to date.
+enum Brought {
+    /// Nothing was waited for.
+    Ready,
+    /// Something was; the node may have left meanwhile.
+    Waited {
+        took_part: bool,
+        stays: bool,
+        done: Result<(), PrologueError>,
+    },
+}
+
 impl Session {
     /// Serves the client to the end.
     pub(crate) async fn run(mut self) {
@@ -152,12 +208,39 @@ impl Session {
         }
     }
 
+    /// Whether what it holds goes to others between its transactions.
+    pub(crate) fn shares(&self) -> bool {
+        self.mode != PoolMode::Session
+    }
+
+    /// Gives its servers back when it is outside a transaction, but those it is pinned to.
+    fn park_legs(&mut self) {
+        let rests = !self.busy && self.transaction.is_none();
+        if self.shares() && rests {
+            for leg in std::mem::take(&mut self.legs) {
+                if leg.may_be_parked() {
+                    self.let_go(leg);
+                } else {
+                    self.legs.push(leg);
+                }
+            }
+        }
+    }
+
     /// Waits for something to do and does it.
     async fn step(&mut self) -> Result<(), End> {
         if self.control.leave.get() {
             self.leave_nodes();
         }
-        let Some(header) = self.client_frame()? else {
+        let header = self.client_frame()?;
+        if !self.legs.is_empty() {
+            self.park_legs();
+        }
+        if self.mode == PoolMode::Statement && !self.transaction.is_none() {
+            // Begun by something that nobody could know beforehand.
+            return Err(End::Fatal(no_transactions(Severity::Fatal)));
+        }
+        let Some(header) = header else {
             self.client.flush().await?;
             return self.wait().await;
         };
@@ -288,7 +371,7 @@ impl Session {
     }
 
     /// Ready when a server said something, or went away, of which nothing was asked.
-    pub(crate) fn poll_legs(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
+    pub(crate) fn poll_legs(&mut self, cx: &mut task::Context<'_>) -> Poll<Heard> {
         let at_rest = |(_, leg): &(usize, &mut Leg)| !leg.busy;
         for (index, leg) in self.legs.iter_mut().enumerate().filter(at_rest) {
             let channel = &mut leg.connection().channel;
@@ -344,7 +427,11 @@ impl Session {
     /// Gives a leg back, or closes it if it must not be used again.
     pub(crate) fn let_go(&self, leg: Leg) {
         if self.cancel.slot.remove(leg.node) {
-            leg.release();
+            if self.shares() && leg.may_be_parked() {
+                leg.park();
+            } else {
+                leg.release();
+            }
         }
     }
 
@@ -414,6 +501,10 @@ impl Session {
                 ..server_lost()
             }),
             RelayError::ServerLeaving(message) => End::Message(message),
+            RelayError::Refused(message) => {
+                let body = message.get(HEADER_LEN..).unwrap_or_default();
+                End::Message(with_severity(body, Severity::Fatal))
+            }
             RelayError::ClientProtocol => {
                 let text = "invalid message during COPY";
                 End::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text))
@@ -431,6 +522,9 @@ impl Session {
     ) -> Result<Option<Placement>, Denied> {
         if self.transaction.is_refused() {
             return Err(Denied::Reply(self.tell_loss()));
+        }
+        if self.mode == PoolMode::Statement && begins_unseen(analysis) {
+            return Err(Denied::Reply(no_transactions(Severity::Error)));
         }
         if self.enforced.is_some() && begins_unseen(analysis) {
             return Err(Denied::Reply(begins_unnoticed()));
@@ -486,59 +580,95 @@ impl Session {
         found.map(Rc::clone)
     }
 
-    /// Sees to it that the session holds a leg on a node, and that it is up to date.
-    pub(crate) async fn need(&mut self, node: NodeId) -> Result<(), LegError> {
-        let needed = self.need_leg(node).await;
+    /// Sees to it that the session holds a leg on a node, and that it is up to date before what is
+    /// sent there next.
+    pub(crate) async fn need(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
+        let needed = self.need_leg(node, haste).await;
         if needed.is_err() && !self.busy && self.transaction.is_none() {
             self.steering.writes.forget();
         }
         needed
     }
 
-    async fn need_leg(&mut self, node: NodeId) -> Result<(), LegError> {
+    async fn need_leg(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
         let is_new = self.held(node).is_none();
         if is_new {
             self.lease(node).await?;
+            self.still_serves(node, false)?;
         }
-        let (settings, transaction) = (&self.settings, &self.transaction);
-        let leg = self.legs.iter_mut().find(|leg| leg.node == node);
-        let enforced = self.enforced.as_deref();
-        let prepared = &self.sql_prepared;
         let known = self.steering.snapshot.topology.node(node);
         let replica = known.is_some_and(|n| n.role == Role::Replica);
-        let is_known = |leg: &Leg| {
-            // EXECUTE goes to the primary, so only that has to know them.
-            let no_need = replica || leg.in_transaction();
-            let knows_prepared = no_need || leg.sql_seen == prepared.latest();
-            knows_prepared && leg.is_up_to_date(settings, transaction, enforced.is_some())
+        let Some(index) = self.legs.iter().position(|leg| leg.node == node) else {
+            return Ok(());
         };
-        let Some(leg) = leg.filter(|leg| !is_known(leg)) else {
-            return if is_new {
-                self.still_serves(node, false)
-            } else {
-                Ok(())
-            };
+        let mut legs = std::mem::take(&mut self.legs);
+        let brought = match legs.get_mut(index) {
+            Some(leg) => self.bring_up(leg, replica, haste).await,
+            None => Brought::Ready,
+        };
+        self.legs = legs;
+        let (took_part, stays, done) = match brought {
+            Brought::Ready => return Ok(()),
+            Brought::Waited {
+                took_part,
+                stays,
+                done,
+            } => (took_part, stays, done),
+        };
+        let Err(error) = done else {
+            return self.still_serves(node, stays);
+        };
+        self.not_brought_up(node, took_part, error)
+    }
+
+    /// Brings a leg up to date, if possible without waiting for it.
+    async fn bring_up(&mut self, leg: &mut Leg, replica: bool, haste: Haste) -> Brought {
+        let books = Books {
+            session: self.steering.identity.session,
+            settings: &self.settings,
+            sets: &self.steering.worker.parameter_sets,
+            transaction: &self.transaction,
+            prepared: &self.sql_prepared,
+            enforced: self.enforced.as_deref(),
         };
         let took_part = leg.in_transaction();
         let stays = took_part || leg.busy;
-        let told = match replica {
+        // EXECUTE goes to the primary, so only that has to know them.
+        let no_need = replica || took_part || books.prepared.is_empty();
+        let knows_prepared = no_need || leg.knows_prepared(&books);
+        if knows_prepared && leg.is_up_to_date(&books) {
+            return Brought::Ready;
+        }
+        let hurries = haste == Haste::Pipelined && knows_prepared && !leg.busy;
+        if hurries && leg.put_up_to_date(&books, replica, &mut self.flow) {
+            return Brought::Ready;
+        }
+        let told = match knows_prepared {
             true => Ok(()),
-            false => leg.prepare_in_sql(settings, prepared).await,
+            false => leg.prepare_in_sql(&books).await,
         };
         let done = match told {
-            Ok(()) => {
-                leg.bring_up_to_date(settings, transaction, replica, enforced)
-                    .await
-            }
+            Ok(()) => leg.bring_up_to_date(&books, replica).await,
             Err(error) => Err(error),
         };
         // What the server said meanwhile that was meant for the client.
         let asides = std::mem::take(&mut leg.connection().asides);
         self.client.output.extend_from_slice(&asides);
-        let pinned = leg.pinned.is_some();
-        let Err(error) = done else {
-            return self.still_serves(node, stays);
-        };
+        Brought::Waited {
+            took_part,
+            stays,
+            done,
+        }
+    }
+
+    /// A leg could not be brought up to date.
+    fn not_brought_up(
+        &mut self,
+        node: NodeId,
+        took_part: bool,
+        error: PrologueError,
+    ) -> Result<(), LegError> {
+        let pinned = self.held(node).is_some_and(|leg| leg.pinned.is_some());
         self.drop_leg(node);
         if took_part {
             // What the transaction did there is gone: it must not go on as if nothing had been.
@@ -615,6 +745,14 @@ fn begins_unseen(analysis: &Analysis) -> bool {
         Effect::Begin { .. } => several,
         _ => false,
     })
+}
+
+/// PgBouncer's words for it.
+pub(crate) fn no_transactions(severity: Severity) -> ErrorReply {
+    let text = "transaction blocks not allowed in statement pooling mode";
+    let reply = ErrorReply::error(SqlState::FEATURE_NOT_SUPPORTED, text);
+    let reply = reply.with_hint("Use pool.mode = \"transaction\", or a rule in [[pools]].");
+    ErrorReply { severity, ..reply }
 }
 
 fn begins_unnoticed() -> ErrorReply {

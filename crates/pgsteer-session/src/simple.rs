@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::task::Poll;
 
+use bytes::BytesMut;
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::traits;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
@@ -17,11 +18,14 @@ use crate::hold::{Attempts, Denied};
 use crate::lost::Sent;
 use crate::observe::Message;
 use crate::relay::{RelayError, Stop, Until, send};
-use crate::session::{LegError, Session, query_text};
+use crate::session::{Haste, LegError, Session, query_text};
 use crate::steering::{Placement, Values};
 
 /// In the place of a text where there is none.
 const FUNCTION_CALL: &[u8] = b"(function call)";
+
+/// Fingerprint of a function call.
+pub(crate) const FUNCTION_CALL_PRINT: u64 = 1;
 
 /// Why a statement was sent to nobody.
 enum NotRun {
@@ -121,6 +125,15 @@ impl Session {
                     self.take_back(node, &error);
                     attempts.note_lost(node);
                 }
+                Err(RelayError::Refused(message)) => {
+                    let left = if retry {
+                        header.frame_len()
+                    } else {
+                        self.flow.up_left
+                    };
+                    let message = self.refused(node, &message)?;
+                    return self.end_lost(left, &message).await;
+                }
                 Err(error) => {
                     let left = if retry {
                         header.frame_len()
@@ -128,7 +141,9 @@ impl Session {
                         self.flow.up_left
                     };
                     let reply = self.lost(node, error, Sent::of(analysis))?;
-                    return self.end_lost(left, &reply).await;
+                    let mut message = BytesMut::new();
+                    encode::error(&mut message, &reply);
+                    return self.end_lost(left, &message).await;
                 }
             }
         }
@@ -147,9 +162,10 @@ impl Session {
                 continue;
             };
             let (node, read) = (placement.node, placement.is_proven_read());
-            match self.need(node).await {
+            match self.need(node, Haste::of(analysis)).await {
                 Ok(()) => {
                     attempts.note_found();
+                    self.note_code(analysis, &placement);
                     return Ok((placement, read && attempts.may_repeat(node)));
                 }
                 Err(LegError::NodeFailed(reply)) => {
@@ -165,10 +181,10 @@ impl Session {
 
     /// The server that ran it is lost: the client is told, and the session goes on. `left` are the
     /// bytes of the client that belong to it still.
-    async fn end_lost(&mut self, left: usize, reply: &ErrorReply) -> Result<(), End> {
+    async fn end_lost(&mut self, left: usize, message: &[u8]) -> Result<(), End> {
         self.flow.abandon();
         self.busy = false;
-        encode::error(&mut self.client.output, reply);
+        self.client.output.extend_from_slice(message);
         self.skip_bytes(left).await?;
         let status = self.status();
         encode::ready(&mut self.client.output, status);
@@ -278,9 +294,11 @@ impl Session {
 
     async fn finish_simple(&mut self, placement: &Placement, analysis: &Rc<Analysis>) {
         let node = placement.node;
-        if !self.flow.error {
+        if self.flow.error {
+            self.doubt(analysis, node);
+        } else {
             self.apply_marks(placement);
-            if !analysis.effects.is_empty() {
+            if analysis.may_change_session() {
                 let rolled_back = self.flow.command_tag() == b"ROLLBACK";
                 self.apply(analysis, node, rolled_back);
             }
@@ -313,8 +331,8 @@ impl Session {
     /// FunctionCall (fast path): nobody knows what it does, so it counts as a write.
     pub(crate) async fn function_call(&mut self, header: Header) -> Result<(), End> {
         let analysis = Rc::new(Analysis {
-            traits: Analysis::opaque(1).traits | traits::TEXT_WITHHELD,
-            ..Analysis::opaque(1)
+            traits: Analysis::opaque(FUNCTION_CALL_PRINT).traits | traits::TEXT_WITHHELD,
+            ..Analysis::opaque(FUNCTION_CALL_PRINT)
         });
         if self.wants_rewrites()
             && let Err(reply) = self.rewrite(&analysis, b"", false)

@@ -4,9 +4,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use pgsteer_pool::SqlStatements;
 use pgsteer_sql::Analysis;
-
-use crate::journal::quote_identifier;
 
 /// Statements that are remembered for a session.
 const STATEMENTS_MAX: usize = 10_000;
@@ -27,12 +26,30 @@ pub(crate) struct SqlPrepared {
     entries: HashMap<Box<str>, Entry, foldhash::fast::RandomState>,
     text_bytes: usize,
     number: u64,
+    // Grows when one is taken back.
+    epoch: u64,
 }
 
 impl SqlPrepared {
-    /// Number of the latest one; a server that saw it has all.
-    pub(crate) fn latest(&self) -> u64 {
-        self.number
+    /// What a server has that has all of them and no other, if there are any.
+    pub(crate) fn seen(&self, owner: u64) -> Option<SqlStatements> {
+        let (epoch, latest) = (self.epoch, self.number);
+        let seen = SqlStatements {
+            owner,
+            epoch,
+            latest,
+        };
+        (!self.entries.is_empty()).then_some(seen)
+    }
+
+    /// Whether a server that has these has none that the session does not.
+    pub(crate) fn is_of(&self, known: SqlStatements, session: u64) -> bool {
+        known.owner == session && known.epoch == self.epoch
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The statement behind a name.
@@ -62,29 +79,23 @@ impl SqlPrepared {
     pub(crate) fn remove(&mut self, name: &str) {
         if let Some(entry) = self.entries.remove(name) {
             self.text_bytes -= entry.text.len();
+            self.epoch += 1;
         }
     }
 
     /// All were.
     pub(crate) fn clear(&mut self) {
+        self.epoch += u64::from(!self.entries.is_empty());
         self.entries.clear();
         self.text_bytes = 0;
     }
 
-    /// Statements for a server that saw everything up to `seen`, in the order they came. It may have
-    /// another one of the same name, which was deallocated elsewhere.
+    /// Statements for a server that has those up to the number `seen`, in the order they came.
     pub(crate) fn missing(&self, seen: u64) -> Vec<String> {
-        let missing = self.entries.iter().filter(|(_, e)| e.number > seen);
+        let missing = self.entries.values().filter(|e| e.number > seen);
         let mut missing: Vec<_> = missing.collect();
-        missing.sort_by_key(|(_, entry)| entry.number);
-        let mut statements = Vec::new();
-        for (name, entry) in missing {
-            if seen > 0 {
-                statements.push(format!("DEALLOCATE {}", quote_identifier(name)));
-            }
-            statements.push(entry.text.to_string());
-        }
-        statements
+        missing.sort_by_key(|entry| entry.number);
+        missing.iter().map(|e| e.text.to_string()).collect()
     }
 }
 
@@ -98,14 +109,18 @@ mod tests {
         let mut prepared = SqlPrepared::default();
         assert!(prepared.insert("a", &analysis, "PREPARE a"));
         assert!(prepared.insert("b", &analysis, "PREPARE b"));
-        let seen = prepared.latest();
+        let seen = prepared.seen(7).expect("there are some");
         assert!(prepared.insert("c", &analysis, "PREPARE c"));
+        assert_eq!(prepared.missing(0), ["PREPARE a", "PREPARE b", "PREPARE c"]);
+        assert_eq!(prepared.missing(seen.latest), ["PREPARE c"]);
+        assert!(prepared.is_of(seen, 7) && !prepared.is_of(seen, 8));
         prepared.remove("b");
+        assert!(!prepared.is_of(seen, 7), "it has one too many");
         assert_eq!(prepared.missing(0), ["PREPARE a", "PREPARE c"]);
-        assert_eq!(prepared.missing(seen), ["DEALLOCATE \"c\"", "PREPARE c"]);
         let long = "x".repeat(TEXT_BYTES_MAX);
         assert!(!prepared.insert("d", &analysis, &long));
         prepared.clear();
+        assert_eq!(prepared.seen(7), None);
         assert!(prepared.insert("d", &analysis, &long));
     }
 }

@@ -96,6 +96,11 @@ impl Open {
         }
     }
 
+    /// Whether a server may refuse to begin it: a replica does if it is to write, or serializable.
+    pub(crate) fn may_not_begin(&self) -> bool {
+        self.begins_read_write || self.mode.isolation == Some(Isolation::Serializable)
+    }
+
     /// A statement named these relations and may write.
     pub(crate) fn note_written<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names {

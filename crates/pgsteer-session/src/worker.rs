@@ -19,8 +19,10 @@ use tokio::sync::Semaphore;
 
 use crate::auth::{DERIVING_MAX, Failures, Keyring};
 use crate::cancel::CancelRegistry;
+use crate::catch_up::ParameterSets;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
+use crate::statements::StatementBook;
 use crate::writes::RelationWrites;
 
 /// Memory for remembered analyses, per worker, in bytes.
@@ -130,6 +132,10 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) analyses: RefCell<Cache>,
     pub(crate) policies: RefCell<Policies>,
+    /// Parameters of sessions, and statements they prepared, as far as they share servers.
+    pub(crate) parameter_sets: ParameterSets,
+    pub(crate) statements: RefCell<StatementBook>,
+    parses: Cell<u64>,
     pub(crate) meanings: RefCell<Meanings>,
     /// The meaning of a statement without names.
     pub(crate) no_names: Rc<Meaning>,
@@ -164,6 +170,9 @@ impl Worker {
             pools: Pools::new(snapshot.settings.pool.clone(), shared.limits.clone()),
             analyses: RefCell::new(Cache::new(ANALYSES_BYTES_MAX)),
             policies: RefCell::new(Policies::new(index, &snapshot)),
+            parameter_sets: ParameterSets::default(),
+            statements: RefCell::default(),
+            parses: Cell::new(0),
             meanings: RefCell::default(),
             no_names: Rc::default(),
             hasher: foldhash::quality::RandomState::default(),
@@ -198,6 +207,12 @@ impl Worker {
 
     pub(crate) fn next_session(&self) -> SessionId {
         SessionId(self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Number of the next Parse.
+    pub(crate) fn next_parse(&self) -> u64 {
+        self.parses.set(self.parses.get() + 1);
+        self.parses.get()
     }
 
     /// Seconds since 1970, as of the last look at the clock, which is a second ago at most.

@@ -78,6 +78,28 @@ pub enum PinReason {
     Load,
     /// `set_config` for longer than a transaction: what it set is known to that server only.
     SetByFunction,
+    /// Code that may leave something behind, by its text.
+    Code,
+    /// A text that was not looked at, because it is too long or not understood.
+    Unknown,
+}
+
+impl PinReason {
+    /// In a few words, for those who wonder why a session keeps its server.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::TemporaryRelation => "temporary relation",
+            Self::Listen => "LISTEN",
+            Self::SqlPrepare => "PREPARE of more than is remembered",
+            Self::AdvisoryLock => "advisory lock of the session",
+            Self::HoldCursor => "cursor WITH HOLD",
+            Self::Load => "LOAD",
+            Self::SetByFunction => "parameter set by a function",
+            Self::Code => "code that may leave something in the session",
+            Self::Unknown => "text that was not understood",
+        }
+    }
 }
 
 /// What a statement does to the session, if it succeeds.
@@ -262,6 +284,12 @@ impl Analysis {
     #[must_use]
     pub fn is_proven_read(&self) -> bool {
         is_proven_read(self.traits) && self.statement_count == 1
+    }
+
+    /// Whether it does something to the session, or nobody knows what it does.
+    #[must_use]
+    pub fn may_change_session(&self) -> bool {
+        !self.effects.is_empty() || self.class == Class::Unknown
     }
 
     /// Whether it may make a server take copied data.

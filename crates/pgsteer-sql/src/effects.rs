@@ -2,8 +2,8 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    DefElem, DiscardMode, Node, RangeVar, TransactionStmt, TransactionStmtKind, VariableSetKind,
-    VariableSetStmt, a_const,
+    DefElem, DiscardMode, Node, OnCommitAction, RangeVar, TransactionStmt, TransactionStmtKind,
+    VariableSetKind, VariableSetStmt, a_const,
 };
 
 use crate::analysis::{Effect, Isolation, PinReason, TransactionMode};
@@ -28,11 +28,27 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
             effects.push(Effect::Prepare { name, text });
         }
         N::ListenStmt(_) => effects.push(Effect::Pin(PinReason::Listen)),
+        N::DoStmt(s) => {
+            let bodies = s.args.iter().filter_map(|arg| match arg.node.as_ref()? {
+                NodeEnum::DefElem(e) if e.defname == "as" => self::text(e),
+                _ => None,
+            });
+            if bodies.into_iter().any(|body| may_leave_something(&body)) {
+                effects.push(Effect::Pin(PinReason::Code));
+            }
+        }
         N::LoadStmt(_) => effects.push(Effect::Pin(PinReason::Load)),
         N::DeclareCursorStmt(s) if s.options & CURSOR_OPT_HOLD != 0 => {
             effects.push(Effect::Pin(PinReason::HoldCursor));
         }
-        N::CreateStmt(s) => temporary(s.relation.as_ref(), effects),
+        N::CreateStmt(s) => {
+            // One that is dropped at the end of the transaction keeps nobody there.
+            let kept = s.oncommit() != OnCommitAction::OncommitDrop;
+            temporary(s.relation.as_ref(), effects);
+            if !kept {
+                effects.retain(|e| *e != Effect::Pin(PinReason::TemporaryRelation));
+            }
+        }
         N::CreateSeqStmt(s) => temporary(s.sequence.as_ref(), effects),
         N::ViewStmt(s) => temporary(s.view.as_ref(), effects),
         N::CreateTableAsStmt(s) => {
@@ -43,6 +59,33 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
         }
         _ => {}
     }
+}
+
+/// Whether code may leave something in the session that runs it, by the words in its text: a
+/// parameter, a lock, a temporary table, a cursor.
+#[must_use]
+pub fn may_leave_something(code: &str) -> bool {
+    let code = code.to_lowercase();
+    if code.contains("set_config") || code.contains("advisory") {
+        return true;
+    }
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    // The word or the separator before.
+    let mut before = ";";
+    for piece in code.split_inclusive(|c: char| !is_word(c)) {
+        let word = piece.trim_end_matches(|c: char| !is_word(c));
+        let begins = matches!(before, ";" | "begin" | "then" | "else" | "loop");
+        match word {
+            "temp" | "temporary" | "listen" | "hold" => return true,
+            "set" | "reset" if begins => return true,
+            "" => {}
+            word => before = word,
+        }
+        if piece.ends_with(';') {
+            before = ";";
+        }
+    }
+    false
 }
 
 /// `CURSOR_OPT_HOLD` of PostgreSQL's parsenodes.h.
@@ -90,6 +133,12 @@ fn set(statement: &VariableSetStmt, text: &str) -> Effect {
                 mode: parameter_mode(&name, &statement.args),
                 text,
             }
+        }
+        // One way to say it, so that it is known for what it is.
+        (VariableSetKind::VarReset | VariableSetKind::VarSetDefault, _) if !statement.is_local => {
+            let text = format!("RESET \"{}\"", name.replace('"', "\"\"")).into();
+            let (name, local) = (name.into(), false);
+            Effect::Set { name, local, text }
         }
         _ => Effect::Set {
             name: name.into(),
@@ -196,5 +245,32 @@ fn constant(node: &Node) -> Option<String> {
         NodeEnum::String(s) => Some(s.sval.clone()),
         NodeEnum::Integer(i) => Some(i.ival.to_string()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_leave_something;
+
+    #[test]
+    fn code_says_by_its_words_whether_it_may_leave_something() {
+        for code in [
+            "begin set work_mem = '1MB'; end",
+            "BEGIN\n  PERFORM set_config('a', 'b', false); END",
+            "begin if true then reset all; end if; end",
+            "create temp table t(a int)",
+            "perform pg_advisory_lock(1)",
+            "execute 'declare c cursor with hold for select 1'",
+            "select 1; set role x",
+        ] {
+            assert!(may_leave_something(code), "{code}");
+        }
+        for code in [
+            "begin update t set a = 1; end",
+            "insert into temperature values (1) on conflict do update set a = 2",
+            "begin perform f(1); return new; end",
+        ] {
+            assert!(!may_leave_something(code), "{code}");
+        }
     }
 }

@@ -24,7 +24,7 @@ pub use analysis::{
 };
 pub use cache::Cache;
 pub use console::Console;
-pub use effects::set_value;
+pub use effects::{may_leave_something, set_value};
 pub use functions::{Volatility, is_write_in_disguise, known_volatility, leaves_rows_alone};
 pub use normalize::without_literals;
 

@@ -48,6 +48,9 @@ const GUARDS: &str = "\
 SET LOCAL search_path = '';SET LOCAL lock_timeout = '200ms';\
 SET LOCAL statement_timeout = '30s'";
 
+/// A write runs code of users where there are triggers that are not PostgreSQL's own, rules, policies,
+/// or another server.
+///
 /// A partition or child that is not on replicas makes its parents so. Only views of users have a
 /// query worth looking at (16384 is PostgreSQL's `FirstNormalObjectId`).
 const RELATIONS: &str = "\
@@ -57,16 +60,23 @@ WITH RECURSIVE elsewhere(oid) AS (\
     JOIN elsewhere e ON i.inhrelid = e.oid) \
 SELECT 'relation', c.oid, n.nspname, c.relname, \
   CASE WHEN c.relpersistence = 'p' AND e.oid IS NOT NULL THEN 'u' ELSE c.relpersistence END, \
-  c.relkind = 'v' AND c.oid >= 16384 \
+  c.relkind = 'v' AND c.oid >= 16384, \
+  c.relhasrules OR c.relrowsecurity OR c.relkind = 'f' OR (c.relhastriggers AND EXISTS (\
+    SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)) \
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
   LEFT JOIN elsewhere e ON e.oid = c.oid \
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') ORDER BY c.oid";
 
+/// The text of a function says whether it may leave something in the session; see
+/// `pgsteer_sql::may_leave_something`, which looks for the same.
+///
 /// An aggregate says that it is immutable whatever the functions do that it is made of. The direct
 /// arguments of an ordered-set aggregate are the ones between its parentheses.
 const FUNCTIONS: &str = "\
 SELECT 'function', n.nspname, p.proname, p.pronargs, p.pronargdefaults, p.provariadic <> 0, \
-  COALESCE(a.volatility, p.provolatile::pg_catalog.text), a.direct \
+  COALESCE(a.volatility, p.provolatile::pg_catalog.text), a.direct, \
+  p.oid >= 16384 AND p.prosrc OPERATOR(pg_catalog.~*) '(set_config|advisory|\\mtemp(orary)?\\M|\\mlisten\\M|\\mhold\\M|\
+(^|;|\\m(begin|then|else|loop)\\M)\\s*(re)?set\\M)' \
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
   LEFT JOIN (\
     SELECT a.aggfnoid, pg_catalog.max(s.provolatile::pg_catalog.text COLLATE \"C\") AS volatility, \
@@ -76,7 +86,7 @@ FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespa
         a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]) u \
       JOIN pg_catalog.pg_proc s ON s.oid = u \
     GROUP BY a.aggfnoid) a ON a.aggfnoid = p.oid \
-WHERE p.prokind <> 'p' ORDER BY p.oid";
+ORDER BY p.oid";
 
 /// What ALTER ROLE and ALTER DATABASE set.
 const SETTINGS: &str = "\

@@ -14,7 +14,7 @@ use super::load::Trouble;
 pub(super) type Columns<'a> = [Option<&'a str>; COLUMNS_MAX];
 
 /// Columns of the widest row, that of a function.
-pub(super) const COLUMNS_MAX: usize = 8;
+pub(super) const COLUMNS_MAX: usize = 9;
 
 /// Collects rows of every kind.
 pub(super) struct Rows {
@@ -72,13 +72,20 @@ impl Rows {
                 Some(name),
                 Some(persistence),
                 view,
+                code,
                 ..,
             ] => {
                 self.relations += 1;
                 if self.relations > self.rows_max {
                     return Err(Trouble::TooMany("relations", self.rows_max));
                 }
-                self.relation(oid, (schema, name), persistence, view == Some("t"))
+                let is_view = view == Some("t");
+                self.relation(
+                    oid,
+                    (schema, name),
+                    persistence,
+                    (is_view, code != Some("f")),
+                )
             }
             [Some("function"), ..] => {
                 self.functions += 1;
@@ -111,7 +118,7 @@ impl Rows {
         oid: &str,
         name: (&str, &str),
         persistence: &str,
-        is_view: bool,
+        (is_view, runs_code): (bool, bool),
     ) -> Result<(), Trouble> {
         let oid = oid.parse().map_err(|_| Trouble::Nonsense)?;
         let persistence = match persistence {
@@ -135,6 +142,7 @@ impl Rows {
             schema,
             kind: RelationKind::Stored,
             persistence,
+            runs_code,
         };
         self.builder.relation(name, relation);
         Ok(())
@@ -149,6 +157,7 @@ impl Rows {
             schema: view.schema,
             kind: RelationKind::View(text.into()),
             persistence: view.persistence,
+            runs_code: true,
         };
         self.builder.relation(&view.name, relation);
         Ok(())
@@ -164,6 +173,7 @@ impl Rows {
             variadic,
             volatility,
             direct,
+            lasting,
         ] = *columns
         else {
             return Err(Trouble::Nonsense);
@@ -188,6 +198,7 @@ impl Rows {
                 Some("s") => Volatility::Stable,
                 _ => Volatility::Volatile,
             },
+            may_leave_something: lasting == Some("t"),
         };
         self.builder.function(name, function);
         Ok(())

@@ -47,6 +47,8 @@ pub struct Relation {
     pub kind: RelationKind,
     /// How long it lives.
     pub persistence: Persistence,
+    /// A write into it runs code of users: triggers, rules, policies.
+    pub runs_code: bool,
 }
 
 /// `pg_proc.provolatile`.
@@ -71,6 +73,8 @@ pub struct Function {
     pub arguments_max: u16,
     /// What it says it does.
     pub volatility: Volatility,
+    /// By its text it may leave something in the session: a parameter, a lock, a temporary table.
+    pub may_leave_something: bool,
 }
 
 /// The names of one database at one moment.

@@ -237,6 +237,7 @@ mod tests {
                 schema,
                 kind: RelationKind::Stored,
                 persistence: Persistence::Permanent,
+                runs_code: false,
             };
             builder.relation("t", relation);
         }
@@ -251,6 +252,7 @@ mod tests {
                 arguments_min,
                 arguments_max,
                 volatility,
+                may_leave_something: false,
             };
             builder.function("f", function);
         }

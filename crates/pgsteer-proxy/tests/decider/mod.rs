@@ -123,6 +123,7 @@ fn catalog(epoch: u64) -> Catalog {
         schema,
         kind: RelationKind::Stored,
         persistence: Persistence::Permanent,
+        runs_code: false,
     };
     builder.relation("accounts", relation);
     let schema = builder.schema("pg_catalog");
@@ -131,6 +132,7 @@ fn catalog(epoch: u64) -> Catalog {
         arguments_min: 1,
         arguments_max: 1,
         volatility: Volatility::Immutable,
+        may_leave_something: false,
     };
     builder.function("lower", function);
     builder.build()

@@ -4,7 +4,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::encode;
 use proptest::prelude::*;
 
-use super::{Flow, Next, Request, Violation};
+use super::{Flow, Lost, Next, Request, Violation};
 use crate::lost::Sent;
 
 fn frames(list: &[(u8, &[u8])]) -> Vec<u8> {
@@ -32,8 +32,9 @@ fn forwarded(flow: &mut Flow, bytes: &[u8], cut: usize) -> Result<Vec<u8>, Viola
                     out.extend(flow.substitute.split());
                     (len, false)
                 }
+                Next::Skip { len } => (len, false),
                 Next::Wait => break,
-                Next::Leaving { .. } => return Ok(out),
+                Next::Refused { .. } | Next::Leaving { .. } => return Ok(out),
             };
             let taken: Vec<u8> = input.drain(..len).collect();
             if keep {
@@ -42,6 +43,15 @@ fn forwarded(flow: &mut Flow, bytes: &[u8], cut: usize) -> Result<Vec<u8>, Viola
         }
     }
     Ok(out)
+}
+
+fn parse(name: &[u8], id: u64) -> Request {
+    Request::Parse {
+        name: name.into(),
+        own: name.into(),
+        id,
+        before: None,
+    }
 }
 
 #[test]
@@ -58,12 +68,9 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
     let bytes = frames(&all);
     for cut in 0..bytes.len() {
         let mut flow = Flow::default();
-        flow.expect_hidden(Request::Close);
-        flow.expect_hidden(Request::Parse {
-            name: b"".as_slice().into(),
-            id: 1,
-        });
-        flow.expect(Request::Bind);
+        flow.expect_hidden(Request::Close { stale: None });
+        flow.expect_hidden(parse(b"", 1));
+        flow.expect(Request::Bind { renamed: None });
         flow.expect(Request::Describe { map: None });
         flow.expect(Request::Execute {
             analysis: None,
@@ -91,10 +98,7 @@ fn parameters_of_another_text_are_described_as_the_client_knows_them() {
     expected[1].1 = b"\0\x02\0\0\0\x19\0\0\0\x17";
     for cut in 0..bytes.len() {
         let mut flow = Flow::default();
-        flow.expect(Request::Parse {
-            name: b"".as_slice().into(),
-            id: 1,
-        });
+        flow.expect(parse(b"", 1));
         let map = Some([2, 1, 2].as_slice().into());
         flow.expect(Request::Describe { map });
         flow.expect(Request::Sync);
@@ -138,11 +142,8 @@ fn a_watched_statement_ends_with_what_came_back_for_it() {
 #[test]
 fn an_error_sweeps_the_queue_up_to_sync() {
     let mut flow = Flow::default();
-    flow.expect(Request::Parse {
-        name: b"s".as_slice().into(),
-        id: 7,
-    });
-    flow.expect(Request::Bind);
+    flow.expect(parse(b"s", 7));
+    flow.expect(Request::Bind { renamed: None });
     flow.expect(Request::Execute {
         analysis: None,
         copies: false,
@@ -158,17 +159,71 @@ fn an_error_sweeps_the_queue_up_to_sync() {
 #[test]
 fn a_parse_in_flight_is_lost_with_its_server() {
     let mut flow = Flow::default();
-    let parse = |name: &[u8], id| Request::Parse {
-        name: name.into(),
-        id,
-    };
     flow.expect(Request::Sync);
     flow.expect_hidden(parse(b"repeated", 1));
     flow.expect(parse(b"asked for", 2));
     flow.abandon();
-    let lost = flow.lost.iter().map(|lost| (lost.id, lost.hidden));
+    let lost = flow.lost.iter().map(|lost| match lost {
+        Lost::Parse { id, hidden, .. } => (*id, *hidden),
+        Lost::Close { .. } => (0, true),
+    });
     assert_eq!(lost.collect::<Vec<_>>(), [(1, true), (2, false)]);
     assert!(flow.is_drained());
+}
+
+#[test]
+fn answers_to_the_proxys_own_queries_are_thrown_away() {
+    let notification = (b'A', b"\0\0\0\x01channel\0\0".as_slice());
+    let all = [
+        (b'S', b"DateStyle\0German\0".as_slice()),
+        (b'C', b"SET\0"),
+        notification,
+        (b'Z', b"I"),
+        (b'C', b"SELECT 1\0"),
+        (b'Z', b"I"),
+    ];
+    let bytes = frames(&all);
+    for cut in 0..bytes.len() {
+        let mut flow = Flow::default();
+        flow.expect_hidden(Request::Prologue);
+        flow.expect(Request::Query);
+        let seen = forwarded(&mut flow, &bytes, cut).unwrap();
+        assert_eq!(
+            seen,
+            frames(&[notification, all[4], all[5]]),
+            "cut at {cut}"
+        );
+        assert!(flow.is_drained());
+    }
+    let mut flow = Flow::default();
+    flow.expect_hidden(Request::Prologue);
+    flow.expect(Request::Query);
+    let error = frames(&[(b'E', b"SERROR\0C42704\0Mno such role\0\0")]);
+    assert_eq!(flow.next(&error), Ok(Next::Refused { len: error.len() }));
+}
+
+#[test]
+fn names_on_servers_stay_there() {
+    let mut flow = Flow::default();
+    let renamed = Some(Box::new((
+        b"pgsteer_1".as_slice().into(),
+        b"mine".as_slice().into(),
+    )));
+    flow.expect(Request::InPlaceOfParse);
+    flow.expect(Request::Bind { renamed });
+    flow.expect(Request::Sync);
+    let bytes = frames(&[
+        (b'3', b""),
+        (b'E', b"SERROR\0C08P01\0M\"pgsteer_1\" requires 2\0\0"),
+        (b'Z', b"I"),
+    ]);
+    let expected = frames(&[
+        (b'1', b""),
+        (b'E', b"SERROR\0C08P01\0M\"mine\" requires 2\0\0"),
+        (b'Z', b"I"),
+    ]);
+    assert_eq!(forwarded(&mut flow, &bytes, 7).unwrap(), expected);
+    assert!(flow.error && flow.is_drained());
 }
 
 #[test]
