@@ -306,16 +306,40 @@ fn garbage_is_refused_and_the_proxy_goes_on() {
     assert_eq!(wire.value("SELECT 1"), "1");
 }
 
+/// What PostgreSQL 18 does.
 #[test]
-fn newer_minor_versions_are_negotiated_down() {
+fn newer_versions_are_negotiated_down_to_3_2_and_keys_are_long_there() {
     let proxy = options("trust").start();
-    let mut wire = Wire::open(proxy.port());
-    let parameters = [("user", "postgres"), ("_pq_.fancy", "1")];
-    wire.send(&msg::startup(3 << 16 | 2, &parameters));
-    let frames = wire.until(b'Z');
-    let negotiated = frames.iter().find(|frame| frame.tag == b'v').unwrap();
-    assert_eq!(negotiated.body, b"\0\x03\0\0\0\0\0\x01_pq_.fancy\0");
-    assert_eq!(wire.value("SELECT 1"), "1");
+    for (minor, option, negotiated, key_len) in [
+        (0, None, None, 4),
+        (1, None, None, 4),
+        (2, None, None, 32),
+        (3, None, Some(&b"\0\x03\0\x02\0\0\0\0"[..]), 32),
+        (9999, None, Some(b"\0\x03\0\x02\0\0\0\0"), 32),
+        (
+            0,
+            Some("_pq_.fancy"),
+            Some(b"\0\x03\0\0\0\0\0\x01_pq_.fancy\0"),
+            4,
+        ),
+        (
+            2,
+            Some("_pq_.fancy"),
+            Some(b"\0\x03\0\x02\0\0\0\x01_pq_.fancy\0"),
+            32,
+        ),
+    ] {
+        let mut wire = Wire::open(proxy.port());
+        let option = option.map(|name| (name, "1"));
+        let parameters: Vec<_> = [("user", "postgres")].into_iter().chain(option).collect();
+        wire.send(&msg::startup(3 << 16 | minor, &parameters));
+        let frames = wire.until(b'Z');
+        let found = frames.iter().find(|frame| frame.tag == b'v');
+        assert_eq!(found.map(|frame| &*frame.body), negotiated, "3.{minor}");
+        let key = frames.iter().find(|frame| frame.tag == b'K').unwrap();
+        assert_eq!(key.body.len(), 4 + key_len, "3.{minor}");
+        assert_eq!(wire.value("SELECT 1"), "1");
+    }
 }
 
 #[test]
@@ -344,15 +368,4 @@ fn one_client_too_many_is_refused() -> Result<()> {
     ))?;
     drop(second);
     Ok(())
-}
-
-#[test]
-fn replication_connections_are_refused() {
-    let proxy = options("trust").start();
-    let parameters = [("replication", "database")];
-    let login = Login {
-        parameters: &parameters,
-        ..Login::default()
-    };
-    assert_eq!(refusal(proxy.port(), &login, "postgres").0, "0A000");
 }

@@ -25,9 +25,11 @@ fn check(driver: &str) -> Result<()> {
         ..Options::weights([0, 1, 1])
     };
     let proxy = proxy.start();
+    let knows_no_password = crate::access::passing_through();
     for (name, port) in [
         ("direct", cluster().primary().port()),
         ("proxy", proxy.port()),
+        ("passed_through", knows_no_password.port()),
     ] {
         let database_name = format!("{driver}_{name}");
         // No read of the scripts may be stale.

@@ -109,6 +109,7 @@ fn error_of(frames: &[Frame]) -> Option<String> {
 fn waiting_ends_with_an_error() {
     let proxy = narrow("connections_per_node_max = 1\ncheckout_timeout = \"300ms\"");
     let mut first = Wire::connect(proxy.port(), "postgres");
+    first.query("BEGIN");
     first.query("SELECT 1");
     let mut second = Wire::open(proxy.port());
     let state = match second.log_in(&Login::default(), "postgres") {
@@ -122,6 +123,7 @@ fn waiting_ends_with_an_error() {
 fn a_full_queue_refuses_at_once() {
     let proxy = narrow("connections_per_node_max = 1\nwaiters_max = 0");
     let mut first = Wire::connect(proxy.port(), "postgres");
+    first.query("BEGIN");
     first.query("SELECT 1");
     let mut second = Wire::open(proxy.port());
     let state = match second.log_in(&Login::default(), "postgres") {

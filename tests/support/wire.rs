@@ -149,6 +149,12 @@ impl Wire {
         }
     }
 
+    /// How long the other side may be silent from now on.
+    pub(crate) fn set_patience(&self, patience: Duration) {
+        let set = self.stream.get_ref().set_read_timeout(Some(patience));
+        set.expect("a timeout");
+    }
+
     /// Waits until there is something to read, and leaves it there.
     pub(crate) fn wait_for_answer(&mut self) {
         let peeked = self.stream.get_ref().peek(&mut [0]);

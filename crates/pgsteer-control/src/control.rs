@@ -15,7 +15,7 @@ use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{admin, catalog, pcp, probe, topology, users};
+use crate::{admin, catalog, certificates, pcp, probe, topology, users};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -145,6 +145,9 @@ impl Control {
         let own = control.settings.subscribe();
         let (facts, subscription) = (Arc::clone(&control.facts), control.publisher.subscribe());
         control.tasks.spawn(users::run(facts, subscription, own));
+        let publisher = Arc::clone(&control.publisher);
+        let settings = control.settings.clone();
+        control.tasks.spawn(certificates::run(publisher, settings));
         Ok(control)
     }
 
@@ -283,6 +286,10 @@ fn merge(current: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>)
     };
     if keep("listen.address", new.listen == current.listen) {
         new.listen.clone_from(&current.listen);
+    }
+    let same = new.unix_socket == current.unix_socket;
+    if keep("listen.unix_socket_dir", same) {
+        new.unix_socket.clone_from(&current.unix_socket);
     }
     if keep("listen.workers", new.workers == current.workers) {
         new.workers = current.workers;

@@ -81,6 +81,10 @@ fn what_takes_a_restart_is_named_and_stays() {
     let current = testing::settings();
     let mut new = testing::settings();
     new.listen.clear();
+    new.unix_socket = Some(pgsteer_core::settings::UnixSocketSettings {
+        dir: "z".into(),
+        mode: 0o700,
+    });
     new.workers += 1;
     new.clients_max += 1;
     new.plugins.dir = Some("x".into());
@@ -92,6 +96,7 @@ fn what_takes_a_restart_is_named_and_stays() {
     let (merged, waiting) = merge(&current, new);
     let keys = [
         "listen.address",
+        "listen.unix_socket_dir",
         "listen.workers",
         "listen.clients_max",
         "plugins.dir",

@@ -8,6 +8,7 @@
 
 pub mod admin;
 mod catalog;
+mod certificates;
 pub mod client;
 pub mod config;
 mod connection;
@@ -24,6 +25,7 @@ mod probe;
 pub mod recording;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod topology;
 mod users;
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgsteer_tls::{ClientTls, ServerTls};
+
 use crate::NodeId;
 use crate::auth::{AuthSettings, User};
 use crate::policy::Grants;
@@ -104,6 +106,46 @@ pub struct PoolSettings {
     pub idle_timeout: Duration,
     /// Statement that makes a used server connection fit for the next session.
     pub reset_query: Arc<str>,
+    /// Sockets to the nodes; those to clients have the same.
+    pub tcp: TcpSettings,
+    /// Whether and how server connections are encrypted.
+    pub tls: ServerTls,
+}
+
+/// How soon a peer is noticed whose machine went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// Whether an idle peer is asked for a sign of life.
+    pub keepalive: bool,
+    /// After so long a silence; zero for what the system has.
+    pub keepidle: Duration,
+    /// So long after the question before; zero for what the system has.
+    pub keepintvl: Duration,
+    /// So many times before the connection counts as lost; 0 for what the system has.
+    pub keepcnt: u32,
+    /// How long what was sent may stay unacknowledged; zero for what the system has.
+    pub user_timeout: Duration,
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            keepalive: true,
+            keepidle: Duration::from_secs(60),
+            keepintvl: Duration::from_secs(10),
+            keepcnt: 0,
+            user_timeout: Duration::ZERO,
+        }
+    }
+}
+
+/// Unix sockets for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocketSettings {
+    /// The directory; a socket for each port of `listen.address` is made there.
+    pub dir: PathBuf,
+    /// Permissions of the socket files.
+    pub mode: u32,
 }
 
 impl PoolSettings {
@@ -133,6 +175,8 @@ pub struct ProbeSettings {
     /// Time between a failed probe and the next one while a node is being judged; zero for
     /// `interval / failures_max`.
     pub retry_delay: Duration,
+    /// Whether and how its connections are encrypted.
+    pub tls: ServerTls,
 }
 
 impl Default for ProbeSettings {
@@ -145,6 +189,7 @@ impl Default for ProbeSettings {
             timeout: Duration::from_secs(2),
             failures_max: 3,
             retry_delay: Duration::ZERO,
+            tls: ServerTls::default(),
         }
     }
 }
@@ -326,6 +371,8 @@ impl std::fmt::Debug for PcpSettings {
 pub struct Settings {
     /// Addresses clients connect to.
     pub listen: Vec<SocketAddr>,
+    /// Unix sockets clients connect to, if there are to be any.
+    pub unix_socket: Option<UnixSocketSettings>,
     /// Threads that serve clients; `1 <= workers`.
     pub workers: usize,
     /// Client connections at one time.
@@ -334,6 +381,8 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// How sessions get on a shutdown before they are closed.
     pub drain_timeout: Duration,
+    /// Whether and how clients' connections are encrypted.
+    pub tls: ClientTls,
     /// How clients prove who they are.
     pub auth: AuthSettings,
     /// Users by name.
@@ -361,6 +410,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Has all connections to the nodes encrypted like this from now on.
+    pub fn set_server_tls(&mut self, tls: &ServerTls) {
+        let probes = self.nodes.iter_mut().map(|node| &mut node.probe);
+        for probe in probes.chain([&mut self.probe]) {
+            probe.tls.clone_from(tls);
+        }
+        self.pool.tls.clone_from(tls);
+    }
+
     /// How this node is watched, and as whom it is asked other things.
     #[must_use]
     pub fn probe_of(&self, node: NodeId) -> &ProbeSettings {

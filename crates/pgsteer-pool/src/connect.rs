@@ -1,19 +1,23 @@
 //! Opening a server connection: TCP or Unix socket, startup; `login` proves who we are.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
+use pgsteer_core::settings::TcpSettings;
+use pgsteer_tls::{Attempt, ServerTls};
 use pgsteer_wire::backend::{self, TransactionStatus, tag};
-use pgsteer_wire::{ErrorReply, HEADER_LEN, frame, startup};
-use socket2::{SockRef, TcpKeepalive};
+use pgsteer_wire::error_response::ErrorFields;
+use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, frame, startup};
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::login::{Attempt, Login, Prover};
-use crate::{Channel, Connection, ServerKey, Stream, Told};
+use crate::login::{LoggingIn, Login, Prover};
+use crate::open::{OpenError, open};
+use crate::{Channel, Connection, ServerKey, Stream, Told, tune};
 
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
@@ -42,6 +46,16 @@ pub enum ConnectError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The server answered, but TLS with it did not come about.
+    #[error("TLS with {host}:{port} failed: {source}")]
+    Tls {
+        /// Host of the node.
+        host: String,
+        /// Port of the node.
+        port: u16,
+        /// What was wrong.
+        source: io::Error,
+    },
     /// The server refused, with this ErrorResponse body.
     #[error("server refused the login: {}", backend_message(.0))]
     Refused(Vec<u8>),
@@ -57,27 +71,33 @@ pub enum ConnectError {
 }
 
 fn backend_message(body: &[u8]) -> String {
-    pgsteer_wire::error_response::ErrorFields::new(body)
-        .message()
-        .to_owned()
+    ErrorFields::new(body).message().to_owned()
+}
+
+impl ConnectError {
+    /// Whether the same might succeed with TLS, or without. A wrong password is not tried twice.
+    fn is_about_encryption(&self) -> bool {
+        match self {
+            Self::Tls { .. } => true,
+            Self::Refused(body) => {
+                ErrorFields::new(body).sqlstate() == SqlState::INVALID_AUTHORIZATION.as_str()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Opens a socket to a node.
 ///
 /// # Errors
 /// What the operating system said.
-pub async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
+pub(crate) async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
     if host.starts_with('/') {
         let path = format!("{host}/.s.PGSQL.{port}");
         return Ok(Stream::Unix(UnixStream::connect(path).await?));
     }
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    // A server whose machine went away must not hold a session for ever.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10));
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     Ok(Stream::Tcp(stream))
 }
 
@@ -85,27 +105,58 @@ pub async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
 #[derive(Debug, Default)]
 pub(crate) struct Connector {
     prover: Prover,
+    /// For connections that are opened from now on.
+    pub(crate) tcp: Cell<TcpSettings>,
 }
 
 impl Connector {
-    /// Connects and logs in.
+    /// Connects and logs in, with TLS or without, as the settings and the server want it.
     pub(crate) async fn connect(
         &self,
         target: &Target,
         login: Login<'_>,
+        tls: &ServerTls,
+    ) -> Result<Connection, ConnectError> {
+        let mut first = None;
+        for attempt in tls.attempts(&target.host) {
+            match self.attempt(target, login, tls, *attempt).await {
+                Err(error) if error.is_about_encryption() => first = first.or(Some(error)),
+                done => return done,
+            }
+        }
+        Err(first.unwrap_or(ConnectError::Withdrawn))
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        login: Login<'_>,
+        tls: &ServerTls,
+        way: Attempt,
     ) -> Result<Connection, ConnectError> {
         let failed = |source| ConnectError::Io {
             host: target.host.to_string(),
             port: target.port,
             source,
         };
-        let stream = open_stream(&target.host, target.port)
-            .await
-            .map_err(failed)?;
-        let mut channel = Channel::new(stream);
-        let mut attempt = Attempt::new(login);
-        let parameters = [("user", &**login.user), ("database", login.database)];
-        startup::put_startup(&mut channel.output, &parameters);
+        let opened = open(&target.host, target.port, tls, way).await;
+        let mut channel = opened.map_err(|error| match error {
+            OpenError::Socket(source) => failed(source),
+            OpenError::Tls(source) => ConnectError::Tls {
+                host: target.host.to_string(),
+                port: target.port,
+                source,
+            },
+        })?;
+        // A server whose machine went away must not hold a session for ever.
+        if let Stream::Tcp(socket) = channel.stream() {
+            tune(&SockRef::from(socket), &self.tcp.get()).map_err(failed)?;
+        }
+        let mut attempt = LoggingIn::new(login);
+        let fixed = [("user", &**login.user), ("database", login.database)];
+        let parameters: Vec<_> = fixed.iter().chain(login.parameters).copied().collect();
+        // Not 3.2, although its keys are longer: nobody but the proxy ever sees a server's key.
+        startup::put_startup(&mut channel.output, 0, &parameters);
         let mut key = ServerKey {
             pid: 0,
             key: Rc::from([].as_slice()),
@@ -116,8 +167,9 @@ impl Connector {
             let (tag, body) = message(&mut channel).await.map_err(failed)?;
             match tag {
                 tag::AUTHENTICATION => {
-                    let out = &mut channel.output;
-                    self.prover.answer(&mut attempt, &body, out).await?;
+                    self.prover
+                        .answer(&mut attempt, &body, &mut channel)
+                        .await?;
                 }
                 tag::ERROR => return Err(ConnectError::Refused(body)),
                 tag::PARAMETER_STATUS => {

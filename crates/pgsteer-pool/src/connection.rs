@@ -65,6 +65,9 @@ pub struct Connection {
     pub(crate) handle: Option<Handle>,
 }
 
+/// Columns as text; none for NULL.
+pub type Row = Vec<Option<String>>;
+
 /// How long the proxy's own statements (SET, BEGIN, ROLLBACK, the reset query) may take.
 const RUN_MAX: Duration = Duration::from_secs(30);
 
@@ -72,6 +75,48 @@ const RUN_MAX: Duration = Duration::from_secs(30);
 const MESSAGE_LEN_MAX: usize = 1 << 20;
 
 impl Connection {
+    /// Runs a simple query and gives the columns of its last row; none after an error.
+    ///
+    /// # Errors
+    /// The connection is lost; it must not be used again.
+    ///
+    /// # Cancel safety
+    /// As [`Connection::run`].
+    pub async fn ask(&mut self, query: &str) -> Result<Option<Row>, ServerLost> {
+        encode::query(&mut self.channel.output, query);
+        let answer = async {
+            self.channel.flush().await?;
+            let mut row = Row::new();
+            let error = self.read_until_ready(&mut row).await?;
+            Ok(error.is_none().then_some(row))
+        };
+        let answered = timeout(RUN_MAX, answer).await;
+        answered.map_err(|_| ServerLost::Silent)?
+    }
+
+    /// Sends a message of the extended protocol and Sync, and throws the answers away. Gives the body
+    /// of the ErrorResponse, if there was one.
+    ///
+    /// # Errors
+    /// The connection is lost; it must not be used again.
+    ///
+    /// # Cancel safety
+    /// As [`Connection::run`].
+    pub async fn run_message(&mut self, message: &[u8]) -> Result<Option<Vec<u8>>, ServerLost> {
+        self.channel.output.extend_from_slice(message);
+        encode::frame(
+            &mut self.channel.output,
+            pgsteer_wire::frontend::tag::SYNC,
+            b"",
+        );
+        let answers = async {
+            self.channel.flush().await?;
+            self.read_until_ready(&mut Row::new()).await
+        };
+        let answered = timeout(RUN_MAX, answers).await;
+        answered.map_err(|_| ServerLost::Silent)?
+    }
+
     /// Runs simple queries, one message each, in one round trip, and throws their answers away.
     /// Gives the body of the first ErrorResponse, if there was one.
     ///
@@ -88,7 +133,7 @@ impl Connection {
             self.channel.flush().await?;
             let mut error = None;
             for _ in queries {
-                let failed = self.read_until_ready().await?;
+                let failed = self.read_until_ready(&mut Row::new()).await?;
                 error = error.or(failed);
             }
             Ok(error)
@@ -98,7 +143,7 @@ impl Connection {
             .map_err(|_| ServerLost::Silent)?
     }
 
-    async fn read_until_ready(&mut self) -> Result<Option<Vec<u8>>, ServerLost> {
+    async fn read_until_ready(&mut self, row: &mut Row) -> Result<Option<Vec<u8>>, ServerLost> {
         let mut error = None;
         loop {
             let bytes = self.channel.input.bytes();
@@ -125,6 +170,7 @@ impl Connection {
                         note(Rc::make_mut(&mut self.parameters), name, value);
                     }
                 }
+                tag::DATA_ROW => *row = backend::data_row(body).ok_or(ServerLost::Protocol)?,
                 tag::ERROR if error.is_none() => error = Some(body.to_vec()),
                 tag::READY => {
                     self.status = TransactionStatus::from_body(body).ok_or(ServerLost::Protocol)?;

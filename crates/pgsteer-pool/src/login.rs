@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use pgsteer_wire::backend::{self, AuthenticationRequest};
-use pgsteer_wire::scram::{self, Challenge, ClientExchange, SaltedPassword, ScramError};
+use pgsteer_wire::scram::{
+    self, Challenge, ChannelBinding, ClientExchange, SaltedPassword, ScramError,
+};
 use pgsteer_wire::{ErrorReply, SqlState, encode, md5};
 use tokio::sync::Semaphore;
 
-use crate::{ConnectError, Credential};
+use crate::{Channel, ConnectError, Credential};
 
 /// Derived passwords kept per worker.
 const SALTED_MAX: usize = 256;
@@ -25,15 +26,17 @@ pub(crate) struct Login<'a> {
     pub(crate) user: &'a Rc<str>,
     pub(crate) database: &'a str,
     pub(crate) credential: &'a Credential,
+    /// Further parameters of the startup packet.
+    pub(crate) parameters: &'a [(&'a str, &'a str)],
 }
 
 /// One login.
-pub(crate) struct Attempt<'a> {
+pub(crate) struct LoggingIn<'a> {
     login: Login<'a>,
     exchange: Option<ClientExchange>,
 }
 
-impl<'a> Attempt<'a> {
+impl<'a> LoggingIn<'a> {
     pub(crate) fn new(login: Login<'a>) -> Self {
         Self {
             login,
@@ -90,9 +93,9 @@ impl Prover {
     /// Answers one Authentication message.
     pub(crate) async fn answer(
         &self,
-        attempt: &mut Attempt<'_>,
+        attempt: &mut LoggingIn<'_>,
         body: &[u8],
-        out: &mut BytesMut,
+        channel: &mut Channel,
     ) -> Result<(), ConnectError> {
         let request = backend::authentication(body);
         let request =
@@ -103,14 +106,17 @@ impl Prover {
         match request {
             AuthenticationRequest::Ok => {}
             AuthenticationRequest::Cleartext => match credential {
-                Credential::Password(password) => encode::password(out, password),
+                Credential::Password(password) => encode::password(&mut channel.output, password),
                 _ => return Err(attempt.missing("the password in clear text")),
             },
             AuthenticationRequest::Md5(salt) => match credential {
                 Credential::Password(password) => {
-                    encode::password(out, &md5::hash(user, password, salt));
+                    let answer = md5::hash(user, password, salt);
+                    encode::password(&mut channel.output, &answer);
                 }
-                Credential::Md5(stored) => encode::password(out, &md5::answer(stored, salt)),
+                Credential::Md5(stored) => {
+                    encode::password(&mut channel.output, &md5::answer(stored, salt));
+                }
                 _ => return Err(attempt.missing("MD5")),
             },
             AuthenticationRequest::Sasl(mechanisms) => {
@@ -121,13 +127,17 @@ impl Prover {
                 if matches!(credential, Credential::Nothing | Credential::Md5(_)) {
                     return Err(attempt.missing("SCRAM-SHA-256"));
                 }
-                let exchange = ClientExchange::new().map_err(malformed)?;
-                encode::sasl_initial(out, scram::MECHANISM, exchange.first().as_bytes());
+                let end_point = channel.tls().and_then(|tls| tls.end_point.as_deref());
+                let binding = ChannelBinding::choose(end_point, &mechanisms);
+                let mechanism = binding.mechanism();
+                let exchange = ClientExchange::bound(binding).map_err(malformed)?;
+                let first = exchange.first();
+                encode::sasl_initial(&mut channel.output, mechanism, first.as_bytes());
                 attempt.exchange = Some(exchange);
             }
             AuthenticationRequest::SaslContinue(data) => {
                 let response = self.response(attempt, data).await?;
-                encode::sasl_response(out, response.as_bytes());
+                encode::sasl_response(&mut channel.output, response.as_bytes());
             }
             AuthenticationRequest::SaslFinal(data) => {
                 attempt.exchange()?.verify(data).map_err(malformed)?;
@@ -143,7 +153,7 @@ impl Prover {
     /// The proof in SCRAM.
     async fn response(
         &self,
-        attempt: &mut Attempt<'_>,
+        attempt: &mut LoggingIn<'_>,
         data: &[u8],
     ) -> Result<String, ConnectError> {
         let Login {
@@ -218,3 +228,7 @@ fn unsupported(text: &str) -> ConnectError {
     let reply = ErrorReply::fatal(SqlState::CANNOT_CONNECT, text);
     ConnectError::Unsupported(reply.with_hint("The login to the server failed, not yours."))
 }
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;

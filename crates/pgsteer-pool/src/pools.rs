@@ -17,7 +17,7 @@ use crate::connect::Connector;
 use crate::gates::Gates;
 use crate::limits::Slot;
 use crate::login::Login;
-use crate::{ConnectError, Connection, Credential, NodeLimits, Parameters, Target, Told};
+use crate::{ConnectError, Connection, Credential, NodeLimits, Parameters, Target, Told, Writer};
 
 /// Connections with the same key are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -157,10 +157,33 @@ impl Lease {
     }
 }
 
+/// What a connection should be like, of those that will do.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// It has these parameters.
+    pub parameters: Rc<Parameters>,
+    /// Before that: it is the one on which this user, and nobody else, has written.
+    pub written_by: Option<u64>,
+}
+
+impl Wanted {
+    /// The one that fits best, as index; the list is not empty.
+    fn best_of(&self, idle: &[Idle]) -> usize {
+        let written = self.written_by.and_then(|who| {
+            let own = Writer::One(who);
+            let mut all = idle.iter().enumerate().rev();
+            all.find(|(_, i)| i.connection.told.wrote == own)
+        });
+        let latest = idle.iter().enumerate().rev().take(LOOKED_AT_MAX);
+        let mut fitting = latest.filter(|(_, i)| i.connection.told.has(&self.parameters));
+        let best = written.or_else(|| fitting.next());
+        best.map_or(idle.len().saturating_sub(1), |(at, _)| at)
+    }
+}
+
 /// Whether nothing is going on there and nothing is left of what was.
 fn is_at_rest(connection: &Connection) -> bool {
-    let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
-    quiet && connection.status == TransactionStatus::Idle
+    connection.channel.is_quiet() && connection.status == TransactionStatus::Idle
 }
 
 /// Idle connections that are looked at to find one with the right parameters.
@@ -170,9 +193,11 @@ impl Pools {
     /// Empty pools.
     #[must_use]
     pub fn new(settings: PoolSettings, limits: NodeLimits) -> Self {
+        let connector = Connector::default();
+        connector.tcp.set(settings.tcp);
         Self(Rc::new(Shared {
             state: RefCell::default(),
-            connector: Connector::default(),
+            connector,
             gates: Gates::new(limits.nodes()),
             limits,
             settings: RefCell::new(settings),
@@ -182,8 +207,12 @@ impl Pools {
     /// Uses other limits and waits from now on.
     pub fn configure(&self, settings: &PoolSettings) {
         if *self.0.settings.borrow() != *settings {
-            self.0.settings.replace(settings.clone());
+            let before = self.0.settings.replace(settings.clone());
+            if before.tls != settings.tls {
+                self.0.state.borrow_mut().idle.clear();
+            }
         }
+        self.0.connector.tcp.set(settings.tcp);
         self.0.connector.forget();
     }
 
@@ -200,7 +229,7 @@ impl Pools {
         key: PoolKey,
         target: &Target,
         credential: &Credential,
-        parameters: &Rc<Parameters>,
+        wanted: &Wanted,
     ) -> Result<Lease, CheckoutError> {
         let (wait, waiters_max, connections_max) = {
             let s = self.0.settings.borrow();
@@ -215,11 +244,11 @@ impl Pools {
             if self.0.gates.is_closed(key.node) {
                 return Err(CheckoutError::Closed(key.node));
             }
-            let ready = self.pop_idle(&key, parameters);
+            let ready = self.pop_idle(&key, wanted);
             let connection = if ready.is_some() {
                 ready
             } else if let Some(slot) = self.0.limits.take(key.node, connections_max) {
-                Some(self.open(&key, target, credential, slot).await?)
+                Some(self.open(&key, target, credential, &[], slot).await?)
             } else if self.0.state.borrow().waiters.len() >= waiters_max {
                 return Err(CheckoutError::QueueFull(key.node));
             } else {
@@ -236,20 +265,49 @@ impl Pools {
         }
     }
 
+    /// A connection of its own, with these parameters in its startup packet, which nobody else will
+    /// ever use. It counts as long as it lives.
+    ///
+    /// # Errors
+    /// There is no room for one, or opening it failed; nobody waits for it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was opened by half is closed.
+    pub async fn dedicated(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        credential: &Credential,
+        parameters: &[(&str, &str)],
+    ) -> Result<Connection, CheckoutError> {
+        if self.0.gates.is_closed(key.node) {
+            return Err(CheckoutError::Closed(key.node));
+        }
+        let max = self.0.settings.borrow().connections_per_node_max;
+        let slot = self.0.limits.take(key.node, max);
+        let slot = slot.ok_or(CheckoutError::QueueFull(key.node))?;
+        self.open(key, target, credential, parameters, slot).await
+    }
+
     async fn open(
         &self,
         key: &PoolKey,
         target: &Target,
         credential: &Credential,
+        parameters: &[(&str, &str)],
         slot: Slot,
     ) -> Result<Connection, CheckoutError> {
-        let limit = self.0.settings.borrow().connect_timeout;
+        let (limit, tls) = {
+            let settings = self.0.settings.borrow();
+            (settings.connect_timeout, settings.tls.clone())
+        };
         let login = Login {
             user: &key.user,
             database: &key.database,
             credential,
+            parameters,
         };
-        let opening = timeout(limit, self.0.connector.connect(target, login));
+        let opening = timeout(limit, self.0.connector.connect(target, login, &tls));
         let opened = tokio::select! {
             biased;
             // Both branches are cancel safe: what was opened by half is closed. A connection that is
@@ -290,13 +348,11 @@ impl Pools {
             .map_err(|_| CheckoutError::Timeout(key.node))
     }
 
-    fn pop_idle(&self, key: &PoolKey, parameters: &Rc<Parameters>) -> Option<Connection> {
+    fn pop_idle(&self, key: &PoolKey, wanted: &Wanted) -> Option<Connection> {
         let mut state = self.0.state.borrow_mut();
         let idle = state.idle.get_mut(key)?;
         while !idle.is_empty() {
-            let latest = idle.iter().enumerate().rev().take(LOOKED_AT_MAX);
-            let mut fitting = latest.filter(|(_, idle)| idle.connection.told.has(parameters));
-            let at = fitting.next().map_or(idle.len() - 1, |(at, _)| at);
+            let at = wanted.best_of(idle);
             let Idle { connection, .. } = idle.remove(at);
             // Something to read on an idle connection means that the server said goodbye.
             let mut nobody = Context::from_waker(Waker::noop());

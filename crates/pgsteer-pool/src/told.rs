@@ -30,6 +30,29 @@ pub struct SqlStatements {
     pub latest: u64,
 }
 
+/// Who has written on a connection, and may have used sequences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writer {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// This one.
+    One(u64),
+    /// Several.
+    Several,
+}
+
+impl Writer {
+    /// This one, too.
+    pub fn add(&mut self, who: u64) {
+        *self = match *self {
+            Self::Nobody => Self::One(who),
+            Self::One(known) if known == who => Self::One(who),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+}
+
 /// What a connection knows.
 #[derive(Debug)]
 pub struct Told {
@@ -37,6 +60,8 @@ pub struct Told {
     pub parameters: Option<Rc<Parameters>>,
     /// Somebody ran code there that may have left anything behind.
     pub stained_by: Option<u64>,
+    /// Who has used sequences there, as far as `lastval` and `currval` remember.
+    pub wrote: Writer,
     /// Statements it has that were prepared in SQL.
     pub sql: Option<SqlStatements>,
     /// Statements it has that were prepared by the protocol, by name.
@@ -51,6 +76,7 @@ impl Default for Told {
         Self {
             parameters: Some(Rc::default()),
             stained_by: None,
+            wrote: Writer::Nobody,
             sql: None,
             statements: Statements::default(),
             stale: Vec::new(),
@@ -169,6 +195,17 @@ mod tests {
         assert_eq!(statements.bytes(), 20);
         assert!(statements.remove(b"a") && !statements.remove(b"a"));
         assert_eq!(statements.evict(0), None, "the unnamed one stays");
+    }
+
+    #[test]
+    fn whoever_writes_is_noted() {
+        let mut writer = Writer::default();
+        writer.add(1);
+        writer.add(1);
+        assert_eq!(writer, Writer::One(1));
+        writer.add(2);
+        writer.add(1);
+        assert_eq!(writer, Writer::Several);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Puts the parts together and takes them apart again.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +10,10 @@ use pgsteer_control::config::{ConfigErrors, Loaded};
 use pgsteer_control::{Control, Doors, Embedded};
 use pgsteer_core::admin::{ProcessOrder, Request as Order};
 use pgsteer_core::counters::Counters;
+use pgsteer_core::settings::UnixSocketSettings;
 use pgsteer_core::{Facts, Role, Settings, Subscription};
 use pgsteer_plugin_host::{Options, WasmLoader};
-use pgsteer_session::{DataPlane, Shared, bind};
+use pgsteer_session::{DataPlane, Listener, Shared, UnixSocketFile, bind};
 use tokio::sync::mpsc::Receiver;
 use tracing::{error, info, warn};
 
@@ -36,6 +38,41 @@ pub struct Proxy {
     pcp_addresses: Vec<SocketAddr>,
     data_plane: DataPlane,
     addresses: Vec<SocketAddr>,
+    unix_sockets: Vec<UnixSocketFile>,
+}
+
+/// The sockets clients connect to.
+struct Listening {
+    listeners: Vec<Listener>,
+    addresses: Vec<SocketAddr>,
+    unix_sockets: Vec<UnixSocketFile>,
+}
+
+impl Listening {
+    fn open(settings: &Settings) -> Result<Self> {
+        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+        for address in &settings.listen {
+            let what = || format!("cannot listen on {address}; is another proxy running there?");
+            let listener = bind(*address).with_context(what)?;
+            addresses.push(listener.local_addr()?);
+            listeners.push(Listener::Tcp(listener));
+        }
+        let mut unix_sockets = Vec::new();
+        if let Some(UnixSocketSettings { dir, mode }) = &settings.unix_socket {
+            let ports: BTreeSet<_> = addresses.iter().map(SocketAddr::port).collect();
+            for port in ports {
+                let what = || format!("cannot listen on a Unix socket in {}", dir.display());
+                let (listener, file) = UnixSocketFile::bind(dir, port, *mode).with_context(what)?;
+                listeners.push(Listener::Unix(listener));
+                unix_sockets.push(file);
+            }
+        }
+        Ok(Self {
+            listeners,
+            addresses,
+            unix_sockets,
+        })
+    }
 }
 
 impl Proxy {
@@ -45,13 +82,11 @@ impl Proxy {
     /// # Errors
     /// An address cannot be listened on, or an embedded plugin does not load.
     pub async fn start(settings: Settings) -> Result<Self> {
-        let mut listeners = Vec::new();
-        for address in &settings.listen {
-            let what = || format!("cannot listen on {address}; is another proxy running there?");
-            listeners.push(bind(*address).with_context(what)?);
-        }
-        let addresses = listeners.iter().map(std::net::TcpListener::local_addr);
-        let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+        let Listening {
+            listeners,
+            addresses,
+            unix_sockets,
+        } = Listening::open(&settings)?;
         let doors = Doors::open(&settings)?;
         let pcp_addresses = doors.pcp_addresses();
         let (workers, nodes) = (settings.workers, settings.nodes.len());
@@ -77,6 +112,7 @@ impl Proxy {
             pcp_addresses,
             data_plane,
             addresses,
+            unix_sockets,
         })
     }
 
@@ -114,6 +150,8 @@ impl Proxy {
     pub async fn stop(self) {
         let limit = self.control.current().settings.drain_timeout;
         self.control.drain();
+        // Nobody is to find them; those who are connected do not need them.
+        drop(self.unix_sockets);
         let data_plane = self.data_plane;
         let joined = tokio::task::spawn_blocking(move || data_plane.join());
         if tokio::time::timeout(limit, joined).await.is_err() {
@@ -274,5 +312,8 @@ fn announce(proxy: &Proxy) {
     }
     for address in proxy.addresses() {
         info!(%address, workers = snapshot.settings.workers, "accepting clients");
+    }
+    for socket in &proxy.unix_sockets {
+        info!(path = %socket.path().display(), "accepting clients on a Unix socket");
     }
 }

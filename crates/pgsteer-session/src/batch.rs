@@ -13,7 +13,7 @@ use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::journal::Settings;
 use crate::relay::{RelayError, Stop, Until};
-use crate::session::{Haste, LegError, Portal, Prepared, Session};
+use crate::session::{LegError, Portal, Prepared, Session};
 use crate::steering::{Placement, Values};
 
 /// What has happened since the last Sync.
@@ -126,12 +126,14 @@ impl Session {
             };
             let node = placement.node;
             let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
-            let again = match self.need(node, Haste::of(analysis)).await {
+            // Nothing is due from another one, and what is put for this one is not asked of it.
+            batch.active = batch.active.filter(|active| *active == node);
+            let again = match self.need_for(node, analysis, true).await {
                 Ok(()) => {
                     if writes && !self.steering.is_replica(node) {
                         batch.written = Some(node);
                     }
-                    self.note_code(analysis, &placement);
+                    self.note_code(analysis, &placement, text);
                     batch.placements.push(placement);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
@@ -386,6 +388,9 @@ impl Session {
         }
         if let Some(before) = batch.settings_before.take().filter(|_| batch.failed) {
             self.settings.restore(&before);
+        }
+        if let Some(node) = last {
+            self.learn(node, !batch.failed).await;
         }
         if !batch.failed {
             for placement in std::mem::take(&mut batch.placements) {

@@ -4,12 +4,17 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
-use pgsteer_pool::{Channel, open_stream};
+use pgsteer_pool::open_channel;
+use pgsteer_tls::ServerTls;
+use pgsteer_wire::md5::equal;
+use pgsteer_wire::{ErrorReply, SqlState};
 use tokio::io;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 use crate::whereabouts::{About, LastRest};
 
@@ -33,17 +38,57 @@ pub(crate) struct ServerTarget {
 pub(crate) struct CancelSlot {
     pub(crate) about: About,
     pub(crate) last_rest: LastRest,
-    // Node that runs a statement now, plus one; zero while there is none.
+    // Node that runs a statement now, plus one; zero while there is none, or `WAITING`.
     active: AtomicU32,
+    // Wakes a statement that waits and is to be cancelled.
+    unwanted: Notify,
     state: Mutex<State>,
 }
+
+/// A statement waits for a server.
+const WAITING: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
 struct State {
     targets: Vec<ServerTarget>,
-    /// Nodes with a cancel request on its way, which could hit whatever runs there next.
-    in_flight: Vec<NodeId>,
+    flights: Vec<Flight>,
 }
+
+/// A cancel request on its way to a server, where it could hit whatever runs next.
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    node: NodeId,
+    pid: u32,
+    awaited: Vec<oneshot::Sender<()>>,
+    // Nobody knows whether it has landed, or ever will.
+    lost: bool,
+}
+
+/// What is to be waited for before somebody else may use a server; none if nobody may ever.
+#[derive(Debug)]
+pub(crate) struct Landing(Option<Vec<oneshot::Receiver<()>>>);
+
+impl Landing {
+    /// Whether nothing is on its way.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Waits until everything has landed; `false` if something never will.
+    pub(crate) async fn over(self) -> bool {
+        let Some(flights) = self.0 else { return false };
+        for flight in flights {
+            if flight.await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// How long a cancel request may take on its way to a server.
+const SEND_MAX: Duration = Duration::from_secs(10);
 
 impl CancelSlot {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -55,6 +100,7 @@ impl CancelSlot {
             about,
             last_rest: LastRest::default(),
             active: AtomicU32::new(0),
+            unwanted: Notify::new(),
             state: Mutex::default(),
         }
     }
@@ -79,6 +125,17 @@ impl CancelSlot {
         self.active.store(0, Ordering::Release);
     }
 
+    /// A statement waits, until what this gives is dropped; resolves when it is to be cancelled.
+    pub(crate) fn unwanted(&self) -> impl Future<Output = ()> + '_ {
+        let unwanted = self.unwanted.notified();
+        self.active.store(WAITING, Ordering::Release);
+        let waiting = Waiting(self);
+        async move {
+            let _waiting = waiting;
+            unwanted.await;
+        }
+    }
+
     /// The session holds this server from now on.
     pub(crate) fn add(&self, target: ServerTarget) {
         let mut state = self.state();
@@ -86,65 +143,123 @@ impl CancelSlot {
         state.targets.push(target);
     }
 
-    /// The session lets go of its server at this node; `false` if a cancel request is on its way
-    /// there, so that nobody else may use that server.
-    pub(crate) fn remove(&self, node: NodeId) -> bool {
+    /// The session lets go of its server at this node. Nobody else may use that server before what
+    /// is on its way there has landed.
+    pub(crate) fn remove(&self, node: NodeId) -> Landing {
         let mut state = self.state();
-        state.targets.retain(|t| t.node != node);
-        !state.in_flight.contains(&node)
+        let State { targets, flights } = &mut *state;
+        let at = targets.iter().position(|t| t.node == node);
+        let Some(target) = at.map(|at| targets.swap_remove(at)) else {
+            return Landing(Some(Vec::new()));
+        };
+        let to_it = flights
+            .iter_mut()
+            .filter(|f| f.node == node && f.pid == target.pid);
+        let awaited = to_it.map(|flight| {
+            let (landed, landing) = oneshot::channel();
+            flight.awaited.push(landed);
+            (!flight.lost).then_some(landing)
+        });
+        Landing(awaited.collect())
     }
 
-    fn take_off(&self) -> Option<ServerTarget> {
-        let active = self.active.load(Ordering::Acquire).checked_sub(1)?;
+    /// The server that a cancel request is to be sent to, and the number of its flight.
+    fn take_off(&self) -> Option<(u64, ServerTarget)> {
+        let active = self.active.load(Ordering::Acquire);
+        if active == WAITING {
+            self.unwanted.notify_waiters();
+            return None;
+        }
+        let active = active.checked_sub(1)?;
         let mut state = self.state();
+        // What the session does not hold any more is not found, and what is found here stays with
+        // the session until this has landed.
         let target = state
             .targets
             .iter()
             .find(|t| u32::from(t.node.0) == active)?
             .clone();
-        state.in_flight.push(target.node);
-        Some(target)
+        let number = state.flights.last().map_or(0, |f| f.number + 1);
+        state.flights.push(Flight {
+            number,
+            node: target.node,
+            pid: target.pid,
+            awaited: Vec::new(),
+            lost: false,
+        });
+        Some((number, target))
     }
 
-    fn landed(&self, node: NodeId) {
+    /// A flight has ended, and whether it is known how.
+    fn ended(&self, number: u64, landed: bool) {
         let mut state = self.state();
-        if let Some(at) = state.in_flight.iter().position(|n| *n == node) {
-            state.in_flight.swap_remove(at);
+        let flight = state.flights.iter().position(|f| f.number == number);
+        let Some(at) = flight else { return };
+        if landed {
+            for awaited in state.flights.remove(at).awaited {
+                let _ = awaited.send(());
+            }
+        } else if let Some(flight) = state.flights.get_mut(at) {
+            flight.awaited.clear();
+            flight.lost = true;
         }
     }
 }
 
-type Key = (u32, u32);
+/// A statement that waits, for as long as this lives.
+struct Waiting<'a>(&'a CancelSlot);
 
-/// All sessions that can be cancelled, of all workers.
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// PostgreSQL's words for it.
+pub(crate) fn cancelled() -> ErrorReply {
+    let text = "canceling statement due to user request";
+    ErrorReply::error(SqlState::QUERY_CANCELED, text)
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Box<[u8]>,
+    slot: Arc<CancelSlot>,
+}
+
+/// All sessions that can be cancelled, of all workers, by the process ids their clients were given.
 #[derive(Debug, Default)]
-pub(crate) struct CancelRegistry(Mutex<HashMap<Key, Arc<CancelSlot>>>);
+pub(crate) struct CancelRegistry(Mutex<HashMap<u32, Entry>>);
 
 impl CancelRegistry {
-    fn map(&self) -> MutexGuard<'_, HashMap<Key, Arc<CancelSlot>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<u32, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a session under a random key that nobody has; `None` without random numbers.
-    pub(crate) fn register(
-        self: &Arc<Self>,
-        about: About,
-        random: impl Fn() -> Option<u64>,
-    ) -> Option<Registered> {
+    /// Enters a session under a random process id that nobody has, with a random key of so many
+    /// bytes; `None` without random numbers.
+    pub(crate) fn register(self: &Arc<Self>, about: About, key_len: usize) -> Option<Registered> {
+        let mut key = vec![0; key_len];
+        getrandom::fill(&mut key).ok()?;
+        let key: Box<[u8]> = key.into();
         loop {
-            let bytes = random()?.to_be_bytes();
-            let [a, b, c, d, e, f, g, h] = bytes;
+            let mut bytes = [0; 4];
+            getrandom::fill(&mut bytes).ok()?;
             // A process id is a positive number to clients.
-            let pid = u32::from_be_bytes([a, b, c, d]) >> 1;
-            let key = (pid, u32::from_be_bytes([e, f, g, h]));
+            let pid = u32::from_be_bytes(bytes) >> 1;
             let mut map = self.map();
-            if pid == 0 || map.contains_key(&key) {
+            if pid == 0 || map.contains_key(&pid) {
                 continue;
             }
             let slot = Arc::new(CancelSlot::new(about));
-            map.insert(key, Arc::clone(&slot));
+            let entry = Entry {
+                key: key.clone(),
+                slot: Arc::clone(&slot),
+            };
+            map.insert(pid, entry);
             return Some(Registered {
                 registry: Arc::clone(self),
+                pid,
                 key,
                 slot,
             });
@@ -154,7 +269,7 @@ impl CancelRegistry {
     /// All sessions with their process ids, the oldest first.
     pub(crate) fn list(&self) -> Vec<(u32, Arc<CancelSlot>)> {
         let map = self.map();
-        let all = map.iter().map(|((pid, _), slot)| (*pid, Arc::clone(slot)));
+        let all = map.iter().map(|(pid, e)| (*pid, Arc::clone(&e.slot)));
         let mut all: Vec<_> = all.collect();
         drop(map);
         all.sort_by_key(|(pid, slot)| (slot.about.started, *pid));
@@ -162,25 +277,54 @@ impl CancelRegistry {
     }
 
     /// Carries out a cancel request. An unknown key does nothing, as in PostgreSQL.
-    pub(crate) async fn cancel(&self, pid: u32, key: &[u8]) {
-        let Ok(key) = <[u8; 4]>::try_from(key) else {
+    pub(crate) async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) {
+        let slot = {
+            let map = self.map();
+            // In a time that does not tell how much of the key is right.
+            let entry = map.get(&pid).filter(|e| equal(&e.key, key));
+            entry.map(|e| Arc::clone(&e.slot))
+        };
+        let Some((slot, (number, target))) = slot.and_then(|s| s.take_off().map(|t| (s, t))) else {
             return;
         };
-        let slot = self.map().get(&(pid, u32::from_be_bytes(key))).cloned();
-        let Some(slot) = slot else { return };
-        let Some(target) = slot.take_off() else {
-            return;
+        let mut sent = Sent {
+            slot,
+            number,
+            landed: false,
         };
-        if let Err(error) = send(&target).await {
-            tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
+        let landed = match timeout(SEND_MAX, send(&target, tls)).await {
+            Ok(landed) => landed,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        match landed {
+            Ok(()) => sent.landed = true,
+            Err(error) => {
+                tracing::debug!(node = target.node.0, %error, "cancel request did not reach the server");
+            }
         }
-        slot.landed(target.node);
+    }
+}
+
+/// A cancel request that is being sent. Whoever sends it may be stopped in the middle.
+struct Sent {
+    slot: Arc<CancelSlot>,
+    number: u64,
+    landed: bool,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.slot.ended(self.number, self.landed);
     }
 }
 
 /// Sends the request and waits until the server has closed the connection: then it has landed.
-async fn send(target: &ServerTarget) -> io::Result<()> {
-    let mut channel = Channel::new(open_stream(&target.host, target.port).await?);
+async fn send(target: &ServerTarget, tls: &ServerTls) -> io::Result<()> {
+    let Ok(mut channel) = open_channel(&target.host, target.port, tls).await else {
+        // Nothing was sent, so nothing will come.
+        tracing::debug!(node = target.node.0, "no connection for a cancel request");
+        return Ok(());
+    };
     let mut request = BytesMut::new();
     pgsteer_wire::startup::put_cancel(&mut request, target.pid, &target.key);
     channel.output = request;
@@ -192,14 +336,16 @@ async fn send(target: &ServerTarget) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Registered {
     registry: Arc<CancelRegistry>,
-    /// Process id and secret the client was given.
-    pub(crate) key: Key,
+    /// Process id the client was given.
+    pub(crate) pid: u32,
+    /// Secret the client was given.
+    pub(crate) key: Box<[u8]>,
     /// The entry.
     pub(crate) slot: Arc<CancelSlot>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.registry.map().remove(&self.key);
+        self.registry.map().remove(&self.pid);
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
 use pgsteer_core::policy::traits;
-use pgsteer_sql::{Analysis, Class, Effect, PinReason};
+use pgsteer_sql::{Analysis, Class, Effect, PinReason, set_config_names};
 use pgsteer_wire::HEADER_LEN;
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::error_response::ErrorFields;
@@ -25,6 +25,12 @@ pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
     "session characteristics",
     "transaction_isolation",
 ];
+
+/// Whether it calls `set_config` for longer than a transaction.
+pub(crate) fn sets_by_function(analysis: &Analysis) -> bool {
+    let sets = |e: &Effect| matches!(e, Effect::SetByFunction { local: false });
+    analysis.effects.iter().any(sets)
+}
 
 /// Where a statement is counted: as Pgpool-II does it, but for texts that no grammar knows, which
 /// it takes for DELETE.
@@ -203,6 +209,10 @@ impl Session {
     }
 
     fn set_by_function(&mut self, node: NodeId, local: bool) {
+        if !local && !self.learns.is_empty() {
+            // What it set is asked for when it has ended.
+            return;
+        }
         if let Some(open) = self.transaction.open_mut() {
             open.tied_to_primary = true;
         }
@@ -272,7 +282,7 @@ impl Session {
     }
 
     /// The leg ran the statement that changed settings or journal.
-    fn told(&mut self, node: NodeId) {
+    pub(crate) fn told(&mut self, node: NodeId) {
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) {
             let sets = &self.steering.worker.parameter_sets;
             leg.note_up_to_date(&self.settings, sets, &self.transaction);
@@ -318,10 +328,9 @@ impl Session {
     /// something outside of it.
     pub(crate) fn doubt(&mut self, analysis: &Analysis, node: NodeId) {
         let unknown = analysis.class == Class::Unknown;
-        if analysis.statement_count > 1 && !analysis.effects.is_empty() || unknown {
-            if let Some(leg) = self.held(node) {
-                leg.note_parameters(None);
-            }
+        let doubtful = unknown || (analysis.statement_count > 1 && !analysis.effects.is_empty());
+        if let Some(leg) = self.held(node).filter(|_| doubtful) {
+            leg.doubted = true;
         }
     }
 
@@ -336,9 +345,13 @@ impl Session {
 
     /// A statement is about to run on a leg: if it runs code of which nobody knows what it does, others
     /// must not find what it leaves there.
-    pub(crate) fn note_code(&mut self, analysis: &Analysis, placement: &Placement) {
+    pub(crate) fn note_code(&mut self, analysis: &Analysis, placement: &Placement, text: &[u8]) {
         if !self.shares() {
             return;
+        }
+        if sets_by_function(analysis) {
+            let names = std::str::from_utf8(text).ok().and_then(set_config_names);
+            self.learns = names.unwrap_or_default();
         }
         let meaning = &placement.meaning;
         let unknown = matches!(analysis.class, Class::Call | Class::Unknown);
@@ -348,6 +361,14 @@ impl Session {
             .filter(|_| unknown || meaning.runs_code)
         {
             leg.told().stained_by = Some(session);
+        }
+        if !placement.is_proven_read() {
+            if let Some(leg) = self.held(placement.node) {
+                leg.told().wrote.add(session);
+            }
+            if self.follows_sequences {
+                self.pin(placement.node, PinReason::Sequence);
+            }
         }
         if meaning.may_leave_something {
             self.pin(placement.node, PinReason::Code);

@@ -21,7 +21,7 @@ use crate::flow::Request;
 use crate::lost::Sent;
 use crate::observe::Message;
 use crate::prepared::{Parsed, Shown};
-use crate::session::{Portal, Prepared, Session};
+use crate::session::{Portal, Prepared, Session, already_prepared};
 use crate::steering::Values;
 
 /// Longest Parse the proxy keeps to repeat it on another server, in bytes; ours.
@@ -32,6 +32,9 @@ const NAMES_LEN_MAX: usize = 64 * 1024;
 
 /// Name of a statement that does not exist.
 const NO_STATEMENT: &[u8] = b"pgsteer: no such statement";
+
+/// What is bound: the client's name for it, the statement if there is one, and what watches it.
+type Bound = (Box<[u8]>, Option<Rc<Prepared>>, Option<Box<Watched>>);
 
 /// A request that is sent, and what watches it.
 type Sending = (Request, Option<Box<Watched>>);
@@ -153,9 +156,7 @@ impl Session {
         let analysis = Rc::clone(&parsed.analysis);
         if !name.is_empty() && self.is_prepared(&name) {
             let shown = String::from_utf8_lossy(&name);
-            let text = format!("prepared statement \"{shown}\" already exists");
-            let reply = ErrorReply::error(SqlState::DUPLICATE_PREPARED_STATEMENT, text);
-            return self.fail(batch, &reply).await;
+            return self.fail(batch, &already_prepared(&shown)).await;
         }
         let local = needs_no_server(&analysis) && self.is_accepted_now(&analysis);
         if local && !self.drain(batch).await? {
@@ -214,7 +215,9 @@ impl Session {
         let is_known = leg.told().statements.is_used(&prepared.name, prepared.id);
         if is_known && healthy {
             encode::close_statement(&mut leg.connection().channel.output, NO_STATEMENT);
-            self.flow.expect_watched(Request::InPlaceOfParse, watched);
+            let id = prepared.id;
+            let request = Request::InPlaceOfParse { name, id, before };
+            self.flow.expect_watched(request, watched);
             return;
         }
         leg.put_parse(prepared);
@@ -289,6 +292,11 @@ impl Session {
         let bind = frontend::bind(self.front_body(header))?;
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         let prepared = self.known_prepared(&name);
+        if prepared.is_none() && self.shares() {
+            // The server may have one that is another session's.
+            self.skip(header).await?;
+            return self.fail(batch, &not_prepared(&name)).await;
+        }
         let analysis = prepared.as_ref().map(|p| Rc::clone(&p.analysis));
         if let Some(local) = analysis.as_ref().filter(|a| self.is_local_in(batch, a)) {
             self.skip(header).await?;
@@ -337,15 +345,27 @@ impl Session {
         }
         let traits = analysis.as_ref().map_or(0, |a| batch.last_traits(node, a));
         let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));
-        self.portals.insert(
-            portal,
-            Portal {
-                node: Some(node),
-                analysis,
-                traits,
-                text,
-            },
-        );
+        let bound = Portal {
+            node: Some(node),
+            analysis,
+            traits,
+            text,
+        };
+        self.portals.insert(portal, bound);
+        self.pass_on_bind(header, batch, node, (name, prepared, watched))
+            .await
+    }
+
+    /// Sends a Bind, with the names and the values that the server knows.
+    async fn pass_on_bind(
+        &mut self,
+        header: Header,
+        batch: &mut Batch,
+        node: NodeId,
+        of: Bound,
+    ) -> Result<(), End> {
+        let (name, prepared, watched) = of;
+        let map = prepared.as_ref().and_then(|p| p.map.clone());
         let own = match &prepared {
             Some(prepared) if *prepared.name != *name => Some(Rc::clone(&prepared.name)),
             _ => None,
@@ -458,6 +478,10 @@ impl Session {
         name: &[u8],
     ) -> Result<(), End> {
         let prepared = self.known_prepared(name);
+        if prepared.is_none() && self.shares() {
+            self.skip(header).await?;
+            return self.fail(batch, &not_prepared(name)).await;
+        }
         if let Some(prepared) = prepared.as_ref().filter(|p| needs_no_server(&p.analysis)) {
             self.skip(header).await?;
             let put = |out: &mut bytes::BytesMut| {
@@ -661,15 +685,28 @@ impl Session {
     }
 }
 
+/// PostgreSQL's words for it.
+fn not_prepared(name: &[u8]) -> ErrorReply {
+    let text = match name {
+        b"" => "unnamed prepared statement does not exist".to_owned(),
+        name => {
+            let name = String::from_utf8_lossy(name);
+            format!("prepared statement \"{name}\" does not exist")
+        }
+    };
+    ErrorReply::error(SqlState::INVALID_SQL_STATEMENT_NAME, text)
+}
+
 /// A message with the name servers have for its statement in the place of the client's. `more` bytes
 /// of it follow later.
-fn renamed(message: &[u8], own: &[u8], more: usize) -> bytes::BytesMut {
+pub(crate) fn renamed(message: &[u8], own: &[u8], more: usize) -> bytes::BytesMut {
     let mut out = bytes::BytesMut::with_capacity(message.len() + own.len());
     let (tag, body) = (message.first(), message.get(HEADER_LEN..));
     let (tag, body) = (tag.copied().unwrap_or_default(), body.unwrap_or_default());
     // Before the name: the portal of a Bind, or what kind of thing Describe asks about.
     let before = match tag {
         tag::BIND => body.iter().position(|b| *b == 0).map_or(0, |at| at + 1),
+        tag::PARSE => 0,
         _ => 1,
     };
     let (before, rest) = body.split_at(before.min(body.len()));

@@ -6,12 +6,13 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 use pgsteer_sql::Analysis;
-use pgsteer_wire::backend::{TransactionStatus, tag};
+use pgsteer_wire::backend::{self, TransactionStatus, tag};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{HEADER_LEN, encode, frame, parameters};
 
 use crate::events::{Ended, Tally, Watched};
 use crate::lost::Sent;
+use crate::reports::{Heard, Reports};
 use crate::session::Prepared;
 
 /// A request whose answer is due.
@@ -51,7 +52,11 @@ pub(crate) enum Request {
     /// A query of the proxy's own, in front of what the client asked.
     Prologue,
     /// A Close of nothing, whose answer becomes that to a Parse of what the server has already.
-    InPlaceOfParse,
+    InPlaceOfParse {
+        name: Box<[u8]>,
+        id: u64,
+        before: Option<Rc<Prepared>>,
+    },
     /// Something that fails on purpose, so that the server undoes what came before it.
     Abort,
 }
@@ -65,7 +70,8 @@ pub(crate) type Renamed = Box<(Rc<[u8]>, Box<[u8]>)>;
 pub(crate) enum Lost {
     Parse {
         name: Box<[u8]>,
-        own: Rc<[u8]>,
+        /// What the server calls it, if it was sent there.
+        own: Option<Rc<[u8]>>,
         id: u64,
         /// What the client calls so again, because the server never looked at the Parse.
         before: Option<Rc<Prepared>>,
@@ -97,7 +103,14 @@ impl Expected {
                 before,
             } => Some(Lost::Parse {
                 name,
-                own,
+                own: Some(own),
+                id,
+                before,
+                hidden,
+            }),
+            Request::InPlaceOfParse { name, id, before } => Some(Lost::Parse {
+                name,
+                own: None,
                 id,
                 before,
                 hidden,
@@ -136,6 +149,12 @@ pub(crate) enum Next {
     Wait,
     /// The server goes away and says so in this message of so many bytes.
     Leaving { len: usize },
+}
+
+impl Next {
+    fn forward(len: usize) -> Self {
+        Self::Forward { len, ready: None }
+    }
 }
 
 /// Bytes of an error that are enough to read its severity and code.
@@ -196,6 +215,8 @@ pub(crate) struct Flow {
     pub(crate) succeeded: Vec<(Rc<Analysis>, bool)>,
     /// Requests that an error swept away.
     pub(crate) lost: Vec<Lost>,
+    /// What the client is told of its parameters.
+    pub(crate) reports: Reports,
     /// What goes to the client in the place of a message of the server.
     pub(crate) substitute: BytesMut,
     /// What came back since the exchange began, or since the last statement of it ended. Counted
@@ -332,6 +353,13 @@ impl Flow {
                 b't' if self.is_mapped() => return self.map_description(rest, len, done),
                 b'D' | b'd' | b't' | b'N' | b'A' | b'H' | b'c' => {}
                 _ if have < len && (header.tag != tag::ERROR || have < ERROR_PEEK_LEN) => break,
+                tag::PARAMETER_STATUS if self.reports.matter() => {
+                    if done > 0 {
+                        // What comes before it goes first.
+                        break;
+                    }
+                    return Ok(self.report(rest, len));
+                }
                 tag::ERROR if self.names_statement(rest, len) => {
                     if done > 0 {
                         // What comes before it goes first.
@@ -341,36 +369,14 @@ impl Flow {
                 }
                 tag => {
                     let body = rest.get(HEADER_LEN..len.min(have)).unwrap_or_default();
-                    match self.open(tag, body)? {
-                        Step::Forward => {}
-                        stop if done > 0 && stop.wants_clean_start() => {
-                            // What comes before it goes first; then it is opened again, which
-                            // is why such steps change nothing yet.
-                            return Ok(Next::Forward {
-                                len: done,
-                                ready: None,
-                            });
-                        }
-                        Step::Parsed => {
-                            self.expected.pop_front();
-                            self.substitute.clear();
-                            encode::frame(&mut self.substitute, tag::PARSE_COMPLETE, b"");
-                            return Ok(Next::Replace { len });
-                        }
-                        Step::Drop => return Ok(Next::Drop { len, ready: None }),
-                        Step::DropReady(status) => {
-                            return Ok(Next::Drop {
-                                len,
-                                ready: Some(status),
-                            });
-                        }
-                        Step::Ready(status) => {
-                            return Ok(Next::Forward {
-                                len: done + len,
-                                ready: Some(status),
-                            });
-                        }
-                        Step::Leaving => return Ok(Next::Leaving { len }),
+                    let step = self.open(tag, body)?;
+                    if done > 0 && step.wants_clean_start() {
+                        // What comes before it goes first; then it is opened again, which is
+                        // why such steps change nothing yet.
+                        return Ok(Next::forward(done));
+                    }
+                    if let Some(next) = self.after(&step, done, len) {
+                        return Ok(next);
                     }
                 }
             }
@@ -396,7 +402,24 @@ impl Flow {
 
     fn is_in_place_of_parse(&self) -> bool {
         let front = self.expected.front();
-        front.is_some_and(|e| matches!(e.request, Request::InPlaceOfParse))
+        front.is_some_and(|e| matches!(e.request, Request::InPlaceOfParse { .. }))
+    }
+
+    /// A report of a parameter, which may not be what the client is to know.
+    fn report(&mut self, rest: &[u8], len: usize) -> Next {
+        let body = rest.get(HEADER_LEN..len).unwrap_or_default();
+        let Some((name, value)) = backend::parameter_status(body) else {
+            return Next::forward(len);
+        };
+        match self.reports.heard(name, value) {
+            Heard::Told => Next::forward(len),
+            Heard::Known => Next::Skip { len },
+            Heard::Startup(value) => {
+                self.substitute.clear();
+                encode::parameter_status(&mut self.substitute, name, value);
+                Next::Replace { len }
+            }
+        }
     }
 
     /// Whether an error about a Bind says what servers call its statement.
@@ -475,6 +498,29 @@ impl Flow {
             tag::COPY_IN | tag::COPY_BOTH => Err(Violation),
             _ => Ok(Next::Skip { len }),
         }
+    }
+
+    /// What to do after a step that is not just forwarding.
+    fn after(&mut self, step: &Step, done: usize, len: usize) -> Option<Next> {
+        Some(match *step {
+            Step::Forward => return None,
+            Step::Parsed => {
+                self.expected.pop_front();
+                self.substitute.clear();
+                encode::frame(&mut self.substitute, tag::PARSE_COMPLETE, b"");
+                Next::Replace { len }
+            }
+            Step::Drop => Next::Drop { len, ready: None },
+            Step::DropReady(status) => Next::Drop {
+                len,
+                ready: Some(status),
+            },
+            Step::Ready(status) => Next::Forward {
+                len: done + len,
+                ready: Some(status),
+            },
+            Step::Leaving => Next::Leaving { len },
+        })
     }
 
     /// Whether the parameters that are described next are those of a text the client does not know.
@@ -559,7 +605,7 @@ impl Flow {
     }
 
     fn complete(&mut self, body: &[u8]) {
-        let tag = pgsteer_wire::backend::command_tag(body);
+        let tag = backend::command_tag(body);
         self.tag_len = tag.len().min(TAG_LEN);
         if let (Some(to), Some(from)) = (self.tag.get_mut(..self.tag_len), tag.get(..self.tag_len))
         {
@@ -577,6 +623,9 @@ impl Flow {
                 ..
             }) = self.expected.pop_front()
         {
+            if let Some(analysis) = &analysis {
+                self.reports.begin(analysis);
+            }
             let rolled_back = self.command_tag() == b"ROLLBACK";
             self.succeeded
                 .extend(analysis.map(|analysis| (analysis, rolled_back)));
@@ -621,6 +670,7 @@ impl Flow {
     fn ready(&mut self, body: &[u8]) -> Result<Step, Violation> {
         let status = TransactionStatus::from_body(body).ok_or(Violation)?;
         self.copy_in = false;
+        self.reports.end();
         let front = self.expected.front().ok_or(Violation)?;
         if !matches!(front.request, Request::Sync | Request::Query) {
             return Err(Violation);

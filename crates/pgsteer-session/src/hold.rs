@@ -12,6 +12,7 @@ use pgsteer_core::{NodeId, Subscription};
 use pgsteer_wire::{ErrorReply, SqlState};
 use tokio::time::{Instant, timeout_at};
 
+use crate::cancel::cancelled;
 use crate::end::{End, administrator};
 use crate::session::Session;
 use crate::steering::is_unseen;
@@ -106,6 +107,7 @@ pub(crate) enum Denied {
 enum Woken {
     Changed,
     Leave,
+    Cancelled,
     End(End),
 }
 
@@ -177,6 +179,7 @@ impl Session {
             match timeout_at(until, self.woken_in_hold(&mut hold.subscription)).await {
                 Ok(Woken::Changed) => break,
                 Ok(Woken::Leave) => {}
+                Ok(Woken::Cancelled) => return Err(Denied::Reply(cancelled())),
                 Ok(Woken::End(end)) => return Err(Denied::End(end)),
                 Err(_) if Instant::now() < hold.deadline => break,
                 Err(_) => return Err(Denied::Reply(waited_in_vain(failed))),
@@ -203,12 +206,15 @@ impl Session {
     }
 
     async fn woken_in_hold(&mut self, subscription: &mut Subscription) -> Woken {
+        let slot = Arc::clone(&self.cancel.slot);
+        let unwanted = slot.unwanted();
         tokio::select! {
-            // Both branches are cancel safe: what was read of the client is in its input.
+            // All branches are cancel safe: what was read of the client is in its input.
             alive = subscription.changed() => match alive {
                 true => Woken::Changed,
                 false => Woken::End(End::Fatal(administrator())),
             },
+            () = unwanted => Woken::Cancelled,
             woken = poll_fn(|cx| self.poll_aside(cx)) => woken,
         }
     }

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use pgsteer_core::{NodeId, Role, Snapshot};
-use pgsteer_pool::{CheckoutError, ConnectError, Credential, Lease, Parameters, PoolKey, Target};
+use pgsteer_pool::{CheckoutError, ConnectError, Credential, Lease, PoolKey, Target, Wanted};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState};
 
-use crate::cancel::ServerTarget;
+use crate::cancel::{ServerTarget, cancelled};
 use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
@@ -39,11 +39,15 @@ impl Session {
             database,
             node,
         };
-        let parameters = self
-            .settings
-            .parameters(&self.steering.worker.parameter_sets);
-        let wanted = (&credential, &parameters);
-        let lease = self.check_out(key, &target, wanted).await?;
+        let wanted = Wanted {
+            parameters: self
+                .settings
+                .parameters(&self.steering.worker.parameter_sets),
+            written_by: self
+                .follows_sequences
+                .then_some(self.steering.identity.session),
+        };
+        let lease = self.check_out(key, &target, (&credential, &wanted)).await?;
         let server = &lease.peek().key;
         self.cancel.slot.add(ServerTarget {
             node,
@@ -64,15 +68,16 @@ impl Session {
         &self,
         key: PoolKey,
         target: &Target,
-        (credential, parameters): (&Credential, &Rc<Parameters>),
+        (credential, wanted): (&Credential, &Wanted),
     ) -> Result<Lease, LegError> {
         let node = key.node;
         let (worker, seen) = (&self.steering.worker, &self.steering.snapshot);
         let checked_out = tokio::select! {
             biased;
-            // Both branches are cancel safe: a connection that was not taken is closed.
-            checked_out = worker.pools.checkout(key, target, credential, parameters) => checked_out,
+            // All branches are cancel safe: a connection that was not taken is closed.
+            checked_out = worker.pools.checkout(key, target, credential, wanted) => checked_out,
             () = left(worker, seen, node) => return Err(self.moved(node)),
+            () = self.cancel.slot.unwanted() => return Err(LegError::Reply(cancelled())),
         };
         checked_out.map_err(|error| match checkout_failed(error) {
             LegError::Moved => self.moved(node),
@@ -138,7 +143,7 @@ fn refused(body: Vec<u8>) -> LegError {
     }
 }
 
-fn checkout_failed(error: CheckoutError) -> LegError {
+pub(crate) fn checkout_failed(error: CheckoutError) -> LegError {
     match error {
         CheckoutError::Closed(_) | CheckoutError::Connect(ConnectError::Withdrawn) => {
             LegError::Moved

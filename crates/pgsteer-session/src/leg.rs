@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgsteer_core::NodeId;
-use pgsteer_pool::{Connection, Lease, Parameters, ServerLost, Told};
-use pgsteer_sql::PinReason;
+use pgsteer_pool::{Connection, Lease, Parameters, ServerLost, Told, Writer};
+use pgsteer_sql::{OwnState, PinReason};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::encode;
 use tokio::time::timeout;
@@ -37,6 +37,8 @@ pub(crate) struct Leg {
     pub(crate) took_part: bool,
     /// The session has used it: what is left there it has left itself.
     is_own: bool,
+    /// Parameters may be others than the books say; the session lives with it, others must not.
+    pub(crate) doubted: bool,
     /// BEGIN was sent along with what runs there now.
     pub(crate) begins: bool,
     /// Something was sent there, and its ReadyForQuery has not come.
@@ -75,6 +77,7 @@ impl Leg {
             journal_seen: 0,
             took_part: false,
             is_own: false,
+            doubted: false,
             begins: false,
             busy: false,
             pinned: None,
@@ -127,7 +130,8 @@ impl Leg {
     /// their names mean, and before a transaction, which an error would spoil. One that cannot be
     /// prepared any more will be missed when it is executed.
     pub(crate) async fn prepare_in_sql(&mut self, books: &Books<'_>) -> Result<(), PrologueError> {
-        if self.in_transaction() || self.knows_prepared(books) {
+        let stays = self.knows_prepared(books) && self.forgets(books) != Some(Forget::Everything);
+        if self.in_transaction() || stays {
             return Ok(());
         }
         let outside = Books {
@@ -266,7 +270,7 @@ impl Leg {
         let from = told.parameters.take().unwrap_or_default();
         match forget {
             Forget::Everything => *told = Told::default(),
-            Forget::Stains => told.stained_by = None,
+            Forget::Stains => (told.stained_by, told.wrote) = (None, Writer::Nobody),
             Forget::Known | Forget::Parameters => {}
         }
         told.parameters = Some(Rc::clone(&to));
@@ -306,10 +310,25 @@ impl Leg {
         self.lease.connection().told.parameters = parameters;
     }
 
+    /// The session is about to look at what servers keep for it: if others have left something of the
+    /// kind there, everything is discarded first.
+    pub(crate) fn forget_others(&mut self, state: OwnState, session: u64) {
+        let own_wrote = [Writer::Nobody, Writer::One(session)].contains(&self.peek().told.wrote);
+        let told = &self.peek().told;
+        let others = match state {
+            OwnState::Sequences => !own_wrote,
+            OwnState::Statements => !told.statements.is_empty(),
+        };
+        if others && !self.busy && !self.in_transaction() && self.pinned.is_none() {
+            self.is_own = false;
+            self.note_parameters(None);
+        }
+    }
+
     /// DISCARD ALL was run there.
     pub(crate) fn forget_all(&mut self) {
         self.settings_seen = None;
-        self.pinned = None;
+        (self.pinned, self.doubted) = (None, false);
         *self.told() = Told::default();
     }
 
@@ -358,7 +377,12 @@ impl Leg {
     /// Gives the server back as it is.
     pub(crate) fn park(mut self) {
         // Any simple query would destroy it, and none of them would be told.
-        self.lease.connection().told.statements.remove(b"");
+        let doubted = self.doubted;
+        let told = self.told();
+        told.statements.remove(b"");
+        if doubted {
+            told.parameters = None;
+        }
         self.lease.park();
     }
 }

@@ -5,14 +5,16 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pgsteer_core::Subscription;
-use pgsteer_pool::Stream;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use pgsteer_core::settings::TcpSettings;
+use pgsteer_pool::{Stream, tune};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing::{info, warn};
@@ -45,6 +47,30 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// A socket that clients connect to.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix domain.
+    Unix(UnixListener),
+}
+
+/// A client that was accepted.
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => listener.accept().map(|(socket, _)| Accepted::Tcp(socket)),
+            Self::Unix(listener) => listener.accept().map(|(socket, _)| Accepted::Unix(socket)),
+        }
+    }
+}
+
 /// The running data plane.
 pub struct DataPlane {
     workers: Vec<JoinHandle<()>>,
@@ -56,7 +82,7 @@ impl DataPlane {
     /// # Errors
     /// A thread or its runtime could not be started.
     pub fn start(
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         workers: usize,
         shared: &Arc<Shared>,
         subscription: &Subscription,
@@ -96,10 +122,10 @@ impl DataPlane {
 /// Stack of a worker besides what guests may use, in bytes.
 const OWN_STACK_BYTES: usize = 2 << 20;
 
-fn accept(listener: &TcpListener, workers: &[mpsc::Sender<TcpStream>], shared: &Shared) {
+fn accept(listener: &Listener, workers: &[mpsc::Sender<Accepted>], shared: &Shared) {
     loop {
         match listener.accept() {
-            Ok((socket, _)) => {
+            Ok(socket) => {
                 let load = |index: usize| {
                     let worker = shared.counters.worker(index);
                     let waiting = HAND_OVER_MAX - workers.get(index).map_or(0, |w| w.capacity());
@@ -134,7 +160,7 @@ fn work(
     index: usize,
     shared: Arc<Shared>,
     subscription: Subscription,
-    receiver: mpsc::Receiver<TcpStream>,
+    receiver: mpsc::Receiver<Accepted>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -152,7 +178,7 @@ async fn serve(
     index: usize,
     shared: Arc<Shared>,
     mut subscription: Subscription,
-    mut receiver: mpsc::Receiver<TcpStream>,
+    mut receiver: mpsc::Receiver<Accepted>,
 ) {
     let worker = Rc::new(Worker::new(index, shared, subscription.clone()));
     // What was published before the worker began is news to it, too.
@@ -191,11 +217,11 @@ impl Drop for Counted {
     }
 }
 
-fn spawn(worker: &Rc<Worker>, socket: TcpStream) {
+fn spawn(worker: &Rc<Worker>, socket: Accepted) {
     worker.counters().clients_accepted.add(1);
     let counted = Counted(Rc::clone(worker));
     let worker = Rc::clone(worker);
-    let stream = match prepare(socket) {
+    let stream = match prepare(socket, &worker.snapshot().settings.pool.tcp) {
         Ok(stream) => stream,
         Err(error) => return warn!(%error, "cannot serve a client"),
     };
@@ -206,17 +232,20 @@ fn spawn(worker: &Rc<Worker>, socket: TcpStream) {
     });
 }
 
-fn prepare(socket: TcpStream) -> io::Result<(Stream, Option<SocketAddr>)> {
-    socket.set_nonblocking(true)?;
-    socket.set_nodelay(true)?;
-    // Finds out about clients whose machine went away; the times are PgBouncer's advice.
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10));
-    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-    let address = socket.peer_addr().ok();
-    Ok((
-        Stream::Tcp(tokio::net::TcpStream::from_std(socket)?),
-        address,
-    ))
+fn prepare(socket: Accepted, tcp: &TcpSettings) -> io::Result<(Stream, Option<SocketAddr>)> {
+    match socket {
+        Accepted::Tcp(socket) => {
+            socket.set_nonblocking(true)?;
+            // Finds out about clients whose machine went away.
+            tune(&SockRef::from(&socket), tcp)?;
+            let address = socket.peer_addr().ok();
+            let stream = tokio::net::TcpStream::from_std(socket)?;
+            Ok((Stream::Tcp(stream), address))
+        }
+        Accepted::Unix(socket) => {
+            socket.set_nonblocking(true)?;
+            let stream = tokio::net::UnixStream::from_std(socket)?;
+            Ok((Stream::Unix(stream), None))
+        }
+    }
 }

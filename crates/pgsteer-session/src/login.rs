@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
@@ -19,6 +20,7 @@ use crate::handshake::{self, Wish};
 use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
 use crate::observe::NOTICE_ROUTE;
+use crate::replication::{Replication, Wanted};
 use crate::session::{Haste, LegError, Session};
 use crate::sql_prepared::SqlPrepared;
 use crate::statements::ParseParameters;
@@ -27,14 +29,32 @@ use crate::transaction::Transaction;
 use crate::whereabouts::About;
 use crate::worker::{Control, Welcome, Worker};
 
+/// What a client has got once it is logged in.
+enum Served {
+    Session(Box<Session>),
+    Replication(Box<Replication>),
+}
+
+/// Who a client is, and what it begins with.
+struct Checked {
+    identity: Identity,
+    /// The replication connection it wants in place of a session.
+    replication: Option<Wanted>,
+    startup: Vec<(Box<str>, Box<str>)>,
+}
+
 /// Serves one connection from its first byte to its last.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<SocketAddr>) {
     let limit = worker.snapshot().settings.login_timeout;
     let client = Channel::new(stream);
     let login = log_in(Rc::clone(&worker), client, address);
     // The future of a login is large and short-lived: it does not stay with the session.
-    let Ok(Some(session)) = timeout(limit, Box::pin(login)).await else {
+    let Ok(Some(served)) = timeout(limit, Box::pin(login)).await else {
         return;
+    };
+    let session = match served {
+        Served::Session(session) => session,
+        Served::Replication(replication) => return replication.run(&worker).await,
     };
     let id = session.steering.identity.session;
     worker
@@ -52,25 +72,30 @@ async fn log_in(
     worker: Rc<Worker>,
     mut client: Channel,
     address: Option<SocketAddr>,
-) -> Option<Session> {
-    let parameters = match handshake::wish(&mut client).await.ok()? {
-        Wish::Session(parameters) => parameters,
+) -> Option<Served> {
+    let settings = Arc::clone(&worker.snapshot().settings);
+    let (minor, parameters) = match handshake::wish(&mut client, &settings.tls).await.ok()? {
+        Wish::Session { minor, parameters } => (minor, parameters),
         Wish::Cancel { pid, key } => {
-            worker.shared.cancels.cancel(pid, &key).await;
+            worker
+                .shared
+                .cancels
+                .cancel(pid, &key, &settings.pool.tls)
+                .await;
             return None;
         }
         Wish::Nothing => return None,
     };
-    let started = start(worker, client, parameters, address).await;
+    let started = start(worker, client, (minor, parameters), address).await;
     match started {
-        Ok(session) => Some(session),
+        Ok(served) => Some(served),
         Err((mut client, end)) => {
             match end {
                 End::Fatal(reply) => encode::error(&mut client.output, &reply),
                 End::Message(message) => client.output.extend_from_slice(&message),
                 End::Terminated | End::ClientGone | End::Broken => {}
             }
-            let _ = client.flush().await;
+            client.close().await;
             None
         }
     }
@@ -79,16 +104,21 @@ async fn log_in(
 async fn start(
     worker: Rc<Worker>,
     mut client: Channel,
-    parameters: BTreeMap<String, String>,
+    (minor, parameters): (u16, BTreeMap<String, String>),
     address: Option<SocketAddr>,
-) -> Result<Session, (Channel, End)> {
+) -> Result<Served, (Channel, End)> {
     let checked = check(&worker, &mut client, parameters, address).await;
-    let (identity, mut startup) = match checked {
+    let Checked {
+        identity,
+        replication,
+        mut startup,
+    } = match checked {
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
     let about = about(&identity, address);
-    let Some(cancel) = worker.shared.cancels.register(about, random) else {
+    let key_len = if minor >= 2 { KEY_LEN } else { KEY_LEN_OLD };
+    let Some(cancel) = worker.shared.cancels.register(about, key_len) else {
         let text = "no random numbers from the operating system";
         return Err((
             client,
@@ -100,6 +130,10 @@ async fn start(
         Ok(enforced) => enforced,
         Err(end) => return Err((client, end)),
     };
+    if let Some(wanted) = replication {
+        let begun = Replication::begin(steering, client, cancel, wanted).await;
+        return begun.map(|it| Served::Replication(Box::new(it)));
+    }
     let mut settings = Settings::default();
     for (name, text) in &startup {
         settings.set(name, text);
@@ -110,6 +144,10 @@ async fn start(
         .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name));
     let pool = &steering.snapshot.settings.pool;
     let mode = pool.mode_of(&steering.identity.database, &steering.identity.user);
+    let identity = &steering.identity;
+    let follows_sequences = steering
+        .worker
+        .knows_sequences(&identity.database, &identity.user);
     let mut session = Session {
         client,
         steering,
@@ -123,6 +161,8 @@ async fn start(
         sql_prepared: SqlPrepared::default(),
         portals: HashMap::default(),
         mode,
+        learns: Vec::new(),
+        follows_sequences,
         parse_parameters: ParseParameters::default(),
         cancel,
         control: Rc::new(Control::default()),
@@ -134,7 +174,7 @@ async fn start(
         enforced,
     };
     match session.greet().await {
-        Ok(()) => Ok(session),
+        Ok(()) => Ok(Served::Session(Box::new(session))),
         Err(end) => Err((session.client, end)),
     }
 }
@@ -177,11 +217,15 @@ fn about(identity: &Identity, address: Option<SocketAddr>) -> About {
     About {
         user: (*identity.user).into(),
         database: (*identity.database).into(),
-        client_host: identity.client_address.as_str().into(),
+        client_host: address.map_or("[local]".into(), |a| a.ip().to_string().into()),
         client_port: address.map_or(0, |a| a.port()),
         started: SystemTime::now(),
     }
 }
+
+/// Bytes of the secret in a client's cancel key: since protocol 3.2 as PostgreSQL has it, and before.
+const KEY_LEN: usize = 32;
+const KEY_LEN_OLD: usize = 4;
 
 /// Everything that is checked before a server is asked.
 async fn check(
@@ -189,7 +233,7 @@ async fn check(
     client: &mut Channel,
     mut parameters: BTreeMap<String, String>,
     address: Option<SocketAddr>,
-) -> Result<(Identity, Vec<(Box<str>, Box<str>)>), End> {
+) -> Result<Checked, End> {
     let fatal = |state, text: String| Err(End::Fatal(ErrorReply::fatal(state, text)));
     let snapshot = worker.snapshot();
     if snapshot.draining {
@@ -210,18 +254,13 @@ async fn check(
         let text = "no PostgreSQL user name specified in startup packet";
         return fatal(SqlState::INVALID_AUTHORIZATION, text.into());
     };
-    let replication = parameters.remove("replication");
-    if replication.is_some_and(|r| !matches!(&*r, "false" | "off" | "no" | "0")) {
-        let text = "replication connections do not go through the proxy";
-        let reply = ErrorReply::fatal(SqlState::FEATURE_NOT_SUPPORTED, text);
-        return Err(End::Fatal(reply.with_hint("Connect to the node itself.")));
-    }
+    let replication = Wanted::take_from(&mut parameters).map_err(End::Fatal)?;
     let database = parameters.remove("database").filter(|d| !d.is_empty());
     let database = database.unwrap_or_else(|| user.clone());
     let asked = Asked {
         user: &user,
         database: &database,
-        is_physical_replication: false,
+        is_physical_replication: replication.as_ref().is_some_and(Wanted::is_physical),
         address,
     };
     let proven = authenticate(client, worker, &snapshot.settings, &asked).await?;
@@ -238,13 +277,15 @@ async fn check(
         client_address: address.map(|a| a.ip().to_string()).unwrap_or_default(),
         pool: None,
     };
-    Ok((identity, statements(parameters)))
-}
-
-fn random() -> Option<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(u64::from_be_bytes(bytes))
+    let (replication, startup) = match replication {
+        Some(wanted) => (Some(wanted.with(parameters)), Vec::new()),
+        None => (None, statements(parameters)),
+    };
+    Ok(Checked {
+        identity,
+        replication,
+        startup,
+    })
 }
 
 /// The statements that set the parameters of a startup packet. A value is parsed as PostgreSQL
@@ -262,14 +303,14 @@ fn statements(mut parameters: BTreeMap<String, String>) -> Vec<(Box<str>, Box<st
 }
 
 /// The statement that sets a parameter for the session.
-fn set_text(name: &str, value: &str) -> String {
+pub(crate) fn set_text(name: &str, value: &str) -> String {
     let (name, value) = (quote_literal(name), quote_literal(value));
     format!("SELECT pg_catalog.set_config({name},{value},false)")
 }
 
 /// `-c name=value` and `--name=value`, with backslash before a blank that belongs to a value, as
 /// PostgreSQL's `pg_split_opts` does it. Other options are left out: they concern a server process.
-fn parse_options(options: &str) -> Vec<(String, String)> {
+pub(crate) fn parse_options(options: &str) -> Vec<(String, String)> {
     let mut words: Vec<String> = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = options.chars();
@@ -311,9 +352,12 @@ impl Session {
                 _ => value,
             };
             encode::parameter_status(&mut self.client.output, name, value);
+            let lower = name.to_lowercase();
+            if self.startup.iter().any(|(known, _)| **known == *lower) {
+                self.flow.reports.add(name, value);
+            }
         }
-        let (pid, key) = self.cancel.key;
-        encode::backend_key(&mut self.client.output, pid, key);
+        encode::backend_key(&mut self.client.output, self.cancel.pid, &self.cancel.key);
         encode::ready(&mut self.client.output, TransactionStatus::Idle);
         Ok(self.client.flush().await?)
     }
@@ -421,5 +465,8 @@ mod tests {
     fn an_error_at_login_is_fatal() {
         let message = with_severity(b"SERROR\0VERROR\0C3D000\0Mno\0\0", Severity::Fatal);
         assert_eq!(&message[5..], b"SFATAL\0VFATAL\0C3D000\0Mno\0\0");
+        // A server that says no SQLSTATE does not leave the client without one.
+        let message = with_severity(b"SERROR\0Mno\0\0", Severity::Fatal);
+        assert_eq!(&message[5..], b"SFATAL\0Mno\0CXX000\0\0");
     }
 }

@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use pgsteer_core::policy::{OwnedValue, Value};
 use pgsteer_core::{Generation, NodeId};
+use pgsteer_pool::ServerLost;
 use pgsteer_sql::Analysis;
 use pgsteer_wire::parameters::{self, Bound};
 use pgsteer_wire::{ErrorReply, SqlState, encode};
 
 use crate::end::End;
+use crate::extended::renamed;
 use crate::flow::{Lost, Request};
 use crate::session::{Prepared, Session};
 use crate::statements::{Context, Shared};
@@ -181,11 +183,7 @@ impl Session {
         if let Some(old) = self.prepared.remove(name) {
             self.prepared_bytes -= old.frame.len().min(self.prepared_bytes);
         }
-        let shares = self.shares();
         for leg in &mut self.legs {
-            if shares && !name.is_empty() {
-                continue;
-            }
             // The unnamed statement needs no Close: the next Parse takes its place.
             let node = leg.node;
             let told = leg.told();
@@ -202,6 +200,49 @@ impl Session {
             self.prepared_bytes += before.frame.len();
             self.prepared.insert(name.into(), before);
         }
+    }
+
+    /// EXECUTE in SQL means a statement of the protocol, which servers know under another name: it is
+    /// prepared there under the client's, too. Others who get that server find nothing of it.
+    pub(crate) async fn expose(
+        &mut self,
+        node: NodeId,
+        analysis: &Analysis,
+        in_batch: bool,
+    ) -> Result<(), ServerLost> {
+        let Some(name) = analysis.executes.as_deref().filter(|_| self.shares()) else {
+            return Ok(());
+        };
+        if self.sql_prepared.get(name).is_some() {
+            return Ok(());
+        }
+        let Some(prepared) = self.known_prepared(name.as_bytes()) else {
+            return Ok(());
+        };
+        let session = self.steering.identity.session;
+        let mark = self.sql_prepared.mark(session);
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
+            return Ok(());
+        };
+        let told = leg.told();
+        if told.statements.is_used(name.as_bytes(), prepared.id) {
+            return Ok(());
+        }
+        told.statements
+            .insert(name.as_bytes(), prepared.id, prepared.frame.len());
+        told.sql = Some(mark);
+        let message = renamed(&prepared.frame, name.as_bytes(), 0);
+        if leg.busy || in_batch {
+            leg.connection().channel.output.extend_from_slice(&message);
+            self.flow.expect_hidden(Request::Parse {
+                name: name.as_bytes().into(),
+                own: name.as_bytes().into(),
+                id: prepared.id,
+                before: None,
+            });
+            return Ok(());
+        }
+        leg.connection().run_message(&message).await.map(|_| ())
     }
 
     /// Forgets all of them, after DEALLOCATE ALL on one server.
@@ -284,7 +325,8 @@ impl Session {
                     continue;
                 }
             };
-            if let Some(leg) = self.held(node)
+            if let Some(own) = own
+                && let Some(leg) = self.held(node)
                 && leg.told().statements.id(&own) == Some(id)
             {
                 leg.told().statements.remove(&own);

@@ -69,6 +69,9 @@ pub(crate) enum RelayError {
 /// about half a millisecond of copying.
 const TURNS_MAX: u32 = 64;
 
+/// Bytes of a client that waits for an answer that are read ahead.
+const READ_AHEAD_MAX: usize = BUFFER_LEN;
+
 /// A Flush message.
 const FLUSH: &[u8] = &[tag::FLUSH, 0, 0, 0, 4];
 
@@ -143,10 +146,26 @@ impl Relay<'_> {
                     Poll::Pending => Poll::Pending,
                 };
             }
+            if self.client_has_left(cx) {
+                return Poll::Ready(Err(RelayError::ClientGone));
+            }
             return Poll::Pending;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether the client has gone away while its server works. What it sends meanwhile is read, as far
+    /// as it is not much, because its end comes behind it.
+    fn client_has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.client.input.len() < READ_AHEAD_MAX {
+            match self.client.poll_fill(cx) {
+                Poll::Ready(Ok(len)) if len > 0 => {}
+                Poll::Ready(_) => return true,
+                Poll::Pending => return false,
+            }
+        }
+        false
     }
 
     /// One turn from the server to the client.
@@ -179,6 +198,12 @@ impl Relay<'_> {
                 }
                 Poll::Pending => return Ok(Turn::Blocked),
             }
+        }
+        // Over TLS a part may not have gone out yet, and nobody looks after it while the session waits
+        // for something else.
+        let flushed = self.client.poll_flush(cx);
+        if flushed.map_err(|_| RelayError::ClientGone)?.is_pending() {
+            return Ok(Turn::Blocked);
         }
         if forward.ready {
             // The rest of a frame the client is sending must not be taken for frames of its own.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pgsteer_core::settings::PoolMode;
 use pgsteer_core::{Generation, NodeId, Role};
 use pgsteer_pool::{Channel, ServerLost};
-use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_sql::{Analysis, Class, Effect, OwnState};
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frontend::{self, tag};
@@ -94,6 +94,10 @@ pub(crate) struct Session {
     pub(crate) portals: ByName<Portal>,
     /// What its texts are parsed under.
     pub(crate) parse_parameters: ParseParameters,
+    /// It asks for the values sequences gave it, so it stays where it wrote.
+    pub(crate) follows_sequences: bool,
+    /// Parameters that a function has just set; what to, its server is asked.
+    pub(crate) learns: Vec<String>,
     /// How long it keeps a server.
     pub(crate) mode: PoolMode,
     pub(crate) cancel: Registered,
@@ -163,7 +167,8 @@ impl Haste {
                     | Effect::PrepareTransaction
             )
         };
-        if analysis.class == Class::Unknown || analysis.effects.iter().any(ends) {
+        let executes = analysis.executes.is_some();
+        if executes || analysis.class == Class::Unknown || analysis.effects.iter().any(ends) {
             Self::Waits
         } else {
             Self::Pipelined
@@ -198,7 +203,7 @@ impl Session {
             End::Terminated | End::ClientGone | End::Broken => {}
         }
         // A client that does not read its last words is not waited for.
-        let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.flush()).await;
+        let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.close()).await;
         for leg in std::mem::take(&mut self.legs) {
             if self.busy {
                 self.cancel.slot.remove(leg.node);
@@ -426,13 +431,18 @@ impl Session {
 
     /// Gives a leg back, or closes it if it must not be used again.
     pub(crate) fn let_go(&self, leg: Leg) {
-        if self.cancel.slot.remove(leg.node) {
-            if self.shares() && leg.may_be_parked() {
-                leg.park();
-            } else {
-                leg.release();
-            }
+        let parks = self.shares() && leg.may_be_parked();
+        let hand_over = move |leg: Leg| if parks { leg.park() } else { leg.release() };
+        let landing = self.cancel.slot.remove(leg.node);
+        if landing.is_over() {
+            return hand_over(leg);
         }
+        // Tracked by nothing: a cancel request has a deadline, and this holds only the leg.
+        tokio::task::spawn_local(async move {
+            if landing.over().await {
+                hand_over(leg);
+            }
+        });
     }
 
     /// Moves bytes between the client and a leg.
@@ -523,6 +533,9 @@ impl Session {
         if self.transaction.is_refused() {
             return Err(Denied::Reply(self.tell_loss()));
         }
+        if let Some(name) = self.prepared_twice(analysis) {
+            return Err(Denied::Reply(already_prepared(name)));
+        }
         if self.mode == PoolMode::Statement && begins_unseen(analysis) {
             return Err(Denied::Reply(no_transactions(Severity::Error)));
         }
@@ -572,6 +585,17 @@ impl Session {
         }
     }
 
+    /// The name that PREPARE gives a second time: servers would not notice, because they know what was
+    /// prepared by the protocol under other names.
+    fn prepared_twice<'a>(&self, analysis: &'a Analysis) -> Option<&'a str> {
+        let mut names = analysis.effects.iter().filter_map(|effect| match effect {
+            Effect::Prepare { name, .. } => Some(&**name),
+            _ => None,
+        });
+        let known = |name: &&str| self.prepared.contains_key(name.as_bytes());
+        names.find(known).filter(|_| self.shares())
+    }
+
     /// The statement that EXECUTE runs, if it is one the session prepared.
     pub(crate) fn executed(&self, analysis: &Analysis) -> Option<Rc<Analysis>> {
         let name = analysis.executes.as_ref()?;
@@ -588,6 +612,42 @@ impl Session {
             self.steering.writes.forget();
         }
         needed
+    }
+
+    /// The same for a statement.
+    pub(crate) async fn need_for(
+        &mut self,
+        node: NodeId,
+        analysis: &Analysis,
+        in_batch: bool,
+    ) -> Result<(), LegError> {
+        if let Some(state) = analysis.looks_at.filter(|_| self.shares()) {
+            self.prepare_to_look(node, state).await?;
+        }
+        self.need(node, Haste::of(analysis)).await?;
+        let took_part = self.held(node).is_some_and(|leg| leg.took_part);
+        let exposed = self.expose(node, analysis, in_batch).await;
+        exposed.or_else(|lost| self.not_brought_up(node, took_part, PrologueError::Lost(lost)))
+    }
+
+    /// A statement looks at what its server keeps for the session.
+    async fn prepare_to_look(&mut self, node: NodeId, state: OwnState) -> Result<(), LegError> {
+        let session = self.steering.identity.session;
+        if state == OwnState::Sequences && !self.follows_sequences {
+            self.follows_sequences = true;
+            let identity = &self.steering.identity;
+            self.steering
+                .worker
+                .note_sequences(&identity.database, &identity.user);
+        }
+        if self.held(node).is_none() {
+            self.lease(node).await?;
+            self.still_serves(node, false)?;
+        }
+        if let Some(leg) = self.held(node) {
+            leg.forget_others(state, session);
+        }
+        Ok(())
     }
 
     async fn need_leg(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
@@ -643,7 +703,7 @@ impl Session {
         if hurries && leg.put_up_to_date(&books, replica, &mut self.flow) {
             return Brought::Ready;
         }
-        let told = match knows_prepared {
+        let told = match no_need {
             true => Ok(()),
             false => leg.prepare_in_sql(&books).await,
         };
@@ -745,6 +805,12 @@ fn begins_unseen(analysis: &Analysis) -> bool {
         Effect::Begin { .. } => several,
         _ => false,
     })
+}
+
+/// PostgreSQL's words for it.
+pub(crate) fn already_prepared(name: &str) -> ErrorReply {
+    let text = format!("prepared statement \"{name}\" already exists");
+    ErrorReply::error(SqlState::DUPLICATE_PREPARED_STATEMENT, text)
 }
 
 /// PgBouncer's words for it.

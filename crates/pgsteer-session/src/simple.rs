@@ -11,6 +11,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
 
+use crate::effects::sets_by_function;
 use crate::end::{End, with_severity};
 use crate::events::Ended;
 use crate::flow::Request;
@@ -18,7 +19,7 @@ use crate::hold::{Attempts, Denied};
 use crate::lost::Sent;
 use crate::observe::Message;
 use crate::relay::{RelayError, Stop, Until, send};
-use crate::session::{Haste, LegError, Session, query_text};
+use crate::session::{LegError, Session, query_text};
 use crate::steering::{Placement, Values};
 
 /// In the place of a text where there is none.
@@ -162,10 +163,14 @@ impl Session {
                 continue;
             };
             let (node, read) = (placement.node, placement.is_proven_read());
-            match self.need(node, Haste::of(analysis)).await {
+            match self.need_for(node, analysis, false).await {
                 Ok(()) => {
                     attempts.note_found();
-                    self.note_code(analysis, &placement);
+                    let text = match sets_by_function(analysis) {
+                        true => query_text(self.client.input.bytes()).to_vec(),
+                        false => Vec::new(),
+                    };
+                    self.note_code(analysis, &placement, &text);
                     return Ok((placement, read && attempts.may_repeat(node)));
                 }
                 Err(LegError::NodeFailed(reply)) => {
@@ -264,6 +269,7 @@ impl Session {
     ) -> Result<Stop, RelayError> {
         self.flow.begin();
         self.flow.expect(Request::Query);
+        self.flow.reports.begin(analysis);
         self.count(node, analysis);
         let len = header.frame_len().min(self.client.input.len());
         let input = &mut self.client.input;
@@ -304,6 +310,7 @@ impl Session {
             }
         }
         self.reconcile(node).await;
+        self.learn(node, !self.flow.error).await;
     }
 
     fn after_stop(&mut self, node: NodeId, stop: Stop) -> Result<(), End> {

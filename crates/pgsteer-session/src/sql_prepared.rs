@@ -33,13 +33,16 @@ pub(crate) struct SqlPrepared {
 impl SqlPrepared {
     /// What a server has that has all of them and no other, if there are any.
     pub(crate) fn seen(&self, owner: u64) -> Option<SqlStatements> {
-        let (epoch, latest) = (self.epoch, self.number);
-        let seen = SqlStatements {
+        (!self.entries.is_empty()).then(|| self.mark(owner))
+    }
+
+    /// The same for a server that has something else of the session's besides.
+    pub(crate) fn mark(&self, owner: u64) -> SqlStatements {
+        SqlStatements {
             owner,
-            epoch,
-            latest,
-        };
-        (!self.entries.is_empty()).then_some(seen)
+            epoch: self.epoch,
+            latest: self.number,
+        }
     }
 
     /// Whether a server that has these has none that the session does not.

@@ -1,7 +1,7 @@
 //! What all sessions of one worker share. Belongs to one thread: no locks, no atomics to wait for.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -132,6 +132,8 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) analyses: RefCell<Cache>,
     pub(crate) policies: RefCell<Policies>,
+    /// Databases and users whose sessions ask for the values sequences gave them.
+    sequences: RefCell<HashSet<(Box<str>, Box<str>)>>,
     /// Parameters of sessions, and statements they prepared, as far as they share servers.
     pub(crate) parameter_sets: ParameterSets,
     pub(crate) statements: RefCell<StatementBook>,
@@ -170,6 +172,7 @@ impl Worker {
             pools: Pools::new(snapshot.settings.pool.clone(), shared.limits.clone()),
             analyses: RefCell::new(Cache::new(ANALYSES_BYTES_MAX)),
             policies: RefCell::new(Policies::new(index, &snapshot)),
+            sequences: RefCell::default(),
             parameter_sets: ParameterSets::default(),
             statements: RefCell::default(),
             parses: Cell::new(0),
@@ -207,6 +210,20 @@ impl Worker {
 
     pub(crate) fn next_session(&self) -> SessionId {
         SessionId(self.shared.sessions.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// A session of this database and user asked for the value a sequence gave it: others will.
+    pub(crate) fn note_sequences(&self, database: &str, user: &str) {
+        let mut sequences = self.sequences.borrow_mut();
+        if sequences.len() < WELCOMES_MAX {
+            sequences.insert((database.into(), user.into()));
+        }
+    }
+
+    /// Whether one did.
+    pub(crate) fn knows_sequences(&self, database: &str, user: &str) -> bool {
+        let sequences = self.sequences.borrow();
+        !sequences.is_empty() && sequences.contains(&(database.into(), user.into()))
     }
 
     /// Number of the next Parse.

@@ -78,6 +78,8 @@ pub enum PinReason {
     Load,
     /// `set_config` for longer than a transaction: what it set is known to that server only.
     SetByFunction,
+    /// It asks for the values that sequences gave it.
+    Sequence,
     /// Code that may leave something behind, by its text.
     Code,
     /// A text that was not looked at, because it is too long or not understood.
@@ -96,6 +98,7 @@ impl PinReason {
             Self::HoldCursor => "cursor WITH HOLD",
             Self::Load => "LOAD",
             Self::SetByFunction => "parameter set by a function",
+            Self::Sequence => "values of sequences, which it asks for",
             Self::Code => "code that may leave something in the session",
             Self::Unknown => "text that was not understood",
         }
@@ -195,6 +198,15 @@ pub struct FunctionRef {
     pub arguments: Option<u16>,
 }
 
+/// What a server keeps for a session, and a text may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnState {
+    /// The values sequences gave it: `lastval`, `currval`.
+    Sequences,
+    /// What it prepared: `pg_prepared_statements`.
+    Statements,
+}
+
 /// What is known about a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Analysis {
@@ -216,6 +228,8 @@ pub struct Analysis {
     pub relations: Vec<RelationRef>,
     /// Functions it calls.
     pub functions: Vec<FunctionRef>,
+    /// What it looks at of what its server keeps for the session.
+    pub looks_at: Option<OwnState>,
     /// The statement that EXECUTE runs.
     pub executes: Option<Box<str>>,
     /// It may change what names mean to other statements.
@@ -261,6 +275,7 @@ impl Analysis {
             effects: Vec::new(),
             relations: Vec::new(),
             functions: Vec::new(),
+            looks_at: None,
             executes: None,
             changes_schema: false,
             counts_as_ddl: false,

@@ -6,8 +6,8 @@ use pg_query::protobuf::{Node, RawStmt};
 use crate::analysis::{Analysis, Class, bits};
 use crate::references::{self, References};
 use crate::{
-    Console, Effect, PinReason, RelationRef, TransactionMode, console, effects, functions, inner,
-    normalize, schema,
+    Console, Effect, OwnState, PinReason, RelationRef, TransactionMode, console, effects,
+    functions, inner, normalize, schema,
 };
 
 /// Analyses a text that is not too long.
@@ -62,6 +62,18 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     analysis
 }
 
+fn looks_at(found: &References) -> Option<OwnState> {
+    let calls = |name: &str| found.functions.iter().any(|f| &*f.name == name);
+    let reads = |name: &str| found.relations.iter().any(|r| &*r.name == name);
+    if calls("lastval") || calls("currval") {
+        Some(OwnState::Sequences)
+    } else if reads("pg_prepared_statements") || calls("pg_prepared_statement") {
+        Some(OwnState::Statements)
+    } else {
+        None
+    }
+}
+
 /// Takes over what the tree refers to, and judges by it.
 fn complete(analysis: &mut Analysis, mut found: References, reads: bool) {
     if let Some(local) = found.set_config {
@@ -70,6 +82,7 @@ fn complete(analysis: &mut Analysis, mut found: References, reads: bool) {
     if found.functions.iter().any(functions::takes_session_lock) {
         analysis.effects.push(Effect::Pin(PinReason::AdvisoryLock));
     }
+    analysis.looks_at = looks_at(&found);
     // Outside queries the class says it all.
     let text_bits = analysis.traits & !bits::WRITES;
     analysis.traits = text_bits | if reads { found.traits } else { 0 };

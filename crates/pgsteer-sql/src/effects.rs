@@ -213,6 +213,46 @@ pub fn set_value(text: &str) -> Option<String> {
     Some(values?.join(", "))
 }
 
+/// The parameters that a text sets which does nothing but `SELECT set_config(...)`, once or several
+/// times; `None` if it does something else, too, or does not say their names.
+#[must_use]
+pub fn set_config_names(text: &str) -> Option<Vec<String>> {
+    let parsed = pg_query::parse(text, 0).ok()?;
+    let [statement] = parsed.protobuf.stmts.as_slice() else {
+        return None;
+    };
+    let NodeEnum::SelectStmt(select) = statement.stmt.as_deref()?.node.as_ref()? else {
+        return None;
+    };
+    let alone = select.from_clause.is_empty()
+        && select.where_clause.is_none()
+        && select.with_clause.is_none()
+        && select.larg.is_none()
+        && select.group_clause.is_empty()
+        && select.sort_clause.is_empty();
+    let name = |target: &Node| {
+        let NodeEnum::ResTarget(target) = target.node.as_ref()? else {
+            return None;
+        };
+        let NodeEnum::FuncCall(call) = target.val.as_ref()?.node.as_ref()? else {
+            return None;
+        };
+        let [name, value, _] = call.args.as_slice() else {
+            return None;
+        };
+        let function = call.funcname.last()?.node.as_ref()?;
+        let is_it = matches!(function, NodeEnum::String(s) if s.sval == "set_config");
+        let plain = matches!(
+            value.node.as_ref()?,
+            NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::TypeCast(_)
+        );
+        let plain = plain && !format!("{value:?}").contains("FuncCall");
+        (is_it && plain).then(|| constant(name)).flatten()
+    };
+    let names: Option<Vec<String>> = select.target_list.iter().map(name).collect();
+    names.filter(|names| alone && !names.is_empty())
+}
+
 fn isolation(text: &str) -> Isolation {
     match text {
         "serializable" => Isolation::Serializable,
@@ -250,7 +290,23 @@ fn constant(node: &Node) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::may_leave_something;
+    use super::{may_leave_something, set_config_names};
+
+    #[test]
+    fn names_of_parameters_are_read_where_they_are_all() {
+        let names = |text| set_config_names(text).map(|names| names.join(" "));
+        let text = "SELECT set_config('a.b', $1, false), pg_catalog.set_config('c', 'd', true)";
+        assert_eq!(names(text).as_deref(), Some("a.b c"));
+        for text in [
+            "SELECT set_config($1, 'a', false)",
+            "SELECT set_config('a', f(), false)",
+            "SELECT set_config('a', 'b', false), f()",
+            "SELECT set_config('a', 'b', false) FROM t",
+            "SELECT set_config('a', 'b', false); SELECT 1",
+        ] {
+            assert_eq!(names(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn code_says_by_its_words_whether_it_may_leave_something() {

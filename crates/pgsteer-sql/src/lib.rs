@@ -19,12 +19,12 @@ mod references;
 mod schema;
 
 pub use analysis::{
-    Analysis, Class, Effect, FunctionRef, Isolation, PinReason, RelationRef, TransactionMode,
-    analyze, is_proven_read,
+    Analysis, Class, Effect, FunctionRef, Isolation, OwnState, PinReason, RelationRef,
+    TransactionMode, analyze, is_proven_read,
 };
 pub use cache::Cache;
 pub use console::Console;
-pub use effects::{may_leave_something, set_value};
+pub use effects::{may_leave_something, set_config_names, set_value};
 pub use functions::{Volatility, is_write_in_disguise, known_volatility, leaves_rows_alone};
 pub use normalize::without_literals;
 

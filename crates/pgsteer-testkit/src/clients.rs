@@ -76,6 +76,16 @@ pub async fn pgbench(conninfo: &str, args: &[&str]) -> Result<ClientOutput> {
     run("pgbench", &[args, &[conninfo]].concat()).await
 }
 
+/// Runs another client program of PostgreSQL's, for instance `pg_basebackup`.
+///
+/// The password is [`DEFAULT_PASSWORD`] unless an argument says another.
+///
+/// # Errors
+/// When it cannot be run. How it ended is in [`ClientOutput`].
+pub async fn client(name: &str, args: &[&str]) -> Result<ClientOutput> {
+    run(name, args).await
+}
+
 async fn run(name: &str, args: &[&str]) -> Result<ClientOutput> {
     let program = client_program(name)?;
     let mut command = Command::new(&program);

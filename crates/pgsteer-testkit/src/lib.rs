@@ -41,7 +41,7 @@ mod wait;
 
 pub use binaries::postgres_bin_dir;
 pub use builder::{Builder, DEFAULT_PASSWORD};
-pub use clients::{ClientOutput, conninfo, pgbench, psql};
+pub use clients::{ClientOutput, client, conninfo, pgbench, psql};
 pub use cluster::Cluster;
 pub use fault::{Link, Passage};
 pub use node::{Mode, Node};

@@ -16,6 +16,7 @@ pub mod tag {
     pub const COPY_IN: u8 = b'G';
     pub const COPY_OUT: u8 = b'H';
     pub const COPY_BOTH: u8 = b'W';
+    pub const DATA_ROW: u8 = b'D';
     pub const EMPTY_QUERY: u8 = b'I';
     pub const ERROR: u8 = b'E';
     pub const FUNCTION_CALL: u8 = b'V';
@@ -74,6 +75,26 @@ pub fn parameter_status(body: &[u8]) -> Option<(&str, &str)> {
         std::str::from_utf8(name).ok()?,
         std::str::from_utf8(value).ok()?,
     ))
+}
+
+/// Columns of a DataRow in the text format; none for NULL.
+#[must_use]
+pub fn data_row(body: &[u8]) -> Option<Vec<Option<String>>> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut columns = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (len, behind) = rest.split_first_chunk::<4>()?;
+        let len = i32::from_be_bytes(*len);
+        if len < 0 {
+            columns.push(None);
+            rest = behind;
+            continue;
+        }
+        let (value, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
+        columns.push(Some(String::from_utf8_lossy(value).into_owned()));
+        rest = behind;
+    }
+    Some(columns)
 }
 
 /// Process id and secret key of BackendKeyData (4 to 256 bytes of key since protocol 3.2).

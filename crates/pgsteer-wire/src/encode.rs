@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::data::{DataRow, FieldDescription, RowDescription};
 use pgwire::messages::response::{CommandComplete, ErrorResponse, NoticeResponse, ReadyForQuery};
-use pgwire::messages::startup::{Authentication, BackendKeyData, ParameterStatus, SecretKey};
+use pgwire::messages::startup::{Authentication, ParameterStatus};
 
 use crate::backend::TransactionStatus;
 use crate::{ErrorReply, Severity};
@@ -74,6 +74,12 @@ pub fn authentication_sasl(buf: &mut BytesMut, mechanism: &str) {
     put(buf, &Authentication::SASL(vec![mechanism.to_owned()]));
 }
 
+/// AuthenticationSASL with several mechanisms, the best first.
+pub fn authentication_sasl_of(buf: &mut BytesMut, mechanisms: &[&str]) {
+    let mechanisms = mechanisms.iter().map(|&name| name.to_owned()).collect();
+    put(buf, &Authentication::SASL(mechanisms));
+}
+
 /// AuthenticationSASLContinue.
 pub fn authentication_sasl_continue(buf: &mut BytesMut, data: &[u8]) {
     put(buf, &Authentication::SASLContinue(data.to_vec().into()));
@@ -92,13 +98,12 @@ pub fn parameter_status(buf: &mut BytesMut, name: &str, value: &str) {
     );
 }
 
-/// BackendKeyData with a four-byte key.
-pub fn backend_key(buf: &mut BytesMut, pid: u32, key: u32) {
-    let key = SecretKey::I32(i32::from_be_bytes(key.to_be_bytes()));
-    put(
-        buf,
-        &BackendKeyData::new(i32::from_be_bytes(pid.to_be_bytes()), key),
-    );
+/// BackendKeyData. A key has four bytes up to protocol 3.1, and up to 256 since 3.2.
+pub fn backend_key(buf: &mut BytesMut, pid: u32, key: &[u8]) {
+    let mut body = BytesMut::new();
+    body.put_u32(pid);
+    body.put_slice(key);
+    frame(buf, b'K', &body);
 }
 
 /// RowDescription of text columns.

@@ -57,6 +57,8 @@ states! {
     NOT_IN_PREREQUISITE_STATE = b"55000";
     /// A parameter that cannot be changed now.
     CANT_CHANGE_RUNTIME_PARAM = b"55P02";
+    /// A statement was cancelled.
+    QUERY_CANCELED = b"57014";
     /// Refused by a policy.
     INSUFFICIENT_PRIVILEGE = b"42501";
     /// A limit of the proxy on stored state.

@@ -10,6 +10,9 @@ use thiserror::Error;
 /// PostgreSQL refuses longer first packets (`MAX_STARTUP_PACKET_LENGTH`).
 pub const STARTUP_LEN_MAX: usize = 10_000;
 
+/// The newest minor version of protocol 3 the proxy speaks, and PostgreSQL since 18.
+pub const MINOR_MAX: u16 = 2;
+
 const CANCEL_CODE: u32 = 80_877_102;
 const SSL_CODE: u32 = 80_877_103;
 const GSS_CODE: u32 = 80_877_104;
@@ -44,7 +47,7 @@ pub enum StartupError {
     #[error("invalid length of startup packet")]
     Length,
     /// Another major version.
-    #[error("unsupported frontend protocol {0}.{1}: server supports 3.0 to 3.0")]
+    #[error("unsupported frontend protocol {0}.{1}: server supports 3.0 to 3.2")]
     Version(u16, u16),
     /// The rest makes no sense.
     #[error("invalid startup packet layout: expected terminator as last byte")]
@@ -104,9 +107,10 @@ fn startup(version: u32, packet: &[u8]) -> Result<FirstPacket, StartupError> {
     }
 }
 
-/// Writes the startup packet towards a server.
-pub fn put_startup(buf: &mut BytesMut, parameters: &[(&str, &str)]) {
+/// Writes the startup packet towards a server, for this minor version of protocol 3.
+pub fn put_startup(buf: &mut BytesMut, minor: u16, parameters: &[(&str, &str)]) {
     let mut startup = Startup::new();
+    startup.protocol_number_minor = minor;
     for (name, value) in parameters {
         startup
             .parameters
@@ -115,6 +119,12 @@ pub fn put_startup(buf: &mut BytesMut, parameters: &[(&str, &str)]) {
     // Encoding into memory fails only for parameters too long for the packet, which `validate`
     // and the client's own packet limit exclude.
     let _ = startup.encode(buf);
+}
+
+/// Writes the request for TLS towards a server.
+pub fn put_ssl_request(buf: &mut BytesMut) {
+    buf.put_u32(8);
+    buf.put_u32(SSL_CODE);
 }
 
 /// Writes a cancel request towards a server.
@@ -140,7 +150,7 @@ mod tests {
         #[test]
         fn startup_round_trip_at_every_split(name in "[a-z]{1,12}", value in "[ -~]{0,40}") {
             let mut whole = BytesMut::new();
-            put_startup(&mut whole, &[("user", "u"), (&name, &value)]);
+            put_startup(&mut whole, 0, &[("user", "u"), (&name, &value)]);
             for cut in 0..whole.len() {
                 prop_assert_eq!(first_packet(&mut BytesMut::from(&whole[..cut])), Ok(None));
             }

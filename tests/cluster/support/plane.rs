@@ -9,7 +9,7 @@ use pgsteer_core::counters::Counters;
 use pgsteer_core::policy::PolicySet;
 use pgsteer_core::topology::{Activity, Health, Node, Role, Standing};
 use pgsteer_core::{Facts, Generation, NodeId, Publisher, Settings, Snapshot, Topology};
-use pgsteer_session::{DataPlane, Shared, bind};
+use pgsteer_session::{DataPlane, Listener, Shared, bind};
 use pgsteer_testkit::{Cluster, wait_until};
 
 use super::{DEADLINE, runtime};
@@ -45,7 +45,12 @@ impl Plane {
         let port = listener.local_addr().expect("an address").port();
         let counters = Arc::new(Counters::new(workers, nodes));
         let shared = Arc::new(Shared::new(counters, Arc::clone(&facts)));
-        let started = DataPlane::start(vec![listener], workers, &shared, &publisher.subscribe());
+        let started = DataPlane::start(
+            vec![Listener::Tcp(listener)],
+            workers,
+            &shared,
+            &publisher.subscribe(),
+        );
         Self {
             port,
             publisher,

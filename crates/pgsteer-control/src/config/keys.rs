@@ -115,6 +115,15 @@ const POOL_MODES: &[&str] = &["session", "transaction", "statement"];
 /// PgBouncer's since 1.24.1, which honours `VALID UNTIL` (CVE-2025-2291).
 const AUTH_QUERY: &str = "SELECT rolname, CASE WHEN rolvaliduntil < pg_catalog.now() THEN NULL ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname = $1 AND rolcanlogin";
 
+/// Names of [`pgsteer_tls::Mode`].
+const TLS_MODES: &[&str] = pgsteer_tls::Mode::WORDS;
+
+/// Names of [`pgsteer_tls::Protocol`].
+const TLS_PROTOCOLS: &[&str] = pgsteer_tls::Protocol::WORDS;
+
+/// Names of [`pgsteer_tls::Negotiation`].
+const TLS_NEGOTIATIONS: &[&str] = pgsteer_tls::Negotiation::WORDS;
+
 /// Names of [`pgsteer_core::policy::Grants`].
 const GRANTS: &[&str] = &[
     "log",
@@ -137,6 +146,10 @@ use Reload::{Applies, Restart};
 pub const SETTINGS: &[Setting] = &[
     row("listen.address", Texts, Some("0.0.0.0:9999"), Restart, &["listen_addr", "listen_addresses", "port"],
         "Addresses clients connect to, each an IP address with a port."),
+    row("listen.unix_socket_dir", Path, None, Restart, &["unix_socket_dir", "unix_socket_directories"],
+        "Directory in which a Unix socket `.s.PGSQL.<port>` is made for each port of `listen.address`, with a lock file beside it as PostgreSQL's. Without it there is none."),
+    row("listen.unix_socket_mode", Text, Some("0777"), Restart, &["unix_socket_mode", "unix_socket_permissions"],
+        "Permissions of the Unix sockets, in octal."),
     row("listen.workers", Count(0, 1024), Some("0"), Restart, &[],
         "Threads that serve clients. 0 stands for one per processor core."),
     row("listen.clients_max", Count(1, 1_000_000), Some("10000"), Restart, &["max_client_conn", "num_init_children"],
@@ -145,6 +158,38 @@ pub const SETTINGS: &[Setting] = &[
         "How long a client may take from connecting to being logged in."),
     row("listen.drain_timeout", Kind::Duration(Duration::ZERO, DAY), Some("30s"), Applies, &[],
         "On a shutdown, how long transactions may go on before their sessions are closed."),
+    row("tcp.keepalive", Switch, Some("true"), Applies, &["tcp_keepalive"],
+        "Whether clients and nodes that are silent are asked for a sign of life by the operating system. This section is about new connections to both."),
+    row("tcp.keepidle", Kind::Duration(Duration::ZERO, DAY), Some("1m"), Applies, &["tcp_keepidle", "tcp_keepalives_idle"],
+        "After how long a silence they are asked; 0 for what the system has, as in the next three."),
+    row("tcp.keepintvl", Kind::Duration(Duration::ZERO, DAY), Some("10s"), Applies, &["tcp_keepintvl", "tcp_keepalives_interval"],
+        "Time between two questions."),
+    row("tcp.keepcnt", Count(0, 127), Some("0"), Applies, &["tcp_keepcnt", "tcp_keepalives_count"],
+        "Questions without an answer after which the connection counts as lost."),
+    row("tcp.user_timeout", Kind::Duration(Duration::ZERO, DAY), Some("0s"), Applies, &["tcp_user_timeout"],
+        "How long what was sent may stay unacknowledged before the connection counts as lost."),
+    row("tls.mode", Choice(TLS_MODES), Some("disable"), Applies, &["client_tls_sslmode", "ssl"],
+        "Whether clients may or must use TLS. `disable`: they cannot. `allow`, `prefer`: as they like. `require`: those that do not are refused, except over a Unix socket. `verify-ca`, `verify-full`: they must show a certificate signed by one of `ca_file`, too."),
+    row("tls.cert_file", Path, None, Applies, &["client_tls_cert_file", "ssl_cert_file", "ssl_cert"],
+        "PEM file with the certificate that clients are shown, those between it and its root behind it. The files of this section are read again when they change, and on a reload."),
+    row("tls.key_file", Path, None, Applies, &["client_tls_key_file", "ssl_key_file", "ssl_key"],
+        "PEM file with its private key, without a passphrase."),
+    row("tls.ca_file", Path, None, Applies, &["client_tls_ca_file", "ssl_ca_file", "ssl_ca_cert"],
+        "PEM file with the certificates that those of clients must be signed by. Clients are asked for a certificate if this is given; without `verify-ca` they may do without, but one that they show must be good."),
+    row("tls.min_protocol", Choice(TLS_PROTOCOLS), Some("TLSv1.2"), Applies, &["client_tls_protocols", "ssl_min_protocol_version"],
+        "The oldest version of TLS that clients may use."),
+    row("server_tls.mode", Choice(TLS_MODES), Some("prefer"), Applies, &["server_tls_sslmode", "sslmode"],
+        "Whether the proxy uses TLS to the nodes, as libpq's `sslmode`. `disable`: never. `allow`: if a node insists on it. `prefer`: if a node can. `require`: always. `verify-ca`: always, and the node's certificate must be signed by one of `ca_file`. `verify-full`: and be for the node's `host`. Never over a Unix socket. A new value is for new connections; unused ones are closed."),
+    row("server_tls.ca_file", Path, None, Applies, &["server_tls_ca_file", "sslrootcert"],
+        "PEM file with the certificates that those of the nodes must be signed by. If it is given they are checked in every mode, as libpq does. The files of this section are read again when they change, and on a reload."),
+    row("server_tls.cert_file", Path, None, Applies, &["server_tls_cert_file", "sslcert"],
+        "PEM file with the certificate that is shown to nodes that ask for one."),
+    row("server_tls.key_file", Path, None, Applies, &["server_tls_key_file", "sslkey"],
+        "PEM file with its private key, without a passphrase."),
+    row("server_tls.min_protocol", Choice(TLS_PROTOCOLS), Some("TLSv1.2"), Applies, &["server_tls_protocols"],
+        "The oldest version of TLS that nodes may use."),
+    row("server_tls.negotiation", Choice(TLS_NEGOTIATIONS), Some("postgres"), Applies, &["sslnegotiation"],
+        "How TLS begins: `postgres` asks the node first, `direct` begins at once, which spares a round trip and needs PostgreSQL 17 on all nodes."),
     row("auth.method", Choice(&["scram-sha-256", "md5", "password", "trust"]), Some("scram-sha-256"), Applies, &["auth_type"],
         "How clients prove who they are, where there are no rules (`[[hba]]`, `auth.hba_file`). `trust` asks nobody; `password` sends it in clear text; `md5` is for clients that know nothing better."),
     row("auth.hba_file", Path, None, Applies, &["auth_hba_file", "pool_hba.conf"],

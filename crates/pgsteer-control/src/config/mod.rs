@@ -13,6 +13,7 @@ mod error;
 mod failover;
 pub(crate) mod hba;
 mod keys;
+mod listen;
 mod operation;
 pub(crate) mod plugins;
 mod pool;
@@ -20,6 +21,7 @@ pub(crate) mod raw;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub(crate) mod units;
 pub(crate) mod userlist;
 pub(crate) mod validate;

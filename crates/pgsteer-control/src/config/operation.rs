@@ -1,6 +1,7 @@
 //! Checks where operators give orders: the admin socket and the port for the tools of Pgpool-II.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use pgsteer_core::settings::{AdminSettings, PcpSettings};
 use toml::Value;
@@ -16,14 +17,19 @@ pub(super) fn admin(raw: raw::Admin, checker: &mut Checker<'_>) -> AdminSettings
     let given = raw.socket.is_some();
     let socket = given.then(|| checker.path(KEY, raw.socket)).flatten();
     if let Some(path) = &socket {
-        let length = path.as_os_str().len();
-        if length > SOCKET_PATH_MAX {
-            let problem = format!("is a path of {length} bytes");
-            let advice = format!("use one of at most {SOCKET_PATH_MAX} bytes");
-            checker.error(KEY, problem, advice);
-        }
+        check_socket_path(KEY, path, checker);
     }
     AdminSettings { socket }
+}
+
+/// Says if the path of a Unix socket is too long for the operating system.
+pub(super) fn check_socket_path(key: &str, path: &Path, checker: &mut Checker<'_>) {
+    let length = path.as_os_str().len();
+    if length > SOCKET_PATH_MAX {
+        let problem = format!("is a path of {length} bytes");
+        let advice = format!("use one of at most {SOCKET_PATH_MAX} bytes");
+        checker.error(key, problem, advice);
+    }
 }
 
 /// `[pcp]` and `[[pcp_users]]`

@@ -1,6 +1,7 @@
 //! `[pool]` and `[[pools]]`: server connections and who gets them.
 
-use pgsteer_core::settings::{PoolMode, PoolRule, PoolSettings};
+use pgsteer_core::settings::{PoolMode, PoolRule, PoolSettings, TcpSettings};
+use pgsteer_tls::ServerTls;
 
 use super::check::Checker;
 use super::raw;
@@ -9,6 +10,7 @@ use super::validate::number;
 pub(super) fn settings(
     raw: raw::Pool,
     rules: Vec<raw::PoolRule>,
+    (tcp, tls): (TcpSettings, &ServerTls),
     checker: &mut Checker<'_>,
 ) -> PoolSettings {
     let per_node = checker.count(
@@ -29,6 +31,8 @@ pub(super) fn settings(
             .text("pool.reset_query", raw.reset_query)
             .unwrap_or_default()
             .into(),
+        tcp,
+        tls: tls.clone(),
     }
 }
 

@@ -12,6 +12,9 @@ pub(crate) type Given = Option<Value>;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Raw {
     pub(crate) listen: Listen,
+    pub(crate) tcp: Tcp,
+    pub(crate) tls: Tls,
+    pub(crate) server_tls: ServerTls,
     pub(crate) auth: Auth,
     pub(crate) hba: Vec<Hba>,
     pub(crate) users: Vec<User>,
@@ -35,10 +38,46 @@ pub(crate) struct Raw {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listen {
     pub(crate) address: Given,
+    pub(crate) unix_socket_dir: Given,
+    pub(crate) unix_socket_mode: Given,
     pub(crate) workers: Given,
     pub(crate) clients_max: Given,
     pub(crate) login_timeout: Given,
     pub(crate) drain_timeout: Given,
+}
+
+/// `[tcp]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tcp {
+    pub(crate) keepalive: Given,
+    pub(crate) keepidle: Given,
+    pub(crate) keepintvl: Given,
+    pub(crate) keepcnt: Given,
+    pub(crate) user_timeout: Given,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    pub(crate) mode: Given,
+    pub(crate) cert_file: Given,
+    pub(crate) key_file: Given,
+    pub(crate) ca_file: Given,
+    pub(crate) min_protocol: Given,
+}
+
+/// `[server_tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerTls {
+    pub(crate) mode: Given,
+    pub(crate) ca_file: Given,
+    pub(crate) cert_file: Given,
+    pub(crate) key_file: Given,
+    pub(crate) min_protocol: Given,
+    pub(crate) negotiation: Given,
 }
 
 /// `[auth]`

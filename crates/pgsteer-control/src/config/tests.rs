@@ -463,6 +463,7 @@ fn accepted<T: DeserializeOwned>(prefix: &str) -> Vec<String> {
 fn the_table_is_what_the_file_accepts() {
     let sections = [
         accepted::<raw::Listen>("listen."),
+        accepted::<raw::Tcp>("tcp."),
         accepted::<raw::Auth>("auth."),
         accepted::<raw::Hba>("hba[]."),
         accepted::<raw::User>("users[]."),

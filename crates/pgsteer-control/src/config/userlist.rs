@@ -18,6 +18,19 @@ pub(crate) enum Stored {
     Aes,
 }
 
+impl Stored {
+    /// What it is, in words that do not show it.
+    pub(crate) fn how(&self) -> &'static str {
+        match self {
+            Self::Nothing => "empty",
+            Self::Plain(_) => "in clear text",
+            Self::Md5(_) => "an MD5 hash",
+            Self::Scram(_) => "a SCRAM verifier",
+            Self::Aes => "encrypted with AES",
+        }
+    }
+}
+
 /// Reads a password as Pgpool-II stores it, in `pool_passwd` or in `pgpool.conf`.
 pub(crate) fn pgpool(text: &str) -> Stored {
     if text.starts_with("AES") {

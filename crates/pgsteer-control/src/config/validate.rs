@@ -7,17 +7,24 @@ use std::sync::Arc;
 
 use pgsteer_core::auth::User;
 use pgsteer_core::settings::{CatalogSettings, NodeSettings, ProbeSettings, Settings};
+use pgsteer_tls::ServerTls;
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{auth, failover, operation, plugins, pool, raw};
+use super::{auth, failover, listen, operation, plugins, pool, raw, tls};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(mut raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
     let users_file = raw.auth.users_file.take();
     let users = auth::users(raw.users, users_file, checker);
     let listen_key = "listen.address";
-    let listen = addresses(listen_key, raw.listen.address, checker);
+    let addresses = addresses(listen_key, raw.listen.address, checker);
+    let unix_socket = listen::unix_socket(
+        raw.listen.unix_socket_dir,
+        raw.listen.unix_socket_mode,
+        checker,
+    );
+    let tcp = listen::tcp(raw.tcp, checker);
     let workers = match number(checker.count("listen.workers", raw.listen.workers)) {
         0 => cores.max(1),
         workers => workers,
@@ -26,15 +33,19 @@ pub(crate) fn settings(mut raw: raw::Raw, cores: usize, checker: &mut Checker<'_
     let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
     let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
     let auth = auth::settings(raw.auth, raw.hba, &users, checker);
-    let pool = pool::settings(raw.pool, raw.pools, checker);
-    let probe = probe(raw.probe, &users, checker);
+    let client_tls = tls::clients(raw.tls, checker);
+    let server_tls = tls::servers(raw.server_tls, checker);
+    let pool = pool::settings(raw.pool, raw.pools, (tcp, &server_tls), checker);
+    let probe = probe(raw.probe, &users, &server_tls, checker);
     let rules = free("failover_rules", raw.failover_rules, checker);
     Settings {
-        listen,
+        listen: addresses,
+        unix_socket,
         workers,
         clients_max,
         login_timeout,
         drain_timeout,
+        tls: client_tls,
         auth,
         pool,
         nodes: nodes(raw.nodes, &probe, &users, checker),
@@ -139,6 +150,7 @@ fn nodes(
 fn probe(
     raw: raw::Probe,
     users: &HashMap<String, User>,
+    tls: &ServerTls,
     checker: &mut Checker<'_>,
 ) -> ProbeSettings {
     let user = checker.text("probe.user", raw.user).unwrap_or_default();
@@ -165,6 +177,7 @@ fn probe(
         timeout: checker.duration("probe.timeout", raw.timeout),
         failures_max: u32::try_from(failures_max).unwrap_or(u32::MAX),
         retry_delay: checker.duration("probe.retry_delay", raw.retry_delay),
+        tls: tls.clone(),
     }
 }
 

@@ -11,7 +11,6 @@ mod hba;
 mod items;
 mod keys;
 mod listen;
-mod passwd;
 mod probe;
 mod report;
 mod rules;

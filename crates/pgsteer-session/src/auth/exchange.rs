@@ -2,7 +2,7 @@
 
 use pgsteer_pool::Channel;
 use pgsteer_wire::frontend::tag;
-use pgsteer_wire::scram::{self, ScramError, ScramKeys, ServerExchange, Verifier};
+use pgsteer_wire::scram::{ScramError, ScramKeys, ServerExchange, Verifier};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frame};
 
 use crate::end::End;
@@ -32,13 +32,17 @@ pub(super) async fn scram(
     client: &mut Channel,
     verifier: &Verifier,
 ) -> Result<Option<ScramKeys>, End> {
-    let malformed = |_| fatal(SqlState::PROTOCOL_VIOLATION, "malformed SCRAM message");
-    let mut exchange = ServerExchange::new(verifier);
-    encode::authentication_sasl(&mut client.output, scram::MECHANISM);
+    // What is wrong with the binding is worth saying: somebody may sit in between.
+    let wrong = |error: ScramError| fatal(SqlState::PROTOCOL_VIOLATION, &error.to_string());
+    let end_point = client.tls().and_then(|tls| tls.end_point.as_deref());
+    let mut exchange = ServerExchange::new(verifier).offering(end_point);
+    encode::authentication_sasl_of(&mut client.output, exchange.mechanisms());
     let initial = password_message(client).await?;
-    let first = initial_response(&initial).ok_or(ScramError::Malformed);
-    let challenge = first.and_then(|first| exchange.first(first));
-    let challenge = challenge.map_err(malformed)?;
+    let (mechanism, first) = initial_response(&initial)
+        .ok_or(ScramError::Malformed)
+        .map_err(wrong)?;
+    exchange.choose(mechanism).map_err(wrong)?;
+    let challenge = exchange.first(first).map_err(wrong)?;
     encode::authentication_sasl_continue(&mut client.output, challenge.as_bytes());
     let response = password_message(client).await?;
     match exchange.last(&response) {
@@ -48,16 +52,17 @@ pub(super) async fn scram(
             Ok(Some(accepted.keys))
         }
         Err(ScramError::WrongPassword) => Ok(None),
-        Err(error) => Err(malformed(error)),
+        Err(error) => Err(wrong(error)),
     }
 }
 
-/// The mechanism's data in a SASLInitialResponse for the mechanism we offered.
-fn initial_response(body: &[u8]) -> Option<&[u8]> {
+/// The mechanism and its data in a SASLInitialResponse.
+fn initial_response(body: &[u8]) -> Option<(&str, &[u8])> {
     let (mechanism, rest) = frame::cstr(body)?;
     let (len, data) = rest.split_first_chunk::<4>()?;
     let right_len = usize::try_from(u32::from_be_bytes(*len)).ok()? == data.len();
-    (mechanism == scram::MECHANISM.as_bytes() && right_len).then_some(data)
+    let mechanism = std::str::from_utf8(mechanism).ok()?;
+    right_len.then_some((mechanism, data))
 }
 
 /// A password without its final NUL.

@@ -21,15 +21,12 @@ impl Session {
 
     /// Rows of `pool_pools`.
     pub(crate) fn pools(&self) -> Vec<Vec<String>> {
-        pool_rows(
-            &self.steering.worker.shared.cancels,
-            Some(self.cancel.key.0),
-        )
+        pool_rows(&self.steering.worker.shared.cancels, Some(self.cancel.pid))
     }
 
     /// What a session does; the one that asks executes a command.
     fn status_word(&self, pid: u32, slot: &CancelSlot) -> &'static str {
-        let asks = pid == self.cancel.key.0;
+        let asks = pid == self.cancel.pid;
         status(asks || slot.is_active(), slot.last_rest.get())
     }
 }
@@ -153,13 +150,13 @@ mod tests {
             client_port: 50582,
             started: at(0),
         };
-        let session = registry.register(about, || Some(0xbd2_0000_0001)).unwrap();
+        let session = registry.register(about, 4).unwrap();
         let (pid, slot) = registry.list().pop().unwrap();
-        assert_eq!(pid, session.key.0);
+        assert_eq!(pid, session.pid);
         let row = pool_row(pid, &slot, None, status(false, None), at(9));
         assert_eq!(
-            row.join("|"),
-            "1513|2026-11-23 03:03:20|1|0||test|postgres||||0|3|0|0|0|0|Connecting|0|127.0.0.1|50582|"
+            row[1..].join("|"),
+            "2026-11-23 03:03:20|1|0||test|postgres||||0|3|0|0|0|0|Connecting|0|127.0.0.1|50582|"
         );
         slot.add(ServerTarget {
             node: NodeId(1),
@@ -179,8 +176,8 @@ mod tests {
         let word = status(slot.is_active(), slot.last_rest.get());
         let row = pool_row(pid, &slot, slot.servers().first(), word, at(9));
         assert_eq!(
-            row.join("|"),
-            "1513|2026-11-23 03:03:20|1|0|1|test|postgres|2026-11-23 03:03:21|2026-11-23 03:03:22||5|3|\
+            row[1..].join("|"),
+            "2026-11-23 03:03:20|1|0|1|test|postgres|2026-11-23 03:03:21|2026-11-23 03:03:22||5|3|\
              0|24|3288|1|Idle in transaction|1|127.0.0.1|50582|"
         );
         assert_eq!(
@@ -191,8 +188,8 @@ mod tests {
         assert_eq!(status(slot.is_active(), None), "Execute command");
         let row = process_row(pid, &slot, "Idle");
         assert_eq!(
-            row.join("|"),
-            "1513|2026-11-23 03:03:20|1|test|postgres|2026-11-23 03:03:21|24|Idle"
+            row[1..].join("|"),
+            "2026-11-23 03:03:20|1|test|postgres|2026-11-23 03:03:21|24|Idle"
         );
     }
 }

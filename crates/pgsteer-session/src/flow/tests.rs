@@ -209,7 +209,11 @@ fn names_on_servers_stay_there() {
         b"pgsteer_1".as_slice().into(),
         b"mine".as_slice().into(),
     )));
-    flow.expect(Request::InPlaceOfParse);
+    flow.expect(Request::InPlaceOfParse {
+        name: b"mine".as_slice().into(),
+        id: 1,
+        before: None,
+    });
     flow.expect(Request::Bind { renamed });
     flow.expect(Request::Sync);
     let bytes = frames(&[

@@ -189,7 +189,14 @@ fn effects() {
             "SET LOCAL Work_Mem = 1",
             set("work_mem", true, "SET LOCAL Work_Mem = 1"),
         ),
-        ("RESET work_mem", set("work_mem", false, "RESET work_mem")),
+        (
+            "RESET work_mem",
+            set("work_mem", false, "RESET \"work_mem\""),
+        ),
+        (
+            "SET Work_Mem TO DEFAULT",
+            set("work_mem", false, "RESET \"work_mem\""),
+        ),
         (
             "SET TIME ZONE 'UTC'",
             set("timezone", false, "SET TIME ZONE 'UTC'"),

@@ -8,6 +8,8 @@ use pgsteer_core::auth::{
     UserName,
 };
 
+use toml::Value;
+
 use super::lines::Word;
 use super::networks;
 use crate::config::check::ReadFile;
@@ -67,11 +69,34 @@ impl Entry {
         Ok(entry)
     }
 
+    /// The keys of a section `[[hba]]` that says the same.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, Value)> {
+        let names = |words: &[Word]| match words {
+            [word] => Value::String(word.written()),
+            words => Value::Array(words.iter().map(|w| Value::String(w.written())).collect()),
+        };
+        let mut settings = vec![
+            ("type", Value::String(self.kind.clone())),
+            ("database", names(&self.databases)),
+            ("user", names(&self.users)),
+        ];
+        let address = format!("{} {}", self.address, self.mask);
+        if !self.address.is_empty() {
+            settings.push(("address", Value::String(address.trim().to_owned())));
+        }
+        settings.push(("method", Value::String(self.method.clone())));
+        if !self.options.is_empty() {
+            let options = self.options.iter().cloned().map(Value::String);
+            settings.push(("options", Value::Array(options.collect())));
+        }
+        settings
+    }
+
     /// The rule, if nothing is wrong with it.
     ///
     /// # Errors
     /// The first thing that is.
-    pub(super) fn rule(&self, place: &str, world: &World<'_>) -> Result<Rule, Wrong> {
+    pub(crate) fn rule(&self, place: &str, world: &World<'_>) -> Result<Rule, Wrong> {
         let transport = transport(&self.kind)?;
         let databases = all(&self.databases, "database", |word| database(word))?;
         let users = all(&self.users, "user", |word| user(word))?;
@@ -188,11 +213,11 @@ impl Entry {
 }
 
 /// What rules refer to.
-pub(super) struct World<'a> {
-    pub(super) read_file: ReadFile<'a>,
+pub(crate) struct World<'a> {
+    pub(crate) read_file: ReadFile<'a>,
     /// Maps by name, and the file they are in.
-    pub(super) maps: &'a std::collections::HashMap<String, Arc<IdentMap>>,
-    pub(super) map_file: Option<&'a Path>,
+    pub(crate) maps: &'a std::collections::HashMap<String, Arc<IdentMap>>,
+    pub(crate) map_file: Option<&'a Path>,
 }
 
 impl World<'_> {

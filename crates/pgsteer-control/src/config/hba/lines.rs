@@ -14,6 +14,15 @@ impl Word {
     pub(crate) fn is(&self, keyword: &str) -> bool {
         !self.is_quoted && self.text == keyword
     }
+
+    /// As it would be written.
+    pub(crate) fn written(&self) -> String {
+        let is_special = |c: char| c.is_whitespace() || matches!(c, '"' | ',' | '#');
+        if self.is_quoted || self.text.contains(is_special) {
+            return format!("\"{}\"", self.text.replace('"', "\"\""));
+        }
+        self.text.clone()
+    }
 }
 
 /// A line with fields, or several that a backslash at the end makes one.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use pgsteer_core::auth::{IdentMap, Rule, Rules};
 
-pub(crate) use entry::Entry;
-use entry::{World, Wrong};
+use entry::Wrong;
+pub(crate) use entry::{Entry, World};
 use lines::{Line, Word};
 
 use super::check::Checker;
@@ -102,12 +102,15 @@ fn section(place: &str, raw: raw::Hba, checker: &mut Checker<'_>) -> Option<Entr
         Some(given) => checker.text(&key("address"), Some(given)),
         None => Some(String::new()),
     };
+    let address = address?;
+    // A mask may follow.
+    let (address, mask) = address.split_once(' ').unwrap_or((&address, ""));
     Some(Entry {
         kind: kind?,
         databases,
         users,
-        address: address?,
-        mask: String::new(),
+        address: address.to_owned(),
+        mask: mask.trim().to_owned(),
         method: method?,
         options: checker.list(&key("options"), raw.options),
     })

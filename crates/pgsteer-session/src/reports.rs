@@ -1,0 +1,102 @@
+//! What a client is told of its parameters. What it said in its startup packet is to it what RESET
+//! goes back to; servers, who have many clients, were told later and go back to values of their own.
+
+use pgsteer_sql::{Analysis, Effect};
+
+use crate::journal::is_reset;
+
+/// A parameter of the startup packet that servers report.
+#[derive(Debug)]
+struct Report {
+    name: Box<str>,
+    /// The value of the startup packet, as servers print it.
+    startup: Box<str>,
+    /// The value the client was told last.
+    current: Box<str>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    all: Vec<Report>,
+    resetting: bool,
+}
+
+/// What becomes of a report.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard<'a> {
+    /// The client is told.
+    Told,
+    /// It knows.
+    Known,
+    /// It is told this value.
+    Startup(&'a str),
+}
+
+impl Reports {
+    /// The client was told this value at its login, and asked for it in its startup packet.
+    pub(crate) fn add(&mut self, name: &str, value: &str) {
+        self.all.push(Report {
+            name: name.into(),
+            startup: value.into(),
+            current: value.into(),
+        });
+    }
+
+    /// Whether reports must be looked at.
+    pub(crate) fn matter(&self) -> bool {
+        !self.all.is_empty()
+    }
+
+    /// A statement runs whose reports come next.
+    pub(crate) fn begin(&mut self, analysis: &Analysis) {
+        self.resetting = match analysis.sole_effect() {
+            Some(Effect::ResetAll | Effect::DiscardAll) => true,
+            Some(Effect::Set { text, .. }) => is_reset(text),
+            _ => false,
+        };
+    }
+
+    /// It has ended.
+    pub(crate) fn end(&mut self) {
+        self.resetting = false;
+    }
+
+    /// A server reports a value.
+    pub(crate) fn heard(&mut self, name: &str, value: &str) -> Heard<'_> {
+        let Some(report) = self.all.iter_mut().find(|r| *r.name == *name) else {
+            return Heard::Told;
+        };
+        if !self.resetting {
+            report.current = value.into();
+            return Heard::Told;
+        }
+        if report.current == report.startup {
+            return Heard::Known;
+        }
+        report.current.clone_from(&report.startup);
+        Heard::Startup(&report.startup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_goes_back_to_the_startup_packet() {
+        let mut reports = Reports::default();
+        reports.add("application_name", "mine");
+        let reset = pgsteer_sql::analyze(b"RESET ALL");
+        reports.begin(&reset);
+        assert_eq!(reports.heard("application_name", ""), Heard::Known);
+        assert_eq!(reports.heard("TimeZone", "UTC"), Heard::Told);
+        reports.begin(&pgsteer_sql::analyze(b"SET application_name = 'other'"));
+        assert_eq!(reports.heard("application_name", "other"), Heard::Told);
+        reports.begin(&pgsteer_sql::analyze(b"SET application_name TO DEFAULT"));
+        let heard = reports.heard("application_name", "");
+        assert_eq!(heard, Heard::Startup("mine"));
+        reports.end();
+        assert_eq!(reports.heard("application_name", "x"), Heard::Told);
+    }
+}
