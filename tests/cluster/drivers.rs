@@ -37,6 +37,7 @@ fn proxy(pool: &'static str) -> Running {
 #[track_caller]
 fn check(script: &str, runner: &Runner) -> Result<()> {
     let (session, transaction) = (proxy(SESSION), proxy(TRANSACTION));
+    let knows_no_password = crate::access::passing_through();
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("drivers")
         .join(script);
@@ -46,6 +47,7 @@ fn check(script: &str, runner: &Runner) -> Result<()> {
         ("direct", cluster().primary().port()),
         ("session", session.port()),
         ("transaction", transaction.port()),
+        ("passed_through", knows_no_password.port()),
     ] {
         let database_name = format!("{stem}_{name}");
         // No read of the scripts may be stale.

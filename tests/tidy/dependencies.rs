@@ -135,7 +135,8 @@ const EDGES: [(&str, &[&str]); 7] = [
 const TESTED_ON_SERVERS: [&str; 5] = ["pool", "session", "control", "plugin-host", "proxy"];
 
 /// Third-party crates that shape a design, and their homes.
-const OWNERS: [(&str, &[&str]); 18] = [
+const OWNERS: [(&str, &[&str]); 19] = [
+    ("regex-lite", &["core"]),
     ("pgwire", &["wire"]),
     ("pg_query", &["sql"]),
     ("wasmtime", &["plugin-host"]),
