@@ -129,6 +129,7 @@ fn sections_are_rules_too() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn mistakes_name_file_and_line() {
     for (line, expected) in [
         (
