@@ -472,11 +472,13 @@ fn calls() -> Vec<Case> {
 }
 
 /// What is answered in another way, and why that is as well.
-const DIFFERENT: [&str; 2] = [
+const DIFFERENT: [&str; 3] = [
     // The proxy closes names, whatever is in them; there is no statement of that name.
     "a name not UTF-8 in Close",
     // The server is not told, and its connection is closed; to the client it is the same end.
     "COPY of a length 0",
+    // The unnamed statement stays on the server until the next Parse, and Describe asks there.
+    "Close and Describe",
 ];
 
 /// Everything a connection answers to these bytes and to one more query.
