@@ -20,7 +20,8 @@ use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
 use crate::meter::Waits;
-use crate::session::{LegError, Session};
+use crate::need::LegError;
+use crate::session::Session;
 use crate::steering::Steering;
 use crate::worker::Worker;
 

@@ -21,7 +21,7 @@ use crate::cancel::{Registered, ServerTarget};
 use crate::end::{End, administrator, with_severity};
 use crate::lease::checkout_failed;
 use crate::login::parse_options;
-use crate::session::LegError;
+use crate::need::LegError;
 use crate::steering::Steering;
 use crate::worker::{Control, Worker};
 

@@ -348,7 +348,7 @@ fn rule_value(
 
 /// The users of `userlist.txt`, unless it is read as it is.
 fn users(files: &[InputFile], work: &mut Work) {
-    let read_as_it_is = is_known("auth.users_file");
+    let read_as_it_is = work.draft.shown("auth.users_file").is_some();
     for file in files.iter().filter(|file| file.kind == FileKind::Userlist) {
         let (users, problems) = ini::userlist(&file.text);
         for (line, problem) in problems {
