@@ -1,10 +1,10 @@
-# The two commands of this project, one to torment it, and one to compare it with others. `make` alone explains them.
+# The two commands of this project, two to torment it, and one to compare it with others. `make` alone explains them.
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Plugins natively, for their own tests: not in the way of those that become components.
 NATIVE_DIR := $(abspath $(TARGET_DIR))/plugins-native
 
-.PHONY: help run test chaos bench prerequisites
+.PHONY: help run test chaos fuzz bench prerequisites
 
 help:
 	@echo "make run     install what is missing, build, start a PostgreSQL primary with two replicas"
@@ -12,6 +12,8 @@ help:
 	@echo "make test    install what is missing, check formatting and lints, run all tests"
 	@echo "make chaos   kill, freeze and cut off servers under clients that count their money, for"
 	@echo "             MINUTES=10; SEED=number does again what was done with that seed"
+	@echo "make fuzz    random programs directly and through pgsteer must see the same, and the decoders"
+	@echo "             get whatever comes, for MINUTES=10; SEED=number runs one program again"
 	@echo "make bench   install what is missing, compare with pgbouncer, pgpool2 and haproxy"
 
 prerequisites:
@@ -35,6 +37,10 @@ test:
 chaos:
 	@scripts/prerequisites.sh --test
 	PGSTEER_CHAOS_MINUTES=$(or $(MINUTES),10) PGSTEER_CHAOS_SEED=$(SEED) cargo test -p pgsteer-tests --test chaos -- --ignored --nocapture
+
+fuzz:
+	@scripts/prerequisites.sh --test
+	@MINUTES=$(or $(MINUTES),10) SEED=$(SEED) scripts/fuzz.sh
 
 bench:
 	@scripts/prerequisites.sh --bench

@@ -283,3 +283,8 @@ fn cancels_hit_their_addressees_only(pool: &'static str) {
 fn cancels_hit_their_addressees_only_when_sessions_take_turns() {
     cancels_hit_their_addressees_only("connections_per_node_max = 4\nmode = \"session\"");
 }
+
+#[test]
+fn cancels_hit_their_addressees_only_when_transactions_take_turns() {
+    cancels_hit_their_addressees_only("connections_per_node_max = 3\nmode = \"transaction\"");
+}

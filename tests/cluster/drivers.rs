@@ -1,52 +1,64 @@
-//! Drivers of Python against the proxy, and first against the primary: the scripts themselves must
-//! be right.
+//! Drivers against the proxy in session and in transaction mode with reads on replicas, and first
+//! against the primary: the scripts themselves must be right.
+
+mod environments;
+mod rust;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::support::{Options, cluster, database, runtime};
+use crate::support::{Options, Running, cluster, database, runtime};
+use environments::{JDBC, java, node, python};
 
-/// Where the drivers are not installed already, these versions are.
-const PINNED: [&str; 4] = [
-    "psycopg[binary]==3.3.9",
-    "psycopg2-binary==2.9.13",
-    "asyncpg==0.32.0",
-    "pg8000==1.31.6",
-];
+/// How a script is run.
+struct Runner {
+    program: PathBuf,
+    arguments: Vec<String>,
+    /// Set for the script.
+    environment: Vec<(&'static str, String)>,
+}
 
-#[track_caller]
-fn check(driver: &str) -> Result<()> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("drivers/{driver}.py"));
-    let python = python()?;
-    let proxy = Options {
+const SESSION: &str = "mode = \"session\"\nconnections_per_node_max = 60";
+/// Fewer than the scripts have connections.
+const TRANSACTION: &str = "mode = \"transaction\"\nconnections_per_node_max = 4";
+
+fn proxy(pool: &'static str) -> Running {
+    let options = Options {
         method: "scram-sha-256",
+        pool,
         ..Options::weights([0, 1, 1])
     };
-    let proxy = proxy.start();
+    options.start()
+}
+
+/// Runs it with the primary, and with the proxy in each mode.
+#[track_caller]
+fn check(script: &str, runner: &Runner) -> Result<()> {
+    let (session, transaction) = (proxy(SESSION), proxy(TRANSACTION));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("drivers")
+        .join(script);
+    let stem = script.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = stem.to_lowercase();
     for (name, port) in [
         ("direct", cluster().primary().port()),
-        ("proxy", proxy.port()),
+        ("session", session.port()),
+        ("transaction", transaction.port()),
     ] {
-        let database_name = format!("{driver}_{name}");
+        let database_name = format!("{stem}_{name}");
         // No read of the scripts may be stale.
         let setup =
             format!("ALTER DATABASE {database_name} SET synchronous_commit = 'remote_apply'");
         drop(runtime().block_on(database(&database_name, &setup))?);
-        let mut command = Command::new("timeout");
         // A script that hangs shows where.
-        command
-            .args(["-s", "ABRT", "60"])
-            .arg(&python)
-            .args(["-X", "faulthandler"])
-            .arg(&script);
+        let mut command = Command::new("timeout");
+        command.args(["-s", "ABRT", "120"]).arg(&runner.program);
+        command.args(&runner.arguments).arg(&script);
+        command.envs(runner.environment.clone());
         let output = command.arg(port.to_string()).arg(&database_name).output()?;
-        ensure!(
-            output.status.success(),
-            "{driver}, {name}: {}",
-            said(&output)
-        );
+        ensure!(output.status.success(), "{stem}, {name}: {}", said(&output));
     }
     Ok(())
 }
@@ -57,68 +69,82 @@ fn said(output: &Output) -> String {
     format!("{} {out}{err}", output.status)
 }
 
-/// A Python that has the drivers: the machine's, or one in a virtual environment of ours.
-fn python() -> Result<PathBuf> {
-    static PYTHON: std::sync::Mutex<Option<PathBuf>> = std::sync::Mutex::new(None);
-    let mut known = PYTHON.lock().expect("nobody panicked");
-    if let Some(python) = &*known {
-        return Ok(python.clone());
-    }
-    let system = PathBuf::from("python3");
-    let python = if has_drivers(&system) {
-        system
-    } else {
-        virtual_environment()?
+fn check_python(script: &str) -> Result<()> {
+    let runner = Runner {
+        program: python()?,
+        arguments: vec!["-X".to_owned(), "faulthandler".to_owned()],
+        environment: Vec::new(),
     };
-    *known = Some(python.clone());
-    Ok(python)
-}
-
-fn has_drivers(python: &Path) -> bool {
-    let imports = "import psycopg, psycopg2, asyncpg, pg8000";
-    let output = Command::new(python).args(["-c", imports]).output();
-    output.is_ok_and(|output| output.status.success())
-}
-
-fn virtual_environment() -> Result<PathBuf> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("drivers");
-    let python = dir.join("bin/python");
-    if has_drivers(&python) {
-        return Ok(python);
-    }
-    let advice = "the tests of drivers need python3 with venv and pip (Debian: python3-venv), or \
-                  the Python packages psycopg, psycopg2, asyncpg and pg8000";
-    let made = Command::new("python3")
-        .args(["-m", "venv"])
-        .arg(&dir)
-        .output()
-        .context(advice)?;
-    ensure!(made.status.success(), "{advice}: {}", said(&made));
-    let mut pip = Command::new(&python);
-    let installed = pip
-        .args(["-m", "pip", "install", "--quiet"])
-        .args(PINNED)
-        .output()?;
-    ensure!(installed.status.success(), "{advice}: {}", said(&installed));
-    Ok(python)
+    check(script, &runner)
 }
 
 #[test]
 fn psycopg_3() -> Result<()> {
-    check("psycopg3")
+    check_python("psycopg3.py")
 }
 
 #[test]
 fn psycopg_2() -> Result<()> {
-    check("psycopg2")
+    check_python("psycopg2.py")
 }
 
 #[test]
 fn asyncpg() -> Result<()> {
-    check("asyncpg")
+    check_python("asyncpg.py")
 }
 
 #[test]
 fn pg8000() -> Result<()> {
-    check("pg8000")
+    check_python("pg8000.py")
+}
+
+#[test]
+fn sqlalchemy() -> Result<()> {
+    check_python("sqlalchemy_orm.py")
+}
+
+#[test]
+fn django() -> Result<()> {
+    check_python("django_orm.py")
+}
+
+fn check_node(script: &str) -> Result<()> {
+    match node() {
+        Ok(modules) => {
+            let runner = Runner {
+                program: "node".into(),
+                arguments: Vec::new(),
+                environment: vec![("NODE_PATH", modules.display().to_string())],
+            };
+            check(script, &runner)
+        }
+        Err(reason) => {
+            println!("SKIPPED, {script}: {reason:#}");
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn node_postgres() -> Result<()> {
+    check_node("node_postgres.js")
+}
+
+#[test]
+fn postgres_js() -> Result<()> {
+    check_node("postgres_js.js")
+}
+
+#[test]
+fn jdbc() -> Result<()> {
+    if let Err(reason) = java() {
+        println!("SKIPPED, JDBC: {reason:#}");
+        return Ok(());
+    }
+    let runner = Runner {
+        program: "java".into(),
+        arguments: vec!["-cp".to_owned(), JDBC.to_owned()],
+        environment: Vec::new(),
+    };
+    check("Jdbc.java", &runner)
 }

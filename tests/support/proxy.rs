@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use pgsteer_control::config::{self, Source};
-use pgsteer_core::Subscription;
+use pgsteer_core::spans::Spans;
+use pgsteer_core::{Facts, Subscription};
 use pgsteer_proxy::Proxy;
 use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD};
 use tokio::sync::oneshot;
@@ -110,6 +112,7 @@ pub(crate) struct Running {
     port: u16,
     plugins: PathBuf,
     subscription: Subscription,
+    facts: Arc<Facts>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -141,7 +144,9 @@ impl Running {
             runtime.block_on(async {
                 match Proxy::start(settings).await {
                     Ok(proxy) => {
-                        let told = ready.send(Ok((proxy.addresses().to_vec(), proxy.subscribe())));
+                        let facts = Arc::clone(proxy.facts());
+                        let addresses = proxy.addresses().to_vec();
+                        let told = ready.send(Ok((addresses, proxy.subscribe(), facts)));
                         told.expect("the test waits");
                         let _ = stopped.await;
                         proxy.stop().await;
@@ -151,11 +156,12 @@ impl Running {
             });
             runtime.shutdown_background();
         });
-        let (addresses, subscription) = started.recv()??;
+        let (addresses, subscription, facts) = started.recv()??;
         Ok(Self {
             port: addresses.first().context("an address")?.port(),
             plugins,
             subscription,
+            facts,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -174,6 +180,11 @@ impl Running {
     /// What it believes to be true.
     pub(crate) fn subscription(&self) -> Subscription {
         self.subscription.clone()
+    }
+
+    /// What became of the spans of traced statements.
+    pub(crate) fn spans(&self) -> &Spans {
+        &self.facts.spans
     }
 
     /// For libpq, as `postgres`.

@@ -172,7 +172,12 @@ impl Wire {
         answered.expect("an answer to the startup packet")
     }
 
-    fn try_log_in(&mut self, login: &Login<'_>, database: &str) -> io::Result<Option<Frame>> {
+    /// The same; an error when the other side leaves meanwhile.
+    pub(crate) fn try_log_in(
+        &mut self,
+        login: &Login<'_>,
+        database: &str,
+    ) -> io::Result<Option<Frame>> {
         let fixed = [("user", login.user), ("database", database)];
         let parameters: Vec<_> = fixed.iter().chain(login.parameters).copied().collect();
         self.send(&msg::startup(3 << 16, &parameters));

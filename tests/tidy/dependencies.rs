@@ -101,11 +101,11 @@ fn line_of(text: &str, name: &str) -> usize {
 
 /// Every edge between crates of the workspace, without the prefix.
 const EDGES: [(&str, &[&str]); 7] = [
-    ("core", &["wire", "sql"]),
-    ("pool", &["core", "wire"]),
-    ("session", &["pool", "core", "sql", "wire"]),
+    ("core", &["wire", "sql", "tls"]),
+    ("pool", &["core", "wire", "tls"]),
+    ("session", &["pool", "core", "sql", "wire", "tls"]),
     // `sql` for the names of relations and functions in a recording.
-    ("control", &["core", "sql"]),
+    ("control", &["core", "sql", "tls"]),
     ("plugin-host", &["core", "sql"]),
     // `testkit` for the subcommand `lab` only, which starts a cluster.
     (
@@ -125,7 +125,9 @@ const EDGES: [(&str, &[&str]); 7] = [
     // is also tested without a control plane.
     (
         "tests",
-        &["testkit", "proxy", "control", "session", "core", "wire"],
+        &[
+            "testkit", "proxy", "control", "session", "core", "wire", "tls",
+        ],
     ),
 ];
 
@@ -133,7 +135,7 @@ const EDGES: [(&str, &[&str]); 7] = [
 const TESTED_ON_SERVERS: [&str; 5] = ["pool", "session", "control", "plugin-host", "proxy"];
 
 /// Third-party crates that shape a design, and their homes.
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: [(&str, &[&str]); 18] = [
     ("pgwire", &["wire"]),
     ("pg_query", &["sql"]),
     ("wasmtime", &["plugin-host"]),
@@ -142,7 +144,8 @@ const OWNERS: [(&str, &[&str]); 16] = [
     // `proxy` reads the cases of plugins, `tests` reads manifests for these very rules.
     ("toml", &["control", "proxy", "tests"]),
     ("notify", &["control"]),
-    ("tokio-postgres", &["control", "testkit", "tests"]),
+    // `proxy` in its tests.
+    ("tokio-postgres", &["control", "proxy", "testkit", "tests"]),
     // Not `wire` and `sql`: they are values and functions, without a runtime.
     (
         "tokio",
@@ -150,8 +153,10 @@ const OWNERS: [(&str, &[&str]); 16] = [
             "core", "pool", "session", "control", "proxy", "testkit", "tests",
         ],
     ),
-    ("rustls", &["pool", "session"]),
-    ("tokio-rustls", &["pool", "session"]),
+    // `tls` makes what `pool` shakes hands with.
+    ("rustls", &["tls", "pool", "tests"]),
+    // For the driver of the probes; `pool` has a layer of its own.
+    ("tokio-rustls", &["control"]),
     ("anyhow", &["proxy", "testkit", "tests"]),
     ("clap", &["proxy"]),
     (
@@ -169,6 +174,8 @@ const OWNERS: [(&str, &[&str]); 16] = [
     ),
     ("tracing-subscriber", &["proxy", "tests"]),
     ("hyper", &["control"]),
+    ("hyper-util", &["control"]),
+    ("http-body-util", &["control"]),
 ];
 
 #[cfg(test)]
@@ -197,8 +204,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "crates/pgsteer-session/Cargo.toml:5: tokio-postgres belongs to control, testkit, \
-                 tests, not to pgsteer-session",
+                "crates/pgsteer-session/Cargo.toml:5: tokio-postgres belongs to control, proxy, \
+                 testkit, tests, not to pgsteer-session",
                 "crates/pgsteer-session/Cargo.toml:4: pgsteer-session must not depend on \
                  pgsteer-control",
             ]

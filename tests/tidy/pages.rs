@@ -104,7 +104,7 @@ const PAGES: [(&str, &str, Names); 10] = [
     ),
     (
         "docs/cli.md",
-        "crates/pgsteer-proxy/src/node/mod.rs",
+        "crates/pgsteer-proxy/src/admin/mod.rs",
         options,
     ),
     (

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::DbError;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+use crate::tls;
 
 /// Where the proxy is and who asks.
 #[derive(Clone, Debug)]
@@ -92,7 +94,7 @@ pub async fn ask_table(target: &Target, sql: &str) -> Result<Answer, AskError> {
             source,
         },
     };
-    let (client, connection) = config.connect(NoTls).await.map_err(lost)?;
+    let (client, connection) = config.connect(tls::if_offered()).await.map_err(lost)?;
     let driver = tokio::spawn(connection);
     let answered = client.simple_query(sql).await.map_err(lost);
     driver.abort();

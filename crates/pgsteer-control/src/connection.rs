@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use pgsteer_core::settings::{NodeSettings, ProbeSettings};
+use pgsteer_tls::{Attempt, ServerTls};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Config};
 
 use crate::probe::Fault;
+use crate::tls::{self, MakeTls};
 
 /// A connection and the task that drives it. Dropping it closes it.
 pub(crate) struct Connection {
@@ -15,6 +17,7 @@ pub(crate) struct Connection {
     user: String,
     password: Arc<str>,
     database: String,
+    tls: ServerTls,
     driver: JoinHandle<()>,
 }
 
@@ -35,7 +38,7 @@ impl Connection {
         database: &str,
         name: &str,
     ) -> Result<Self, Fault> {
-        let mut config = tokio_postgres::Config::new();
+        let mut config = Config::new();
         let statement_timeout = settings.timeout.as_millis().max(1);
         config
             .host(&*node.host)
@@ -46,21 +49,25 @@ impl Connection {
             .application_name(name)
             .options(format!("-c statement_timeout={statement_timeout}"))
             .connect_timeout(settings.timeout);
-        let (client, connection) = config
-            .connect(NoTls)
-            .await
-            .map_err(|error| Fault::from_postgres(&error))?;
-        // Ends when the client is dropped, or is aborted with it. Its error reaches the client too.
-        let driver = tokio::spawn(async move {
-            let _ended = connection.await;
-        });
-        Ok(Self {
-            client,
-            user: settings.user.clone(),
-            password: Arc::clone(&settings.password),
-            database: database.to_owned(),
-            driver,
-        })
+        let mut first = None;
+        for attempt in settings.tls.attempts(&node.host) {
+            match connect(&mut config, &settings.tls, *attempt).await {
+                Ok((client, driver)) => {
+                    return Ok(Self {
+                        client,
+                        user: settings.user.clone(),
+                        password: Arc::clone(&settings.password),
+                        database: database.to_owned(),
+                        tls: settings.tls.clone(),
+                        driver,
+                    });
+                }
+                Err(error) if tls::is_about_encryption(&error) => first = first.or(Some(error)),
+                Err(error) => return Err(Fault::from_postgres(&error)),
+            }
+        }
+        let none = || Fault::Other("there is no way to connect".to_owned());
+        Err(first.as_ref().map_or_else(none, Fault::from_postgres))
     }
 
     /// Whether it still stands, is to this database and was made as these settings want it.
@@ -69,6 +76,7 @@ impl Connection {
             && self.user == settings.user
             && self.password == settings.password
             && self.database == database
+            && self.tls == settings.tls
     }
 
     /// Waits until the server has closed it.
@@ -79,4 +87,19 @@ impl Connection {
     pub(crate) async fn ended(&mut self) {
         let _ended = (&mut self.driver).await;
     }
+}
+
+/// Connects in one way, and drives what came of it.
+async fn connect(
+    config: &mut Config,
+    tls: &ServerTls,
+    attempt: Attempt,
+) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    tls::configure(config, tls, attempt);
+    let (client, connection) = config.connect(MakeTls(tls.clone())).await?;
+    // Ends when the client is dropped, or is aborted with it. Its error reaches the client too.
+    let driver = tokio::spawn(async move {
+        let _ended = connection.await;
+    });
+    Ok((client, driver))
 }

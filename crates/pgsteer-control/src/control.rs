@@ -15,7 +15,7 @@ use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{admin, catalog, pcp, probe, topology};
+use crate::{admin, catalog, certificates, export, metrics, pcp, probe, topology};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -142,6 +142,11 @@ impl Control {
         let own = control.settings.subscribe();
         let (facts, subscription) = (Arc::clone(&control.facts), control.publisher.subscribe());
         control.tasks.spawn(catalog::run(facts, subscription, own));
+        let (facts, own) = (Arc::clone(&control.facts), control.settings.subscribe());
+        control.tasks.spawn(export::run(facts, own));
+        let publisher = Arc::clone(&control.publisher);
+        let settings = control.settings.clone();
+        control.tasks.spawn(certificates::run(publisher, settings));
         Ok(control)
     }
 
@@ -193,8 +198,13 @@ impl Control {
         if let Some(socket) = doors.admin {
             self.doors.spawn(admin::run(socket, house.clone()));
         }
+        let page = metrics::Page::default();
+        for (_, listener) in doors.metrics {
+            let (house, page) = (house.clone(), page.clone());
+            self.doors.spawn(metrics::run(listener, house, page));
+        }
         let common = pcp::Common::new();
-        for listener in doors.pcp {
+        for (_, listener) in doors.pcp {
             let (house, common) = (house.clone(), common.clone());
             self.doors.spawn(pcp::run(listener, house, common));
         }
@@ -242,6 +252,13 @@ impl Control {
         self.settings.send_replace(settings);
         info!(generation = generation.0, "settings reloaded");
         waiting
+    }
+
+    /// Closes the doors: whoever waits for an answer gets it, nobody else comes in. What they were
+    /// opened for may be served by another process then.
+    pub async fn close_doors(&mut self) {
+        self.closing.send_replace(true);
+        while self.doors.join_next().await.is_some() {}
     }
 
     /// Publishes that the proxy shuts down: sessions end after their transaction.
@@ -296,6 +313,12 @@ fn merge(current: &Settings, mut new: Settings) -> (Settings, Vec<&'static str>)
     }
     if keep("pcp.listen", new.pcp.listen == current.pcp.listen) {
         new.pcp.listen.clone_from(&current.pcp.listen);
+    }
+    if keep(
+        "metrics.listen",
+        new.metrics.listen == current.metrics.listen,
+    ) {
+        new.metrics.listen.clone_from(&current.metrics.listen);
     }
     let (plugins, own) = (&mut new.plugins, &current.plugins);
     if keep("plugins.dir", plugins.dir == own.dir) {

@@ -1,9 +1,10 @@
-//! Where operators come in, past any session: the admin socket and the port for the tools of
-//! Pgpool-II. Both are opened before anything else starts, so that one that is taken is found out
-//! early, and both let whoever waits for an answer have it before they close.
+//! Where operators come in, past any session: the admin socket, the port for the tools of Pgpool-II
+//! and that for Prometheus. All are opened before anything else starts, so that one that is taken is
+//! found out early, and let whoever waits for an answer have it before they close.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::AdminSocket;
+use crate::sockets::{HandedOn, Sockets, name};
 
 /// Why a door could not be opened.
 #[derive(Debug, Error)]
@@ -38,41 +40,88 @@ pub enum DoorError {
         "cannot listen on {0} for the tools of Pgpool-II: {1}; change `pcp.listen`, or set it to []"
     )]
     Pcp(SocketAddr, io::Error),
+    /// The same for the metrics.
+    #[error("cannot listen on {0} for Prometheus: {1}; change `metrics.listen`")]
+    Metrics(SocketAddr, io::Error),
 }
 
 /// Doors that are open, but nobody looks after them yet.
 #[derive(Debug, Default)]
 pub struct Doors {
     pub(crate) admin: Option<AdminSocket>,
-    pub(crate) pcp: Vec<TcpListener>,
+    pub(crate) pcp: Vec<(SocketAddr, TcpListener)>,
+    pub(crate) metrics: Vec<(SocketAddr, TcpListener)>,
 }
 
+const ADMIN: &str = "admin";
+const PCP: &str = "pcp";
+const METRICS: &str = "metrics";
+
 impl Doors {
-    /// Opens what the settings ask for.
+    /// Opens what the settings ask for, as far as it was not handed over.
     ///
     /// # Errors
     /// One of them cannot be opened.
-    pub fn open(settings: &Settings) -> Result<Self, DoorError> {
+    pub fn open(settings: &Settings, sockets: &mut Sockets) -> Result<Self, DoorError> {
         let admin = settings.admin.socket.as_deref();
-        let admin = admin.map(AdminSocket::open).transpose()?;
+        let admin = admin.map(|path| match sockets.take(&name(ADMIN, path.display())) {
+            Some(socket) => AdminSocket::adopt(path, socket),
+            None => AdminSocket::open(path),
+        });
+        let admin = admin.transpose()?;
         let mut pcp = Vec::new();
         if !settings.pcp.users.is_empty() {
             for address in &settings.pcp.listen {
-                let listener = TcpListener::bind(address)
-                    .and_then(|l| l.set_nonblocking(true).map(|()| l))
-                    .map_err(|error| DoorError::Pcp(*address, error))?;
-                pcp.push(listener);
+                let opened = open(sockets, PCP, *address);
+                let opened = opened.map_err(|error| DoorError::Pcp(*address, error));
+                pcp.push((*address, opened?));
             }
         }
-        Ok(Self { admin, pcp })
+        let mut metrics = Vec::new();
+        for address in &settings.metrics.listen {
+            let opened = open(sockets, METRICS, *address);
+            let opened = opened.map_err(|error| DoorError::Metrics(*address, error));
+            metrics.push((*address, opened?));
+        }
+        Ok(Self {
+            admin,
+            pcp,
+            metrics,
+        })
+    }
+
+    /// Copies of the sockets, for the process that takes over from this one.
+    ///
+    /// # Errors
+    /// There are no file descriptors left.
+    pub fn hand_on(&self) -> io::Result<HandedOn> {
+        let mut all = HandedOn::new();
+        if let Some(admin) = &self.admin {
+            all.push((name(ADMIN, admin.path().display()), admin.copy()?));
+        }
+        for (address, listener) in &self.pcp {
+            let copy = OwnedFd::from(listener.try_clone()?);
+            all.push((name(PCP, address), copy));
+        }
+        for (address, listener) in &self.metrics {
+            let copy = OwnedFd::from(listener.try_clone()?);
+            all.push((name(METRICS, address), copy));
+        }
+        Ok(all)
     }
 
     /// Addresses for the tools of Pgpool-II.
     #[must_use]
     pub fn pcp_addresses(&self) -> Vec<SocketAddr> {
-        let addresses = self.pcp.iter().map(TcpListener::local_addr);
+        let addresses = self.pcp.iter().map(|(_, listener)| listener.local_addr());
         addresses.filter_map(Result::ok).collect()
     }
+}
+
+fn open(sockets: &mut Sockets, purpose: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = sockets.take_or(purpose, address, TcpListener::bind)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// What became of an order.
@@ -118,7 +167,11 @@ impl House {
 
     /// Hands in an order about the program.
     pub(crate) async fn process_order(&self, order: ProcessOrder, user: &str) -> Outcome {
-        ask(&self.facts.process_desk, order, user, GRACE).await
+        let limit = match order {
+            ProcessOrder::Upgrade => UPGRADE_MAX,
+            _ => GRACE,
+        };
+        ask(&self.facts.process_desk, order, user, limit).await
     }
 }
 
@@ -176,6 +229,9 @@ impl Visitors {
 pub(crate) async fn breathe() {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
+
+/// Longer than another process may take to start and to take over.
+const UPGRADE_MAX: Duration = Duration::from_secs(180);
 
 /// Beyond the time an order may take by itself; also what a reload may take.
 const GRACE: Duration = Duration::from_secs(30);

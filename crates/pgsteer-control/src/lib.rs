@@ -8,22 +8,29 @@
 
 pub mod admin;
 mod catalog;
+mod certificates;
 pub mod client;
 pub mod config;
 mod connection;
 mod control;
 mod doors;
+mod export;
 mod failover;
 mod files;
 mod freshness;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod health;
 pub mod import;
+mod metrics;
 mod pcp;
 mod plugins;
 mod probe;
 pub mod recording;
+pub mod sockets;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod topology;
 
 pub use control::{Control, StartError};

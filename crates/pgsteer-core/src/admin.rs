@@ -137,6 +137,8 @@ pub enum ProcessOrder {
     Stop,
     /// The program ends at once.
     StopNow,
+    /// Another process of the program, as it is on disk now, takes over.
+    Upgrade,
 }
 
 /// An order on its way.
@@ -155,6 +157,7 @@ pub struct Request<O> {
 pub struct Desk<O> {
     sender: mpsc::Sender<Request<O>>,
     receiver: Mutex<Option<mpsc::Receiver<Request<O>>>>,
+    refusal: Mutex<Option<&'static str>>,
 }
 
 /// Orders of a kind that may wait; ours.
@@ -166,6 +169,7 @@ impl<O> Default for Desk<O> {
         Self {
             sender,
             receiver: Mutex::new(Some(receiver)),
+            refusal: Mutex::new(None),
         }
     }
 }
@@ -177,6 +181,15 @@ impl<O> Desk<O> {
         receiver.unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Orders are refused with this reason from now on; without one they are taken again.
+    pub fn refuse(&self, why: Option<&'static str>) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn refusal(&self) -> Option<&'static str> {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Hands an order in and waits until it was carried out.
     ///
     /// # Errors
@@ -185,6 +198,9 @@ impl<O> Desk<O> {
     /// # Cancel safety
     /// An order that was handed in is carried out all the same.
     pub async fn ask(&self, order: O, user: &str) -> Result<Vec<String>, String> {
+        if let Some(why) = self.refusal() {
+            return Err(why.to_owned());
+        }
         let (reply, answer) = oneshot::channel();
         let user = user.to_owned();
         let request = Request { order, user, reply };

@@ -8,25 +8,32 @@ use crate::NodeId;
 /// Server connections by node, those that are being opened among them. The data plane writes,
 /// anybody reads.
 #[derive(Debug, Default)]
-pub struct Connections(Box<[AtomicU32]>);
+pub struct Connections {
+    open: Box<[AtomicU32]>,
+    waiting: Box<[AtomicU32]>,
+}
 
 impl Connections {
     /// None, of so many nodes.
     #[must_use]
     pub fn new(nodes: usize) -> Self {
-        Self((0..nodes).map(|_| AtomicU32::new(0)).collect())
+        let none = || (0..nodes).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            open: none(),
+            waiting: none(),
+        }
     }
 
     /// Nodes they are counted for.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.0.len()
+        self.open.len()
     }
 
     /// Connections to a node now.
     #[must_use]
     pub fn get(&self, node: NodeId) -> u32 {
-        self.0
+        self.open
             .get(node.index())
             .map_or(0, |count| count.load(Ordering::Acquire))
     }
@@ -35,7 +42,7 @@ impl Connections {
     #[must_use]
     pub fn take(&self, node: NodeId, max: u32) -> bool {
         let below = |n: u32| (n < max).then_some(n + 1);
-        self.0.get(node.index()).is_some_and(|count| {
+        self.open.get(node.index()).is_some_and(|count| {
             count
                 .fetch_update(Ordering::AcqRel, Ordering::Relaxed, below)
                 .is_ok()
@@ -44,8 +51,30 @@ impl Connections {
 
     /// One that was counted is closed.
     pub fn give_back(&self, node: NodeId) {
-        if let Some(count) = self.0.get(node.index()) {
+        if let Some(count) = self.open.get(node.index()) {
             count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Sessions that wait for a connection to a node now, because there are as many as there may be.
+    #[must_use]
+    pub fn waiting(&self, node: NodeId) -> u32 {
+        self.waiting
+            .get(node.index())
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// A session begins to wait.
+    pub fn begin_wait(&self, node: NodeId) {
+        if let Some(count) = self.waiting.get(node.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It does not wait any more.
+    pub fn end_wait(&self, node: NodeId) {
+        if let Some(count) = self.waiting.get(node.index()) {
+            count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::histogram::Histogram;
+
 /// A counter with one writing thread.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -47,6 +49,8 @@ pub struct NodeCounters {
     pub fatals: Counter,
     /// Errors of severity ERROR.
     pub errors: Counter,
+    /// How long queries took of which this node answered the last statement.
+    pub query_times: Histogram,
 }
 
 /// What one worker did; aligned so that two workers never share a cache line.
@@ -84,6 +88,12 @@ impl Counters {
     #[must_use]
     pub fn worker(&self, index: usize) -> &WorkerCounters {
         &self.workers[index]
+    }
+
+    /// The cells of all workers, to read.
+    #[must_use]
+    pub fn workers(&self) -> &[WorkerCounters] {
+        &self.workers
     }
 
     /// Sum over all workers.

@@ -7,12 +7,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
+use crate::counters::Counters;
 use crate::policy::Tap;
 use crate::pool_counters::AllPools;
 use crate::probes::{Probes, Suspicions};
 use crate::servers::Servers;
+use crate::spans::Spans;
 use crate::traffic::Traffic;
-use crate::{Applied, Catalogs, Connections, Freshness};
+use crate::{Applied, Catalogs, Connections, Freshness, Succession};
 
 /// Facts about nodes and databases, and the ways to the control plane.
 #[derive(Debug)]
@@ -45,6 +47,12 @@ pub struct Facts {
     pub process_desk: Desk<ProcessOrder>,
     /// Whoever knows the sessions, once there is one.
     pub session_list: OnceLock<Arc<dyn SessionList>>,
+    /// What the workers count, once there are workers.
+    pub counters: OnceLock<Arc<Counters>>,
+    /// What statements did that belong to somebody's trace.
+    pub spans: Spans,
+    /// Whether another process takes over from this one, or this one from another.
+    pub succession: Succession,
 }
 
 /// Knows which sessions there are.
@@ -93,7 +101,17 @@ impl Facts {
             node_desk: Desk::default(),
             process_desk: Desk::default(),
             session_list: OnceLock::new(),
+            counters: OnceLock::new(),
+            spans: Spans::default(),
+            succession: Succession::default(),
         }
+    }
+
+    /// From now on orders about plugins and nodes are refused with this reason; without one they are
+    /// taken again.
+    pub fn refuse_orders(&self, why: Option<&'static str>) {
+        self.desk.refuse(why);
+        self.node_desk.refuse(why);
     }
 
     /// The sessions, as `SHOW pool_pools` has them; none while nobody serves any.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::counters::Counter;
+use crate::histogram::Histogram;
 
 /// What one worker did for one database and user.
 #[derive(Debug, Default)]
@@ -40,6 +41,14 @@ pub struct PoolCounters {
     pub server_parses: Counter,
     /// Statements that clients bound.
     pub binds: Counter,
+    /// How long transactions took.
+    pub transaction_times: Histogram,
+    /// How long queries took, from their first byte to their last answer.
+    pub query_times: Histogram,
+    /// How long sessions waited for a server, if they waited.
+    pub wait_times: Histogram,
+    /// How long logins took, from the startup packet.
+    pub login_times: Histogram,
 }
 
 impl PoolCounters {

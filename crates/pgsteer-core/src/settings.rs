@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgsteer_tls::{ClientTls, ServerTls};
+
 use crate::NodeId;
 use crate::policy::Grants;
 use crate::quotas::{ClientLimits, PoolLimits, RuleLimits, Timeouts};
@@ -136,6 +138,8 @@ pub struct PoolSettings {
     pub reset_query: Arc<str>,
     /// Sockets to the nodes; those to clients have the same.
     pub tcp: TcpSettings,
+    /// Whether and how server connections are encrypted.
+    pub tls: ServerTls,
 }
 
 /// How soon a peer is noticed whose machine went away.
@@ -210,6 +214,8 @@ pub struct ProbeSettings {
     /// Time between a failed probe and the next one while a node is being judged; zero for
     /// `interval / failures_max`.
     pub retry_delay: Duration,
+    /// Whether and how its connections are encrypted.
+    pub tls: ServerTls,
 }
 
 impl Default for ProbeSettings {
@@ -222,6 +228,7 @@ impl Default for ProbeSettings {
             timeout: Duration::from_secs(2),
             failures_max: 3,
             retry_delay: Duration::ZERO,
+            tls: ServerTls::default(),
         }
     }
 }
@@ -398,6 +405,35 @@ impl std::fmt::Debug for PcpSettings {
     }
 }
 
+/// Where what was counted can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Addresses that answer over HTTP.
+    pub listen: Vec<SocketAddr>,
+    /// Databases with users that are told apart; all others are counted together.
+    pub pools_max: usize,
+}
+
+/// Where something is reached over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host name or address.
+    pub host: Arc<str>,
+    /// TCP port.
+    pub port: u16,
+    /// What the paths below it begin with; empty, or begins with `/` and does not end with it.
+    pub path: Arc<str>,
+}
+
+/// What becomes of statements that belong to somebody's trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingSettings {
+    /// Collector of traces, if spans are to be sent.
+    pub endpoint: Option<Endpoint>,
+    /// What the proxy is called in traces.
+    pub service_name: Arc<str>,
+}
+
 /// Everything an operator can set, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -413,6 +449,11 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// How sessions get on a shutdown before they are closed.
     pub drain_timeout: Duration,
+    /// How long sessions may go on in a process that another one took over from; zero: as long as
+    /// they like.
+    pub upgrade_timeout: Duration,
+    /// Whether and how clients' connections are encrypted.
+    pub tls: ClientTls,
     /// How clients prove who they are.
     pub auth_method: AuthMethod,
     /// Users by name.
@@ -441,11 +482,24 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// Orders from the tools of Pgpool-II.
     pub pcp: PcpSettings,
+    /// What was counted, for Prometheus.
+    pub metrics: MetricsSettings,
+    /// Traces of statements.
+    pub tracing: TracingSettings,
     /// Configuration of the embedded router as a JSON object.
     pub router_config: String,
 }
 
 impl Settings {
+    /// Has all connections to the nodes encrypted like this from now on.
+    pub fn set_server_tls(&mut self, tls: &ServerTls) {
+        let probes = self.nodes.iter_mut().map(|node| &mut node.probe);
+        for probe in probes.chain([&mut self.probe]) {
+            probe.tls.clone_from(tls);
+        }
+        self.pool.tls.clone_from(tls);
+    }
+
     /// How this node is watched, and as whom it is asked other things.
     #[must_use]
     pub fn probe_of(&self, node: NodeId) -> &ProbeSettings {

@@ -5,8 +5,9 @@
 use std::cell::RefCell;
 
 /// Size of a lent buffer in bytes; large enough that a response of some hundred rows needs one
-/// read, small enough that ten thousand of them would fit in memory.
-pub const BUFFER_LEN: usize = 16 * 1024;
+/// read, and for the largest record of TLS (16 KiB and what encryption adds), small enough that ten
+/// thousand of them would fit in memory.
+pub const BUFFER_LEN: usize = 17 * 1024;
 
 /// Buffers kept per thread; beyond that they are freed.
 const SPARE_MAX: usize = 64;
@@ -64,6 +65,26 @@ impl Buffer {
                 self.start = 0;
             } else {
                 self.data.resize(self.data.len() * 2, 0);
+            }
+        }
+        self.data.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// The bytes not consumed yet, for decryption where they are.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.data.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Room to read into, of at least so many bytes.
+    pub(crate) fn room(&mut self, len: usize) -> &mut [u8] {
+        self.space();
+        if self.data.len() - self.end < len {
+            self.data.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            let needed = self.end + len;
+            if self.data.len() < needed {
+                self.data.resize(needed, 0);
             }
         }
         self.data.get_mut(self.end..).unwrap_or_default()

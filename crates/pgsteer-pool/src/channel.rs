@@ -9,7 +9,10 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use pgsteer_tls::{ClientTls, ServerTls};
+
 use crate::Buffer;
+use crate::tls::Tls;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -30,21 +33,29 @@ impl Stream {
         }
     }
 
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(s) => s.poll_read_ready(cx),
             Self::Unix(s) => s.poll_read_ready(cx),
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
             Self::Unix(s) => Pin::new(s).poll_write(cx, bytes),
@@ -74,7 +85,8 @@ pub struct Channel {
     written: u64,
     // Memory that `output` may keep while it is empty, in bytes.
     output_kept: usize,
-    tls: Option<TlsInfo>,
+    // Apart, so that a connection without it has one word more to carry.
+    tls: Option<Box<Tls>>,
 }
 
 impl Channel {
@@ -92,7 +104,7 @@ impl Channel {
         }
     }
 
-    /// The socket.
+    /// The socket, below what encrypts it.
     #[must_use]
     pub fn stream(&self) -> &Stream {
         &self.stream
@@ -107,16 +119,75 @@ impl Channel {
     /// What encrypts it, if it is encrypted.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsInfo> {
-        self.tls.as_ref()
+        self.tls.as_ref().map(|tls| &tls.info)
+    }
+
+    /// Shakes hands with a client. What was read and not consumed is part of it; whoever asked for
+    /// TLS in clear must have sent nothing more.
+    ///
+    /// # Errors
+    /// The socket failed, the client broke the protocol, or its certificate is not to be trusted.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: the channel must not be used again.
+    pub async fn accept_tls(&mut self, tls: &ClientTls) -> io::Result<()> {
+        let config = tls.config().ok_or(io::ErrorKind::Unsupported)?;
+        let mut layer = Tls::accept(config, std::mem::take(&mut self.input))?;
+        self.shake_hands(&mut layer).await?;
+        layer.info.end_point = tls.end_point().map(Into::into);
+        self.tls = Some(Box::new(layer));
+        Ok(())
+    }
+
+    /// Shakes hands with a server.
+    ///
+    /// # Errors
+    /// The socket failed, the server broke the protocol, or its certificate is not to be trusted.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: the channel must not be used again.
+    pub async fn connect_tls(&mut self, tls: &ServerTls, host: &str) -> io::Result<()> {
+        let config = tls.config().ok_or(io::ErrorKind::Unsupported)?;
+        let mut layer = Tls::connect(config, tls.name(host))?;
+        self.shake_hands(&mut layer).await?;
+        self.tls = Some(Box::new(layer));
+        Ok(())
+    }
+
+    async fn shake_hands(&mut self, layer: &mut Tls) -> io::Result<()> {
+        let Self { stream, input, .. } = self;
+        std::future::poll_fn(|cx| layer.poll_handshake(stream, input, cx)).await
+    }
+
+    /// Whether the peer named PostgreSQL's protocol when it shook hands.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_named())
+    }
+
+    /// Whether nothing waits, neither to be consumed nor to be written.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let flushed = self.tls.as_ref().is_none_or(|tls| tls.is_flushed());
+        self.input.is_empty() && self.output.is_empty() && flushed
     }
 
     /// Ready when something (bytes, the end, an error) can be read. Takes no buffer.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What was decrypted is in `input`; between records nothing else waits in the layer.
+        if self.tls.as_ref().is_some_and(|tls| tls.is_ended()) {
+            return Poll::Ready(Ok(()));
+        }
         self.stream.poll_read_ready(cx)
     }
 
     /// Reads what is there into `input`; 0 means the peer closed the connection.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &mut self.tls {
+            let len = ready!(tls.poll_fill(&mut self.stream, &mut self.input, cx))?;
+            self.read += len as u64;
+            return Poll::Ready(Ok(len));
+        }
         if self.input.is_empty() {
             // A buffer is taken only once there is something to put into it.
             ready!(self.stream.poll_read_ready(cx))?;
@@ -134,7 +205,10 @@ impl Channel {
     /// Writes `output` until it is empty.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
-            let len = ready!(self.stream.poll_write(cx, &self.output))?;
+            let len = match &mut self.tls {
+                None => ready!(self.stream.poll_write(cx, &self.output))?,
+                Some(tls) => ready!(tls.poll_write(&mut self.stream, cx, &self.output))?,
+            };
             if len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -144,17 +218,35 @@ impl Channel {
         if self.output.capacity() > self.output_kept {
             self.output = BytesMut::new();
         }
-        Poll::Ready(Ok(()))
+        match &mut self.tls {
+            None => Poll::Ready(Ok(())),
+            Some(tls) => tls.poll_drain(&mut self.stream, cx),
+        }
     }
 
-    /// Writes some of `bytes`, provided that `output` is empty.
+    /// Writes some of `bytes`, provided that `output` is empty. Over TLS a part of what was written
+    /// may wait for the socket: [`Channel::poll_flush`] says when it went out.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match ready!(self.stream.poll_write(cx, bytes))? {
+        let written = match &mut self.tls {
+            None => self.stream.poll_write(cx, bytes),
+            Some(tls) => tls.poll_write(&mut self.stream, cx, bytes),
+        };
+        match ready!(written)? {
             0 if !bytes.is_empty() => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             len => {
                 self.written += len as u64;
                 Poll::Ready(Ok(len))
             }
+        }
+    }
+
+    /// Says goodbye to the peer, which over TLS takes a word of its own, after all else was written.
+    pub async fn close(&mut self) {
+        if self.flush().await.is_ok()
+            && let Some(tls) = &mut self.tls
+        {
+            tls.goodbye();
+            let _ = self.flush().await;
         }
     }
 

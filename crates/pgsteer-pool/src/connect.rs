@@ -8,17 +8,23 @@ use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::settings::TcpSettings;
+use pgsteer_tls::{Attempt, ServerTls};
 use pgsteer_wire::backend::{self, AuthenticationRequest, TransactionStatus, tag};
-use pgsteer_wire::scram::{self, Challenge, ClientExchange, SaltedPassword};
+use pgsteer_wire::error_response::ErrorFields;
+use pgsteer_wire::scram::{self, Challenge, ChannelBinding, ClientExchange, SaltedPassword};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frame, md5, startup};
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::open::{OpenError, open};
 use crate::{Channel, Connection, ServerKey, Stream, Told, tune};
 
 /// Longest message during a login, in bytes; ours.
 const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
+
+/// Parameters a server may report during a login; ours. PostgreSQL reports some fifteen.
+const PARAMETERS_MAX: usize = 128;
 
 /// Derived passwords kept per worker.
 const SALTED_MAX: usize = 256;
@@ -47,6 +53,16 @@ pub enum ConnectError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The server answered, but TLS with it did not come about.
+    #[error("TLS with {host}:{port} failed: {source}")]
+    Tls {
+        /// Host of the node.
+        host: String,
+        /// Port of the node.
+        port: u16,
+        /// What was wrong.
+        source: io::Error,
+    },
     /// The server refused, with this ErrorResponse body.
     #[error("server refused the login: {}", backend_message(.0))]
     Refused(Vec<u8>),
@@ -62,16 +78,27 @@ pub enum ConnectError {
 }
 
 fn backend_message(body: &[u8]) -> String {
-    pgsteer_wire::error_response::ErrorFields::new(body)
-        .message()
-        .to_owned()
+    ErrorFields::new(body).message().to_owned()
+}
+
+impl ConnectError {
+    /// Whether the same might succeed with TLS, or without. A wrong password is not tried twice.
+    fn is_about_encryption(&self) -> bool {
+        match self {
+            Self::Tls { .. } => true,
+            Self::Refused(body) => {
+                ErrorFields::new(body).sqlstate() == SqlState::INVALID_AUTHORIZATION.as_str()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Opens a socket to a node.
 ///
 /// # Errors
 /// What the operating system said.
-pub async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
+pub(crate) async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
     if host.starts_with('/') {
         let path = format!("{host}/.s.PGSQL.{port}");
         return Ok(Stream::Unix(UnixStream::connect(path).await?));
@@ -101,33 +128,57 @@ pub(crate) struct Login<'a> {
     pub(crate) parameters: &'a [(&'a str, &'a str)],
 }
 
-struct Attempt<'a> {
+struct LoggingIn<'a> {
     channel: Channel,
     login: Login<'a>,
     exchange: Option<ClientExchange>,
 }
 
 impl Connector {
-    /// Connects and logs in.
+    /// Connects and logs in, with TLS or without, as the settings and the server want it.
     pub(crate) async fn connect(
         &self,
         target: &Target,
         login: Login<'_>,
+        tls: &ServerTls,
+    ) -> Result<Connection, ConnectError> {
+        let mut first = None;
+        for attempt in tls.attempts(&target.host) {
+            match self.attempt(target, login.clone(), tls, *attempt).await {
+                Err(error) if error.is_about_encryption() => first = first.or(Some(error)),
+                done => return done,
+            }
+        }
+        Err(first.unwrap_or(ConnectError::Withdrawn))
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        login: Login<'_>,
+        tls: &ServerTls,
+        way: Attempt,
     ) -> Result<Connection, ConnectError> {
         let failed = |source| ConnectError::Io {
             host: target.host.to_string(),
             port: target.port,
             source,
         };
-        let stream = open_stream(&target.host, target.port)
-            .await
-            .map_err(failed)?;
+        let opened = open(&target.host, target.port, tls, way).await;
+        let channel = opened.map_err(|error| match error {
+            OpenError::Socket(source) => failed(source),
+            OpenError::Tls(source) => ConnectError::Tls {
+                host: target.host.to_string(),
+                port: target.port,
+                source,
+            },
+        })?;
         // A server whose machine went away must not hold a session for ever.
-        if let Stream::Tcp(socket) = &stream {
+        if let Stream::Tcp(socket) = channel.stream() {
             tune(&SockRef::from(socket), &self.tcp.get()).map_err(failed)?;
         }
-        let mut attempt = Attempt {
-            channel: Channel::new(stream),
+        let mut attempt = LoggingIn {
+            channel,
             login: login.clone(),
             exchange: None,
         };
@@ -149,10 +200,7 @@ impl Connector {
             match tag {
                 tag::AUTHENTICATION => self.authenticate(&mut attempt, &body)?,
                 tag::ERROR => return Err(ConnectError::Refused(body)),
-                tag::PARAMETER_STATUS => {
-                    let known = backend::parameter_status(&body);
-                    parameters.extend(known.map(|(n, v)| (n.to_owned(), v.to_owned())));
-                }
+                tag::PARAMETER_STATUS => note(&mut parameters, &body)?,
                 tag::BACKEND_KEY_DATA => {
                     if let Some((pid, secret)) = backend::backend_key(&body) {
                         key = ServerKey {
@@ -184,7 +232,7 @@ impl Connector {
         })
     }
 
-    fn authenticate(&self, attempt: &mut Attempt<'_>, body: &[u8]) -> Result<(), ConnectError> {
+    fn authenticate(&self, attempt: &mut LoggingIn<'_>, body: &[u8]) -> Result<(), ConnectError> {
         let request = backend::authentication(body);
         let request =
             request.ok_or_else(|| unsupported("server sent a malformed login message"))?;
@@ -211,8 +259,16 @@ impl Connector {
                     ));
                 }
                 password()?;
-                let exchange = ClientExchange::new().map_err(|e| unsupported(&e.to_string()))?;
-                encode::sasl_initial(out, scram::MECHANISM, exchange.first().as_bytes());
+                let end_point = attempt
+                    .channel
+                    .tls()
+                    .and_then(|tls| tls.end_point.as_deref());
+                let binding = ChannelBinding::choose(end_point, &mechanisms);
+                let mechanism = binding.mechanism();
+                let exchange = ClientExchange::bound(binding);
+                let exchange = exchange.map_err(|e| unsupported(&e.to_string()))?;
+                let first = exchange.first();
+                encode::sasl_initial(&mut attempt.channel.output, mechanism, first.as_bytes());
                 attempt.exchange = Some(exchange);
             }
             AuthenticationRequest::SaslContinue(data) => {
@@ -262,6 +318,16 @@ impl Connector {
     pub(crate) fn forget(&self) {
         self.salted.borrow_mut().clear();
     }
+}
+
+/// Keeps what a server says about one of its parameters.
+fn note(parameters: &mut Vec<(String, String)>, body: &[u8]) -> Result<(), ConnectError> {
+    if parameters.len() >= PARAMETERS_MAX {
+        return Err(unsupported("server reports parameters without end"));
+    }
+    let known = backend::parameter_status(body);
+    parameters.extend(known.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Ok(())
 }
 
 fn unsupported(text: &str) -> ConnectError {

@@ -1,7 +1,6 @@
 //! How many connections the whole proxy has to each node. The only thing workers share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgsteer_core::servers::Servers;
 use pgsteer_core::traffic::Traffic;
@@ -12,8 +11,6 @@ use crate::quotas::Quotas;
 
 #[derive(Debug, Default)]
 struct Node {
-    // Sessions of any worker that wait for a connection to this node.
-    waiting: AtomicU32,
     freed: Notify,
 }
 
@@ -60,16 +57,12 @@ impl NodeLimits {
 
     /// Whether anybody waits for a connection to this node.
     pub(crate) fn is_wanted(&self, node: NodeId) -> bool {
-        self.nodes
-            .get(node.index())
-            .is_some_and(|n| n.waiting.load(Ordering::Relaxed) > 0)
+        self.connections.waiting(node) > 0
     }
 
     /// Counts a waiting session until the guard is dropped.
     pub(crate) fn wait(&self, node: NodeId) -> Waiting {
-        if let Some(n) = self.nodes.get(node.index()) {
-            n.waiting.fetch_add(1, Ordering::Relaxed);
-        }
+        self.connections.begin_wait(node);
         Waiting {
             limits: self.clone(),
             node,
@@ -110,8 +103,6 @@ pub(crate) struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(n) = self.limits.nodes.get(self.node.index()) {
-            n.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.limits.connections.end_wait(self.node);
     }
 }

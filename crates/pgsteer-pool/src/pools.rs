@@ -223,8 +223,7 @@ impl Wanted {
 
 /// Whether nothing is going on there and nothing is left of what was.
 fn is_at_rest(connection: &Connection) -> bool {
-    let quiet = connection.channel.output.is_empty() && connection.channel.input.is_empty();
-    quiet && connection.status == TransactionStatus::Idle
+    connection.channel.is_quiet() && connection.status == TransactionStatus::Idle
 }
 
 /// Idle connections that are looked at to find one with the right parameters.
@@ -250,7 +249,10 @@ impl Pools {
     /// Uses other limits and waits from now on.
     pub fn configure(&self, settings: &PoolSettings) {
         if *self.0.settings.borrow() != *settings {
-            self.0.settings.replace(settings.clone());
+            let before = self.0.settings.replace(settings.clone());
+            if before.tls != settings.tls {
+                self.0.state.borrow_mut().idle.clear();
+            }
         }
         self.0.connector.tcp.set(settings.tcp);
         self.0.connector.forget();
@@ -331,6 +333,9 @@ impl Pools {
         let room = (slot, None);
         let opened = self.open(key, target, password, parameters, room).await?;
         opened.note(ServerState::Active);
+        if let Some(card) = opened.card() {
+            card.dedicated.store(true, Ordering::Relaxed);
+        }
         Ok(opened)
     }
 
@@ -342,7 +347,10 @@ impl Pools {
         parameters: &[(&str, &str)],
         (slot, quota): Room,
     ) -> Result<Connection, CheckoutError> {
-        let limit = self.0.settings.borrow().connect_timeout;
+        let (limit, tls) = {
+            let settings = self.0.settings.borrow();
+            (settings.connect_timeout, settings.tls.clone())
+        };
         let entered = self.enter(key, target);
         let opened_after = self.0.traffic.borrow_mut().get().orders();
         let login = Login {
@@ -351,7 +359,7 @@ impl Pools {
             password,
             parameters,
         };
-        let opening = timeout(limit, self.0.connector.connect(target, login));
+        let opening = timeout(limit, self.0.connector.connect(target, login, &tls));
         let opened = tokio::select! {
             biased;
             // Both branches are cancel safe: what was opened by half is closed. A connection that is

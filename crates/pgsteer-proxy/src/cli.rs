@@ -11,7 +11,10 @@ use pgsteer_control::config::{self, ConfigErrors, Loaded, Source};
 
 use crate::node::NodeArgs;
 use crate::plugin::PluginArgs;
-use crate::{explain, import, lab, logging, node, plugin, run};
+use crate::serve::run;
+use crate::upgrade::command::UpgradeArgs;
+use crate::upgrade::{Elder, elder};
+use crate::{explain, import, lab, logging, node, plugin, upgrade};
 
 /// The programmable proxy for PostgreSQL.
 #[derive(Debug, Parser)]
@@ -36,7 +39,8 @@ pub enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy until SIGINT or SIGTERM; SIGHUP reloads the configuration.
+    /// Run the proxy until SIGINT or SIGTERM; SIGHUP reloads the configuration, SIGUSR2 hands over
+    /// to the program as it is on disk then.
     Serve(ConfigArgs),
     /// Check the configuration, say everything that is wrong with it, and do nothing else.
     Check(ConfigArgs),
@@ -48,6 +52,9 @@ enum Command {
     Lab(LabArgs),
     /// Ask a running proxy where a statement would go, and why. Nothing is executed.
     Explain(ExplainArgs),
+    /// Let the program, as it is on disk now, take over from a running proxy without dropping
+    /// anybody.
+    Upgrade(UpgradeArgs),
     /// Ask a running proxy how its nodes are, and give orders about them.
     Node(NodeArgs),
     /// Begin, build, test and measure plugins, and give orders to those of a running proxy.
@@ -59,7 +66,7 @@ impl Command {
     fn usual_log(&self) -> &'static str {
         match self {
             // Lines of the plugin itself, and of others only what went wrong.
-            Self::Node(_) => "warn",
+            Self::Node(_) | Self::Upgrade(_) => "warn",
             Self::Plugin(_) => {
                 "warn,pgsteer_plugin_host::state=info,pgsteer_plugin_host::loader=error"
             }
@@ -196,19 +203,32 @@ pub fn main() -> ExitCode {
             }
             Err(errors) => refuse(&errors),
         },
-        Command::Serve(args) => match config::load(&args.source()) {
-            Ok(loaded) => {
-                report(&loaded);
-                let reload = move || config::load(&args.source());
-                exit_code(run(loaded.settings, reload, |_| Ok(())))
-            }
-            Err(errors) => refuse(&errors),
+        Command::Serve(args) => match elder() {
+            Ok(elder) => serve(&args, elder),
+            Err(error) => exit_code(Err(error)),
         },
         Command::Import(args) => import::run(&args),
         Command::Lab(args) => exit_code(lab::run(&args)),
         Command::Explain(args) => exit_code(explain::run(&args)),
+        Command::Upgrade(args) => upgrade::command::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Plugin(args) => plugin::run(&args),
+    }
+}
+
+fn serve(args: &ConfigArgs, elder: Option<Elder>) -> ExitCode {
+    match config::load(&args.source()) {
+        Ok(loaded) => {
+            report(&loaded);
+            let reload = || config::load(&args.source());
+            exit_code(run(loaded.settings, reload, elder))
+        }
+        Err(errors) => {
+            if let Some(elder) = elder {
+                elder.decline(&errors.to_string());
+            }
+            refuse(&errors)
+        }
     }
 }
 

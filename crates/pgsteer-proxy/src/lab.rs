@@ -8,7 +8,8 @@ use pgsteer_control::config::{self, Loaded, Source};
 use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD};
 
 use crate::cli::{LabArgs, say};
-use crate::run::{Proxy, serve};
+use crate::run::Proxy;
+use crate::serve::{Calling, serve};
 use crate::signals::{Request, Signals};
 
 /// Name of the admin socket in the directory of the lab.
@@ -53,7 +54,7 @@ async fn lab(args: &LabArgs) -> Result<()> {
             let again = || config::load(&Source::File(file.clone()));
             let ready = |proxy: &Proxy| welcome(args, &cluster, proxy);
             tokio::select! {
-                served = serve(loaded.settings, again, ready) => served,
+                served = serve(loaded.settings, again, ready, Calling::Lab) => served,
                 failed = cluster.serve_commands() => failed,
             }
         }

@@ -1,44 +1,86 @@
-//! Puts the parts together and takes them apart again.
+//! Puts the parts together, hands them over, and takes them apart again.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use pgsteer_control::config::{ConfigErrors, Loaded};
+use anyhow::{Context, Result};
+use pgsteer_control::sockets::{HandedOn, Sockets, name};
 use pgsteer_control::{Control, Doors, Embedded};
-use pgsteer_core::admin::{ProcessOrder, Request as Order};
 use pgsteer_core::counters::Counters;
 use pgsteer_core::settings::UnixSocketSettings;
-use pgsteer_core::{Facts, Role, Settings, Subscription};
+use pgsteer_core::succession::Stage;
+use pgsteer_core::topology::{Activity, Standing};
+use pgsteer_core::{Facts, NodeId, Role, Settings, Snapshot, Subscription};
 use pgsteer_plugin_host::{Options, WasmLoader};
 use pgsteer_session::{DataPlane, Listener, Shared, UnixSocketFile, bind};
-use tokio::sync::mpsc::Receiver;
-use tracing::{error, info, warn};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{info, warn};
 
 use crate::embedded::{DEFAULT_FAILOVER, DEFAULT_ROUTER};
-use crate::signals::{Request, Signals};
+use crate::upgrade::{Elder, Heir};
 
 /// Names under which the embedded plugins stand in the chain.
 const ROUTER_NAME: &str = "90-pgpool-router";
 const FAILOVER_NAME: &str = "90-pgpool-failover";
 
+/// Purposes of the sockets for clients, for a process that takes over.
+const CLIENTS: &str = "clients";
+const UNIX_CLIENTS: &str = "unix-clients";
+
 /// How long start-up waits until every node was asked once. After that it goes on without those
 /// that do not answer.
 const FIRST_PROBES: Duration = Duration::from_secs(10);
 
-/// Stack of a thread besides what guests may use, in bytes.
-const OWN_STACK_BYTES: usize = 2 << 20;
+/// Cancel requests that may wait for the process before this one; ours.
+const STRANGE_CANCELS_MAX: usize = 64;
+
+/// How long the process before this one may take to hear that it is to stop; ours.
+const TOLD_WITHIN: Duration = Duration::from_millis(200);
 
 /// A running proxy.
 pub struct Proxy {
-    control: Control,
+    pub(crate) control: Control,
     facts: Arc<Facts>,
+    pub(crate) shared: Arc<Shared>,
     pcp_addresses: Vec<SocketAddr>,
-    data_plane: DataPlane,
     addresses: Vec<SocketAddr>,
     unix_sockets: Vec<UnixSocketFile>,
+    // Copies of the listening sockets, for the process that takes over.
+    sockets: HandedOn,
+    pub(crate) sessions: Sessions,
+    stopping: watch::Sender<bool>,
+}
+
+/// What goes on until the last session has ended.
+pub(crate) struct Sessions {
+    // Away when its end is waited for.
+    data_plane: Option<DataPlane>,
+    joined: Option<JoinHandle<()>>,
+    // Talks to the process before this one, while there is one.
+    elder: JoinSet<()>,
+}
+
+impl Sessions {
+    /// Waits until no session is left, here and in processes before this one.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(data_plane) = self.data_plane.take() {
+            self.joined = Some(tokio::task::spawn_blocking(move || data_plane.join()));
+        }
+        if let Some(joined) = &mut self.joined {
+            // Its panics are logged where they happen.
+            let _ = joined.await;
+            self.joined = None;
+        }
+        while self.elder.join_next().await.is_some() {}
+    }
 }
 
 /// The sockets clients connect to.
@@ -46,32 +88,64 @@ struct Listening {
     listeners: Vec<Listener>,
     addresses: Vec<SocketAddr>,
     unix_sockets: Vec<UnixSocketFile>,
+    /// Unix sockets of which another process has the files for now.
+    adopted: Vec<UnixListener>,
+    copies: HandedOn,
 }
 
 impl Listening {
-    fn open(settings: &Settings) -> Result<Self> {
-        let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    /// Listens where the settings say, over sockets that were handed over if there are such.
+    fn open(settings: &Settings, handed: &mut Sockets) -> Result<Self> {
+        let mut opened = Self {
+            listeners: Vec::new(),
+            addresses: Vec::new(),
+            unix_sockets: Vec::new(),
+            adopted: Vec::new(),
+            copies: HandedOn::new(),
+        };
         for address in &settings.listen {
             let what = || format!("cannot listen on {address}; is another proxy running there?");
-            let listener = bind(*address).with_context(what)?;
-            addresses.push(listener.local_addr()?);
-            listeners.push(Listener::Tcp(listener));
+            let listener = handed.take_or(CLIENTS, *address, bind).with_context(what)?;
+            opened.addresses.push(listener.local_addr()?);
+            opened.add(name(CLIENTS, address), Listener::Tcp(listener))?;
         }
-        let mut unix_sockets = Vec::new();
-        if let Some(UnixSocketSettings { dir, mode }) = &settings.unix_socket {
-            let ports: BTreeSet<_> = addresses.iter().map(SocketAddr::port).collect();
+        if let Some(settings) = &settings.unix_socket {
+            let ports: BTreeSet<_> = opened.addresses.iter().map(SocketAddr::port).collect();
             for port in ports {
-                let what = || format!("cannot listen on a Unix socket in {}", dir.display());
-                let (listener, file) = UnixSocketFile::bind(dir, port, *mode).with_context(what)?;
-                listeners.push(Listener::Unix(listener));
-                unix_sockets.push(file);
+                opened.open_unix(settings, port, handed)?;
             }
         }
-        Ok(Self {
-            listeners,
-            addresses,
-            unix_sockets,
-        })
+        Ok(opened)
+    }
+
+    fn open_unix(
+        &mut self,
+        settings: &UnixSocketSettings,
+        port: u16,
+        handed: &mut Sockets,
+    ) -> Result<()> {
+        let UnixSocketSettings { dir, mode } = settings;
+        let name = name(UNIX_CLIENTS, format!("{} {port}", dir.display()));
+        let listener = match handed.take(&name) {
+            Some(socket) => {
+                let listener = UnixListener::from(socket);
+                self.adopted.push(listener.try_clone()?);
+                listener
+            }
+            None => {
+                let what = || format!("cannot listen on a Unix socket in {}", dir.display());
+                let (listener, file) = UnixSocketFile::bind(dir, port, *mode).with_context(what)?;
+                self.unix_sockets.push(file);
+                listener
+            }
+        };
+        self.add(name, Listener::Unix(listener))
+    }
+
+    fn add(&mut self, name: String, listener: Listener) -> Result<()> {
+        self.copies.push((name, listener.copy()?));
+        self.listeners.push(listener);
+        Ok(())
     }
 }
 
@@ -82,12 +156,25 @@ impl Proxy {
     /// # Errors
     /// An address cannot be listened on, or an embedded plugin does not load.
     pub async fn start(settings: Settings) -> Result<Self> {
+        Self::start_after(settings, None).await
+    }
+
+    /// The same, and takes over from a process that serves, as soon as this one can.
+    pub(crate) async fn start_after(
+        settings: Settings,
+        mut elder: Option<&mut Elder>,
+    ) -> Result<Self> {
+        let mut handed = elder.as_mut().map(|elder| elder.sockets());
+        let handed = handed.get_or_insert_default();
         let Listening {
             listeners,
             addresses,
             unix_sockets,
-        } = Listening::open(&settings)?;
-        let doors = Doors::open(&settings)?;
+            adopted,
+            copies: mut sockets,
+        } = Listening::open(&settings, handed)?;
+        let doors = Doors::open(&settings, handed)?;
+        sockets.extend(doors.hand_on()?);
         let pcp_addresses = doors.pcp_addresses();
         let (workers, nodes) = (settings.workers, settings.nodes.len());
         let facts = Arc::new(Facts::new(Instant::now(), nodes));
@@ -97,23 +184,67 @@ impl Proxy {
             facts: Some(Arc::clone(&facts)),
         });
         let loader = Arc::new(loader.context("cannot start the plugin engine")?);
+        if elder.is_some() {
+            facts.succession.set(Stage::Heir);
+        }
         let known = Arc::clone(&facts);
         let mut control = Control::start(settings, embedded(), loader, workers, known).await?;
-        control.serve(doors);
+        let mut doors = Some(doors);
+        if elder.is_none() {
+            control.serve(doors.take().unwrap_or_default());
+        }
         if !control.wait_ready(FIRST_PROBES).await {
             warn!("some nodes were not asked yet, starting without waiting for them");
         }
         let counters = Arc::new(Counters::new(workers, nodes));
         let shared = Arc::new(Shared::new(counters, Arc::clone(&facts)));
-        let data_plane = DataPlane::start(listeners, workers, &shared, &control.subscribe())?;
-        Ok(Self {
+        let data_plane = DataPlane::without_clients(workers, &shared, &control.subscribe())?;
+        let mut proxy = Self {
             control,
             facts,
+            shared,
             pcp_addresses,
-            data_plane,
             addresses,
             unix_sockets,
-        })
+            sockets,
+            sessions: Sessions {
+                data_plane: Some(data_plane),
+                joined: None,
+                elder: JoinSet::new(),
+            },
+            stopping: watch::Sender::new(false),
+        };
+        if let Some(elder) = elder {
+            proxy.take_over(elder, doors.unwrap_or_default()).await?;
+            for listener in &adopted {
+                match UnixSocketFile::adopt(listener) {
+                    Ok(file) => proxy.unix_sockets.push(file),
+                    Err(error) => warn!(%error, "the files of a Unix socket stay at the end"),
+                }
+            }
+        }
+        proxy.accept(listeners)?;
+        Ok(proxy)
+    }
+
+    /// Waits until the process before this one lets go of clients and nodes.
+    async fn take_over(&mut self, elder: &mut Elder, doors: Doors) -> Result<()> {
+        let link = elder.take_over().await?;
+        self.facts.succession.set(Stage::InCharge);
+        self.control.serve(doors);
+        let (sender, receiver) = mpsc::channel(STRANGE_CANCELS_MAX);
+        self.facts.succession.set_elder(sender);
+        self.sessions
+            .elder
+            .spawn(link.carry(receiver, self.stopping.subscribe()));
+        Ok(())
+    }
+
+    fn accept(&mut self, listeners: Vec<Listener>) -> Result<()> {
+        if let Some(data_plane) = &mut self.sessions.data_plane {
+            data_plane.accept(listeners)?;
+        }
+        Ok(())
     }
 
     /// Addresses clients can connect to.
@@ -146,18 +277,107 @@ impl Proxy {
         self.control.reload(settings)
     }
 
+    /// The listening sockets, for a process that takes over.
+    pub(crate) fn sockets(&self) -> &HandedOn {
+        &self.sockets
+    }
+
+    /// What must not change while another process starts, because it has read it already.
+    pub(crate) fn standings(&self) -> Standings {
+        let topology = &self.control.current().topology;
+        let standings = topology.nodes.iter().map(|node| node.standing);
+        Standings {
+            primary: topology.primary().map(|node| node.id),
+            standings: standings.collect(),
+            activity: topology.activity,
+        }
+    }
+
+    /// Gives clients and nodes to another process. Sessions that are here go on.
+    ///
+    /// # Errors
+    /// It is gone; then everything is as before.
+    pub(crate) async fn hand_over(&mut self, heir: &mut Heir) -> Result<()> {
+        if let Some(data_plane) = &mut self.sessions.data_plane {
+            data_plane.stop_accepting();
+        }
+        self.facts.succession.set(Stage::Retired);
+        if let Err(error) = heir.hand_over().await {
+            self.facts.succession.set(Stage::InCharge);
+            let mut listeners = Vec::new();
+            for (name, socket) in &self.sockets {
+                listeners.extend(client_listener(name, socket.try_clone()?));
+            }
+            self.accept(listeners)?;
+            return Err(error).context("the new process is gone");
+        }
+        for file in &mut self.unix_sockets {
+            file.leave();
+        }
+        Ok(())
+    }
+
+    /// Closes what the other process has now.
+    pub(crate) async fn let_go(&mut self) {
+        self.sockets.clear();
+        if let Some(data_plane) = &mut self.sessions.data_plane {
+            data_plane.retire();
+        }
+        self.control.close_doors().await;
+    }
+
     /// Lets sessions finish their transactions, for as long as the settings allow, and stops.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let limit = self.control.current().settings.drain_timeout;
         self.control.drain();
+        self.stopping.send_replace(true);
         // Nobody is to find them; those who are connected do not need them.
-        drop(self.unix_sockets);
-        let data_plane = self.data_plane;
-        let joined = tokio::task::spawn_blocking(move || data_plane.join());
-        if tokio::time::timeout(limit, joined).await.is_err() {
+        self.unix_sockets.clear();
+        if tokio::time::timeout(limit, self.sessions.ended())
+            .await
+            .is_err()
+        {
             warn!("some sessions did not finish in time and are closed");
         }
         self.control.shutdown().await;
+    }
+
+    /// Stops without waiting for anybody.
+    pub(crate) async fn stop_now(mut self) {
+        self.stopping.send_replace(true);
+        // So that the process before this one hears of it.
+        let told = self.sessions.elder.join_next();
+        let _ = tokio::time::timeout(TOLD_WITHIN, told).await;
+        self.control.shutdown().await;
+    }
+
+    /// Says what it serves.
+    pub(crate) fn announce(&self) {
+        let snapshot = self.control.current();
+        announce_nodes(&snapshot);
+        for address in self.addresses() {
+            info!(%address, workers = snapshot.settings.workers, "accepting clients");
+        }
+        for socket in &self.unix_sockets {
+            info!(path = %socket.path().display(), "accepting clients on a Unix socket");
+        }
+    }
+}
+
+/// How the nodes stand, as far as it is kept for the next process.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Standings {
+    primary: Option<NodeId>,
+    standings: Vec<Standing>,
+    pub(crate) activity: Activity,
+}
+
+/// The socket, if it is one for clients.
+fn client_listener(name: &str, socket: OwnedFd) -> Option<Listener> {
+    match name.split(' ').next() {
+        Some(CLIENTS) => Some(Listener::Tcp(socket.into())),
+        Some(UNIX_CLIENTS) => Some(Listener::Unix(socket.into())),
+        _ => None,
     }
 }
 
@@ -176,131 +396,7 @@ fn embedded() -> Vec<Embedded> {
     ]
 }
 
-/// Runs a proxy until a signal stops it. `reload` is asked for new settings on SIGHUP, `ready` is
-/// told when clients can connect.
-///
-/// # Errors
-/// It cannot start, or its control plane failed.
-pub fn run(
-    settings: Settings,
-    reload: impl Fn() -> Result<Loaded, ConfigErrors>,
-    ready: impl FnOnce(&Proxy) -> Result<()>,
-) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Plugins are tried out on its blocking threads.
-        .thread_stack_size(OWN_STACK_BYTES + settings.plugins.stack_bytes_max)
-        .build()?;
-    let ended = runtime.block_on(serve(settings, reload, ready));
-    // Threads that wait for sessions that never end must not keep the process.
-    runtime.shutdown_background();
-    ended
-}
-
-pub(crate) async fn serve(
-    settings: Settings,
-    reload: impl Fn() -> Result<Loaded, ConfigErrors>,
-    ready: impl FnOnce(&Proxy) -> Result<()>,
-) -> Result<()> {
-    let mut signals = Signals::new()?;
-    // A signal during start-up stops it: nobody should have to wait for it to finish.
-    let started = tokio::select! {
-        started = Proxy::start(settings) => started?,
-        Request::Stop = signals.next() => return Ok(()),
-    };
-    let mut proxy = started;
-    announce(&proxy);
-    ready(&proxy)?;
-    let orders = proxy.facts.process_desk.take();
-    let mut orders = orders.context("somebody else takes the orders of operators")?;
-    loop {
-        let wish = tokio::select! {
-            request = signals.next() => request,
-            Some(order) = orders.recv() => match order.order {
-                ProcessOrder::Reload => {
-                    let _ = order.reply.send(apply(&proxy, reload()));
-                    continue;
-                }
-                ProcessOrder::Stop => stopping(order, "sessions may finish their transactions"),
-                ProcessOrder::StopNow => {
-                    stopping(order, "at once");
-                    warn!("stopped at once");
-                    proxy.control.shutdown().await;
-                    return Ok(());
-                }
-            },
-            () = proxy.control.failed() => bail!("a task of the control plane ended by itself"),
-        };
-        match wish {
-            Request::Stop => break,
-            Request::Reload => {
-                let _ = apply(&proxy, reload());
-            }
-        }
-    }
-    info!("stopping: sessions may finish their transactions; a second signal stops at once");
-    tokio::select! {
-        () = proxy.stop() => {}
-        () = stop_at_once(&mut signals, &mut orders) => warn!("stopped at once"),
-    }
-    Ok(())
-}
-
-/// Tells an operator that the proxy does as told.
-fn stopping(order: Order<ProcessOrder>, how: &str) -> Request {
-    info!(user = order.user, "an operator stops the proxy");
-    let _ = order.reply.send(Ok(vec![format!("stopping: {how}")]));
-    Request::Stop
-}
-
-/// Waits, while the proxy stops already, for a signal or an order not to wait any longer.
-async fn stop_at_once(signals: &mut Signals, orders: &mut Receiver<Order<ProcessOrder>>) {
-    loop {
-        tokio::select! {
-            request = signals.next() => if request == Request::Stop {
-                return;
-            },
-            Some(order) = orders.recv() => match order.order {
-                ProcessOrder::Reload => {
-                    let _ = order.reply.send(Err("the proxy is stopping".to_owned()));
-                }
-                ProcessOrder::Stop => {
-                    let _ = stopping(order, "sessions may finish their transactions");
-                }
-                ProcessOrder::StopNow => {
-                    let _ = stopping(order, "at once");
-                    return;
-                }
-            },
-        }
-    }
-}
-
-/// Applies a configuration, and says what became of it: what is worth knowing, or every mistake.
-fn apply(proxy: &Proxy, loaded: Result<Loaded, ConfigErrors>) -> Result<Vec<String>, String> {
-    match loaded {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                warn!("{warning}");
-            }
-            let waiting = proxy.reload(loaded.settings).into_iter();
-            let waiting = waiting.map(|key| format!("{key}: takes a restart, the old value stays"));
-            Ok(loaded.warnings.into_iter().chain(waiting).collect())
-        }
-        Err(errors) => {
-            error!("configuration was not reloaded, the old one stays");
-            for line in errors.to_string().lines() {
-                error!("{line}");
-            }
-            Err(format!(
-                "configuration was not reloaded, the old one stays\n{errors}"
-            ))
-        }
-    }
-}
-
-fn announce(proxy: &Proxy) {
-    let snapshot = proxy.control.current();
+fn announce_nodes(snapshot: &Snapshot) {
     for node in &snapshot.topology.nodes {
         let role = match node.role {
             Role::Primary => "primary",
@@ -309,11 +405,5 @@ fn announce(proxy: &Proxy) {
         };
         let (host, port, usable) = (&node.host, node.port, node.is_usable());
         info!(node = node.id.0, %host, port, role, usable, "node");
-    }
-    for address in proxy.addresses() {
-        info!(%address, workers = snapshot.settings.workers, "accepting clients");
-    }
-    for socket in &proxy.unix_sockets {
-        info!(path = %socket.path().display(), "accepting clients on a Unix socket");
     }
 }

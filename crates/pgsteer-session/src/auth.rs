@@ -64,12 +64,19 @@ async fn scram(
         let text = "malformed SCRAM message";
         End::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text))
     };
+    // What is wrong with the binding is worth saying: somebody may sit in between.
+    let unbound = |error: scram::ScramError| {
+        let reply = ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string());
+        End::Fatal(reply)
+    };
     let verifier = worker.verifier(user, settings);
-    let mut exchange = ServerExchange::new(&verifier);
-    encode::authentication_sasl(&mut client.output, scram::MECHANISM);
+    let end_point = client.tls().and_then(|tls| tls.end_point.as_deref());
+    let mut exchange = ServerExchange::new(&verifier).offering(end_point);
+    encode::authentication_sasl_of(&mut client.output, exchange.mechanisms());
     let initial = password_message(client).await?;
-    let first = initial_response(&initial).ok_or(()).map_err(malformed)?;
-    let challenge = exchange.first(first).map_err(|_| malformed(()))?;
+    let (mechanism, first) = initial_response(&initial).ok_or(()).map_err(malformed)?;
+    exchange.choose(mechanism).map_err(|_| malformed(()))?;
+    let challenge = exchange.first(first).map_err(unbound)?;
     encode::authentication_sasl_continue(&mut client.output, challenge.as_bytes());
     let response = password_message(client).await?;
     match exchange.last(&response) {
@@ -78,16 +85,17 @@ async fn scram(
             Ok(true)
         }
         Err(scram::ScramError::WrongPassword) => Ok(false),
-        Err(_) => Err(malformed(())),
+        Err(error) => Err(unbound(error)),
     }
 }
 
-/// The mechanism's data in a SASLInitialResponse for the mechanism we offered.
-fn initial_response(body: &[u8]) -> Option<&[u8]> {
+/// The mechanism and its data in a SASLInitialResponse.
+fn initial_response(body: &[u8]) -> Option<(&str, &[u8])> {
     let (mechanism, rest) = frame::cstr(body)?;
     let (len, data) = rest.split_first_chunk::<4>()?;
     let right_len = usize::try_from(u32::from_be_bytes(*len)).ok()? == data.len();
-    (mechanism == scram::MECHANISM.as_bytes() && right_len).then_some(data)
+    let mechanism = std::str::from_utf8(mechanism).ok()?;
+    right_len.then_some((mechanism, data))
 }
 
 /// A password without its final NUL.

@@ -381,6 +381,7 @@ impl Session {
             let status = self.status();
             encode::ready(&mut self.client.output, status);
         }
+        self.tell_own().await?;
         self.client.flush().await?;
         self.busy = false;
         if self.status() == TransactionStatus::Idle {
@@ -421,6 +422,7 @@ impl Session {
         if hidden {
             self.flow.expect_hidden(Request::Sync);
         } else {
+            self.flow.last_word = self.last_word();
             self.flow.expect(Request::Sync);
         }
         let stop = match self.relay(node, Until::Ready).await {

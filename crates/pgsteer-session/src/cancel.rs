@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
-use pgsteer_pool::{Channel, open_stream};
+use pgsteer_pool::open_channel;
+use pgsteer_tls::ServerTls;
 use pgsteer_wire::md5::equal;
 use pgsteer_wire::{ErrorReply, SqlState};
 use tokio::io;
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::ending::Said;
-use crate::whereabouts::{About, LastRest, Whereabouts};
+use crate::whereabouts::{About, LastRest, Pin, Whereabouts};
 
 /// What a running statement could be cancelled with.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct CancelSlot {
     pub(crate) said: Said,
     // Node that runs a statement now, plus one; zero while there is none, or `WAITING`.
     active: AtomicU32,
+    // The same for the one that ran a statement last.
+    asked: AtomicU32,
     // Wakes a statement that waits and is to be cancelled.
     unwanted: Notify,
     state: Mutex<State>,
@@ -56,6 +59,7 @@ const WAITING: u32 = u32::MAX;
 struct State {
     targets: Vec<ServerTarget>,
     flights: Vec<Flight>,
+    pins: Vec<Pin>,
 }
 
 /// A cancel request on its way to a server, where it could hit whatever runs next.
@@ -106,6 +110,7 @@ impl CancelSlot {
             now: Whereabouts::default(),
             said: Said::default(),
             active: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
             unwanted: Notify::new(),
             state: Mutex::default(),
         }
@@ -116,14 +121,36 @@ impl CancelSlot {
         self.active.load(Ordering::Relaxed) != 0
     }
 
+    /// It keeps a server from now on.
+    pub(crate) fn note_pin(&self, pin: Pin) {
+        self.state().pins.push(pin);
+    }
+
+    /// Why it keeps servers.
+    pub(crate) fn pins(&self) -> Vec<Pin> {
+        self.state().pins.clone()
+    }
+
     /// The servers it holds.
     pub(crate) fn servers(&self) -> Vec<ServerTarget> {
         self.state().targets.clone()
     }
 
-    /// A statement starts on this node. Runs for every statement: one store.
+    /// A statement starts on this node. Runs for every statement: two stores.
     pub(crate) fn start(&self, node: NodeId) {
         self.active.store(u32::from(node.0) + 1, Ordering::Release);
+        self.asked.store(u32::from(node.0) + 1, Ordering::Relaxed);
+    }
+
+    /// The node on which a statement started last.
+    pub(crate) fn asked_last(&self) -> Option<NodeId> {
+        let node = self.asked.load(Ordering::Relaxed).checked_sub(1)?;
+        u16::try_from(node).ok().map(NodeId)
+    }
+
+    /// None started yet.
+    pub(crate) fn forget_asked(&self) {
+        self.asked.store(0, Ordering::Relaxed);
     }
 
     /// No statement runs.
@@ -153,7 +180,12 @@ impl CancelSlot {
     /// is on its way there has landed.
     pub(crate) fn remove(&self, node: NodeId) -> Landing {
         let mut state = self.state();
-        let State { targets, flights } = &mut *state;
+        let State {
+            targets,
+            flights,
+            pins,
+        } = &mut *state;
+        pins.retain(|pin| pin.node != node);
         let at = targets.iter().position(|t| t.node == node);
         let Some(target) = at.map(|at| targets.swap_remove(at)) else {
             return Landing(Some(Vec::new()));
@@ -197,7 +229,7 @@ impl CancelSlot {
     }
 
     /// Cancels what the session waits for, or what a server runs for it.
-    pub(crate) async fn cancel_statement(self: &Arc<Self>) {
+    pub(crate) async fn cancel_statement(self: &Arc<Self>, tls: &ServerTls) {
         let Some((number, target)) = self.take_off() else {
             return;
         };
@@ -206,7 +238,7 @@ impl CancelSlot {
             number,
             landed: false,
         };
-        let landed = match timeout(SEND_MAX, send(&target)).await {
+        let landed = match timeout(SEND_MAX, send(&target, tls)).await {
             Ok(landed) => landed,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
@@ -304,17 +336,30 @@ impl CancelRegistry {
         all
     }
 
-    /// Carries out a cancel request. An unknown key does nothing, as in PostgreSQL.
-    pub(crate) async fn cancel(&self, pid: u32, key: &[u8]) {
+    /// Carries out a cancel request; `false` if the key is that of no session. It does nothing then,
+    /// as in PostgreSQL.
+    pub(crate) async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) -> bool {
         let slot = {
             let map = self.map();
             // In a time that does not tell how much of the key is right.
             let entry = map.get(&pid).filter(|e| equal(&e.key, key));
             entry.map(|e| Arc::clone(&e.slot))
         };
-        if let Some(slot) = slot {
-            slot.cancel_statement().await;
-        }
+        let Some(slot) = slot else { return false };
+        slot.cancel_statement(tls).await;
+        true
+    }
+}
+
+/// Cancels what a server runs for a session that has ended.
+pub(crate) async fn cancel_abandoned(target: &ServerTarget, tls: &ServerTls) {
+    let node = target.node.0;
+    match timeout(SEND_MAX, send(target, tls)).await {
+        Ok(Ok(())) => tracing::debug!(node, "cancelled the statement of a client that has left"),
+        _ => tracing::debug!(
+            node,
+            "could not cancel the statement of a client that has left"
+        ),
     }
 }
 
@@ -332,18 +377,21 @@ impl Drop for Sent {
 }
 
 /// Sends the request and waits until the server has closed the connection: then it has landed.
-async fn send(target: &ServerTarget) -> io::Result<()> {
-    let Ok(stream) = open_stream(&target.host, target.port).await else {
+async fn send(target: &ServerTarget, tls: &ServerTls) -> io::Result<()> {
+    let Ok(mut channel) = open_channel(&target.host, target.port, tls).await else {
         // Nothing was sent, so nothing will come.
         tracing::debug!(node = target.node.0, "no connection for a cancel request");
         return Ok(());
     };
-    let mut channel = Channel::new(stream);
     let mut request = BytesMut::new();
     pgsteer_wire::startup::put_cancel(&mut request, target.pid, &target.key);
     channel.output = request;
     channel.flush().await?;
-    channel.fill().await.map(|_| ())
+    match channel.fill().await {
+        // Over TLS it says no goodbye.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        closed => closed.map(|_| ()),
+    }
 }
 
 /// A session's entry; gone when dropped.

@@ -1,6 +1,7 @@
 //! What a statement that ran changed about the session.
 
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
@@ -12,12 +13,14 @@ use pgsteer_wire::error_response::ErrorFields;
 
 use crate::flow::Errors;
 use crate::journal::Journal;
+use crate::listen_wishes::Wishes;
 use crate::observe::NOTICE_ROUTE;
 use crate::relay::RelayError;
 use crate::session::Session;
 use crate::simple::FUNCTION_CALL_PRINT;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
+use crate::whereabouts::{Pin, without_strings};
 
 /// Parameters that make every further transaction one that routing knows too little about.
 pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
@@ -25,6 +28,9 @@ pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
     "session characteristics",
     "transaction_isolation",
 ];
+
+/// Bytes of a statement that pins its session that are kept.
+const TEXT_SHOWN_MAX: usize = 512;
 
 /// Whether it calls `set_config` for longer than a transaction.
 pub(crate) fn sets_by_function(analysis: &Analysis) -> bool {
@@ -63,6 +69,9 @@ impl Session {
     pub(crate) fn count(&mut self, node: NodeId, analysis: &Analysis) {
         if let Some(counters) = self.steering.worker.counters().nodes.get(node.index()) {
             counter(counters, analysis).add(1);
+        }
+        if let Some(listening) = &mut self.listening {
+            listening.note(analysis);
         }
         let wrote = analysis.traits & traits::WRITES != 0;
         if let Some(open) = self.transaction.open_mut().filter(|_| wrote) {
@@ -117,12 +126,10 @@ impl Session {
         let (name, text) = of;
         let remembered = self.sql_prepared.insert(name, analysis, text);
         let seen = self.sql_prepared.seen(self.steering.identity.session);
-        if let Some(leg) = self.held(node) {
-            if remembered {
-                leg.told().sql = seen;
-            } else {
-                leg.pinned = Some(PinReason::SqlPrepare);
-            }
+        if !remembered {
+            self.pin(node, PinReason::SqlPrepare);
+        } else if let Some(leg) = self.held(node) {
+            leg.told().sql = seen;
         }
     }
 
@@ -164,6 +171,12 @@ impl Session {
                 self.steering.temporary.insert(name.clone());
             }
             Effect::Pin(reason) => self.pin(node, *reason),
+            // It was part of a string, or of a session that has its server for itself.
+            Effect::Listen(_) => self.pin(node, PinReason::Listen),
+            Effect::Unlisten(_) => match self.transaction.open_mut() {
+                Some(open) => open.journal.note(effect),
+                None => self.note_unlisten(effect),
+            },
             // Noted already, with its analysis.
             Effect::Prepare { .. } => {}
             Effect::Deallocate(name) => {
@@ -290,6 +303,7 @@ impl Session {
     }
 
     fn discard_all(&mut self, node: NodeId) {
+        self.note_unlisten(&Effect::Unlisten(None));
         self.settings.reset(&self.startup);
         self.prepared.clear();
         self.sql_prepared.clear();
@@ -309,6 +323,12 @@ impl Session {
         }
     }
 
+    fn note_unlisten(&mut self, effect: &Effect) {
+        let mut wishes = Wishes::default();
+        wishes.note(effect);
+        self.hear(wishes);
+    }
+
     /// Ends the transaction in the session's books, by what the server's last answer said.
     fn end_transaction(&mut self, node: NodeId, rolled_back: bool) {
         let Transaction::Open(open) = std::mem::take(&mut self.transaction) else {
@@ -317,11 +337,26 @@ impl Session {
         self.ended_with = Some(if rolled_back { "ROLLBACK" } else { "COMMIT" });
         self.doubt_others(node, &open.journal);
         if !rolled_back {
-            open.journal.commit(&mut self.settings, &self.startup);
+            let wishes = open.journal.commit(&mut self.settings, &self.startup);
+            self.hear(wishes);
         }
         self.told(node);
         self.portals.clear();
         self.steering.policies.clear_transaction_marks();
+    }
+
+    /// Servers refuse the session because of what it has set, a role that it may not have any more for
+    /// instance. A statement that sets something else in its place must be able to run.
+    pub(crate) fn give_up_parameters(&mut self, analysis: &Analysis) {
+        match analysis.sole_effect() {
+            Some(Effect::Set { name, local, .. }) if !local && self.transaction.is_none() => {
+                let text = format!("RESET {}", crate::journal::quote_identifier(name));
+                self.settings.set(name, &text);
+            }
+            Some(Effect::ResetAll | Effect::DiscardAll) => self.settings.reset(&[]),
+            _ => return,
+        }
+        self.is_refused = false;
     }
 
     /// Of several statements one failed: those before it may have ended a transaction and set
@@ -348,6 +383,11 @@ impl Session {
     pub(crate) fn note_code(&mut self, analysis: &Analysis, placement: &Placement, text: &[u8]) {
         if !self.shares() {
             return;
+        }
+        self.last_text.clear();
+        if self.may_pin(analysis, placement) {
+            let shown = text.get(..TEXT_SHOWN_MAX).unwrap_or(text);
+            self.last_text.push_str(&String::from_utf8_lossy(shown));
         }
         if sets_by_function(analysis) {
             let names = std::str::from_utf8(text).ok().and_then(set_config_names);
@@ -376,10 +416,27 @@ impl Session {
     }
 
     /// The session keeps its server on this node until it ends.
-    fn pin(&mut self, node: NodeId, reason: PinReason) {
-        if let Some(leg) = self.held(node) {
-            leg.pinned = leg.pinned.or(Some(reason));
+    pub(crate) fn pin(&mut self, node: NodeId, reason: PinReason) {
+        let Some(leg) = self.held(node).filter(|leg| leg.pinned.is_none()) else {
+            return;
+        };
+        leg.pinned = Some(reason);
+        if self.shares() {
+            let text = without_strings(&self.last_text);
+            self.cancel.slot.note_pin(Pin {
+                node,
+                reason,
+                text,
+                since: SystemTime::now(),
+            });
         }
+    }
+
+    /// Whether a statement may pin the session, so that its text is kept for those who ask why.
+    pub(crate) fn may_pin(&self, analysis: &Analysis, placement: &Placement) -> bool {
+        let unknown = matches!(analysis.class, Class::Call | Class::Unknown);
+        let by_code = placement.meaning.may_leave_something || self.follows_sequences;
+        self.shares() && (!analysis.effects.is_empty() || unknown || by_code)
     }
 
     /// What a transaction sets for the session may have been set on its other legs too, in part; when

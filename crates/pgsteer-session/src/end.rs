@@ -27,11 +27,21 @@ impl From<std::io::Error> for End {
 
 impl From<FrameError> for End {
     fn from(error: FrameError) -> Self {
-        Self::Fatal(ErrorReply::fatal(
-            SqlState::PROTOCOL_VIOLATION,
-            error.to_string(),
-        ))
+        match error {
+            // PostgreSQL closes the connection without a word.
+            FrameError::Length(_) => Self::ClientGone,
+            FrameError::Truncated(_) => {
+                let text = error.to_string();
+                Self::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text))
+            }
+        }
     }
+}
+
+/// What a client says that does not know the protocol.
+pub(crate) fn unknown_message(tag: u8) -> End {
+    let text = format!("invalid frontend message type {tag}");
+    End::Fatal(ErrorReply::fatal(SqlState::PROTOCOL_VIOLATION, text))
 }
 
 /// PostgreSQL's words for it.

@@ -157,6 +157,11 @@ fn too_long(slot: &CancelSlot, limits: &Timeouts) -> Option<Why> {
     if transaction.is_some_and(|time| over(time, limits.transaction)) {
         return Some(Why::Transaction);
     }
+    // Of a replication connection nobody knows what it does.
+    let idle = doing == Doing::Idle;
+    if idle && slot.is_active() {
+        return None;
+    }
     match (doing, transaction) {
         (Doing::Idle, Some(_)) if over(time, limits.idle_in_transaction) => {
             Some(Why::IdleInTransaction)
@@ -198,7 +203,9 @@ impl Session {
     pub(crate) async fn end_because(&mut self, why: Why) -> End {
         let runs = self.cancel.slot.is_active();
         if runs {
-            let _ = timeout(CANCEL_MAX, self.cancel.slot.cancel_statement()).await;
+            let tls = self.steering.snapshot.settings.pool.tls.clone();
+            let cancelled = self.cancel.slot.cancel_statement(&tls);
+            let _ = timeout(CANCEL_MAX, cancelled).await;
         }
         // A message that has begun cannot be finished, and nobody knows where it ends.
         let inside = self.flow.is_inside_frame() || runs && self.flow.answered;

@@ -11,11 +11,12 @@ use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, Target, tag};
+use pgsteer_wire::malformed::malformed;
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode, parameters};
 
 use crate::batch::Batch;
 use crate::console;
-use crate::end::End;
+use crate::end::{End, unknown_message};
 use crate::events::Watched;
 use crate::flow::Request;
 use crate::lost::Sent;
@@ -55,7 +56,10 @@ impl Session {
             let header = if self.flow.up_left > 0 {
                 None
             } else {
-                self.client_frame()?
+                match self.client_frame() {
+                    Ok(header) => header,
+                    Err(end) => return self.end_inside(&mut batch, end).await,
+                }
             };
             let progress = match header {
                 Some(header) => self.extended_frame(header, &mut batch).await?,
@@ -95,6 +99,13 @@ impl Session {
             }
             _ => {}
         }
+        if let Some(text) = malformed(header.tag, self.front_body(header)) {
+            let reply = ErrorReply::error(SqlState::PROTOCOL_VIOLATION, text);
+            self.fail(batch, &reply).await?;
+            if header.tag != tag::SYNC {
+                return self.skip(header).await.map(|()| Progress::More);
+            }
+        }
         match header.tag {
             tag::PARSE => self.parse(header, batch).await?,
             tag::BIND => self.bind(header, batch).await?,
@@ -103,7 +114,7 @@ impl Session {
             tag::EXECUTE => self.execute(header, batch).await?,
             tag::FLUSH => self.flush_batch(header, batch).await?,
             tag::SYNC => return self.sync(header, batch).await,
-            tag::TERMINATE => return Err(End::Terminated),
+            tag::TERMINATE => return self.end_inside(batch, End::Terminated).await,
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
                 self.copied_data(header, batch).await?;
             }
@@ -115,15 +126,15 @@ impl Session {
                 }
                 self.skip(header).await?;
             }
-            other => {
-                let text = format!("invalid frontend message type {other}");
-                return Err(End::Fatal(ErrorReply::fatal(
-                    SqlState::PROTOCOL_VIOLATION,
-                    text,
-                )));
-            }
+            other => return self.end_inside(batch, unknown_message(other)).await,
         }
         Ok(Progress::More)
+    }
+
+    /// The session ends in the middle of a batch; what is due before that is answered.
+    async fn end_inside<T>(&mut self, batch: &mut Batch, end: End) -> Result<T, End> {
+        self.drain(batch).await?;
+        Err(end)
     }
 
     async fn too_long(&mut self, header: Header, batch: &mut Batch) -> Result<Progress, End> {
@@ -238,6 +249,7 @@ impl Session {
         let parse = frontend::parse(body)?;
         let analyses = &self.steering.worker.analyses;
         let analysis = analyses.borrow_mut().analyze(parse.text);
+        self.note_trace(parse.text, analysis.fingerprint);
         let name: Box<[u8]> = parse.name.into();
         let replaced = if self.wants_rewrites() {
             match self.rewrite(&analysis, parse.text, true) {
@@ -295,7 +307,7 @@ impl Session {
         let bind = frontend::bind(self.front_body(header))?;
         let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
         let prepared = self.known_prepared(&name);
-        if prepared.is_none() && self.shares() {
+        if self.shares() && !self.is_prepared(&name) {
             // The server may have one that is another session's.
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(&name)).await;
@@ -307,15 +319,7 @@ impl Session {
             if begins && !self.close_part(batch).await? {
                 return Ok(());
             }
-            self.portals.insert(
-                portal,
-                Portal {
-                    node: None,
-                    analysis,
-                    traits: 0,
-                    text: None,
-                },
-            );
+            self.portals.insert(portal, Portal::local(analysis));
             return self
                 .answer(batch, |out| encode::frame(out, b'2', b""))
                 .await;
@@ -343,7 +347,12 @@ impl Session {
             return self.skip(header).await;
         }
         match &prepared {
-            Some(prepared) => self.put_preparation(node, &name, prepared),
+            Some(prepared) => {
+                if !self.check_description(batch, node, &name, prepared).await? {
+                    return self.skip(header).await;
+                }
+                self.put_preparation(node, &name, prepared);
+            }
             None => self.put_stale(node),
         }
         let traits = analysis.as_ref().map_or(0, |a| batch.last_traits(node, a));
@@ -470,7 +479,11 @@ impl Session {
         let Some(node) = self.choose_portal(batch, portal.as_ref()).await? else {
             return self.skip(header).await;
         };
-        self.pass_on(header, node, Request::Describe { map: None });
+        let request = Request::Describe {
+            map: None,
+            of: None,
+        };
+        self.pass_on(header, node, request);
         Ok(())
     }
 
@@ -481,7 +494,7 @@ impl Session {
         name: &[u8],
     ) -> Result<(), End> {
         let prepared = self.known_prepared(name);
-        if prepared.is_none() && self.shares() {
+        if self.shares() && !self.is_prepared(name) {
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(name)).await;
         }
@@ -506,7 +519,8 @@ impl Session {
             None => self.put_stale(node),
         }
         let map = prepared.as_ref().and_then(|p| p.map.clone());
-        let request = Request::Describe { map };
+        let of = prepared.clone().filter(|p| p.is_shared());
+        let request = Request::Describe { map, of };
         match prepared.filter(|p| *p.name != *name) {
             Some(prepared) => {
                 self.pass_on_renamed(header, node, &prepared.name, (request, None));

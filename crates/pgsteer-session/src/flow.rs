@@ -2,6 +2,7 @@
 //! with each answer. Hot: runs for every frame a server sends. No I/O.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -34,6 +35,8 @@ pub(crate) enum Request {
     Describe {
         /// The text was put in the place of another: for each of its parameters the client's.
         map: Option<Rc<[u16]>>,
+        /// The statement, if it is to be known what the client is told of it.
+        of: Option<Rc<Prepared>>,
     },
     Execute {
         /// The statement, if it has effects.
@@ -163,6 +166,10 @@ const ERROR_PEEK_LEN: usize = 512;
 /// Longest message in answer to a query of the proxy's own, in bytes; ours.
 const PROLOGUE_LEN_MAX: usize = 1 << 20;
 
+/// Longest message that is looked at whole, in bytes; ours. PostgreSQL has 1,600 columns and 65,535
+/// parameters at most.
+const SPECIAL_LEN_MAX: usize = 1 << 20;
+
 /// Longest command tag that matters to us (`ROLLBACK PREPARED`).
 const TAG_LEN: usize = 24;
 
@@ -215,6 +222,8 @@ pub(crate) struct Flow {
     pub(crate) succeeded: Vec<(Rc<Analysis>, bool)>,
     /// Requests that an error swept away.
     pub(crate) lost: Vec<Lost>,
+    /// Stands for the description of rows that was asked for by the proxy.
+    pub(crate) description: Option<u64>,
     /// What the client is told of its parameters.
     pub(crate) reports: Reports,
     /// What goes to the client in the place of a message of the server.
@@ -224,8 +233,22 @@ pub(crate) struct Flow {
     pub(crate) tally: Tally,
     /// Watched statements that have ended.
     pub(crate) ended: Vec<Ended>,
+    /// Who says ReadyForQuery.
+    pub(crate) last_word: LastWord,
     tag: [u8; TAG_LEN],
     tag_len: usize,
+}
+
+/// Who tells a client that its request is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LastWord {
+    /// The server.
+    #[default]
+    Server,
+    /// The proxy, if no transaction is open then.
+    ProxyOutside,
+    /// The proxy: the server has said it, and it was not passed on.
+    Proxy,
 }
 
 impl Flow {
@@ -292,6 +315,7 @@ impl Flow {
     pub(crate) fn begin(&mut self) {
         self.error = false;
         (self.held_syncs, self.owes_sync) = (false, false);
+        self.last_word = LastWord::Server;
         self.answered = false;
         self.tag_len = 0;
         self.succeeded.clear();
@@ -348,25 +372,19 @@ impl Flow {
             let rest = input.get(done..).unwrap_or_default();
             let (len, have) = (header.frame_len(), rest.len());
             match header.tag {
+                tag if self.is_special(tag, rest, len) => {
+                    if done > 0 || have < len {
+                        // What comes before it goes first, and it is looked at whole.
+                        break;
+                    }
+                    if let Some(next) = self.special(tag, rest, len)? {
+                        return Ok(next);
+                    }
+                }
                 // Rows, copied data, their descriptions, notices: passed on as they come.
                 tag::ROW_DESCRIPTION | tag::NO_DATA => self.described(),
-                b't' if self.is_mapped() => return self.map_description(rest, len, done),
                 b'D' | b'd' | b't' | b'N' | b'A' | b'H' | b'c' => {}
                 _ if have < len && (header.tag != tag::ERROR || have < ERROR_PEEK_LEN) => break,
-                tag::PARAMETER_STATUS if self.reports.matter() => {
-                    if done > 0 {
-                        // What comes before it goes first.
-                        break;
-                    }
-                    return Ok(self.report(rest, len));
-                }
-                tag::ERROR if self.names_statement(rest, len) => {
-                    if done > 0 {
-                        // What comes before it goes first.
-                        break;
-                    }
-                    return self.rename_error(rest, len);
-                }
                 tag => {
                     let body = rest.get(HEADER_LEN..len.min(have)).unwrap_or_default();
                     let step = self.open(tag, body)?;
@@ -523,26 +541,67 @@ impl Flow {
         })
     }
 
+    /// Whether a message is not passed on as it is, or tells the proxy something. Longer ones than are
+    /// ever looked at do neither.
+    fn is_special(&self, tag: u8, rest: &[u8], len: usize) -> bool {
+        let is = match tag {
+            tag::PARAMETER_DESCRIPTION => self.is_about_description() || self.is_mapped(),
+            tag::ROW_DESCRIPTION | tag::NO_DATA => self.is_about_description(),
+            tag::PARAMETER_STATUS => self.reports.matter(),
+            tag::ERROR => self.names_statement(rest, len),
+            _ => false,
+        };
+        is && len <= SPECIAL_LEN_MAX
+    }
+
+    /// Deals with such a message, which is there whole and first; none: it is passed on.
+    fn special(&mut self, tag: u8, rest: &[u8], len: usize) -> Result<Option<Next>, Violation> {
+        match tag {
+            tag::PARAMETER_DESCRIPTION if self.is_mapped() => {
+                self.map_description(rest, len).map(Some)
+            }
+            tag::PARAMETER_STATUS => Ok(Some(self.report(rest, len))),
+            tag::ERROR => self.rename_error(rest, len).map(Some),
+            tag => Ok(self.note_description(tag, rest, len)),
+        }
+    }
+
+    /// Whether what is described next is of interest to the proxy itself.
+    fn is_about_description(&self) -> bool {
+        self.expected.front().is_some_and(|e| match &e.request {
+            Request::Describe { map: None, of } => e.hidden || of.is_some(),
+            _ => false,
+        })
+    }
+
+    /// Takes note of a description; what the client has not asked for is thrown away.
+    fn note_description(&mut self, tag: u8, rest: &[u8], len: usize) -> Option<Next> {
+        let front = self.expected.front()?;
+        let hidden = front.hidden;
+        if tag != tag::PARAMETER_DESCRIPTION {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(rest.get(..len).unwrap_or_default());
+            let described = Some(hasher.finish());
+            match &front.request {
+                Request::Describe { of: Some(of), .. } => of.described.set(described),
+                _ => self.description = described,
+            }
+            self.expected.pop_front();
+        }
+        hidden.then_some(Next::Skip { len })
+    }
+
     /// Whether the parameters that are described next are those of a text the client does not know.
     fn is_mapped(&self) -> bool {
-        let mapped = |e: &Expected| matches!(e.request, Request::Describe { map: Some(_) });
+        let mapped = |e: &Expected| matches!(e.request, Request::Describe { map: Some(_), .. });
         self.expected.front().is_some_and(mapped)
     }
 
     /// A ParameterDescription as the client is to see it.
-    fn map_description(&mut self, rest: &[u8], len: usize, done: usize) -> Result<Next, Violation> {
-        if done > 0 {
-            // What comes before it goes first.
-            return Ok(Next::Forward {
-                len: done,
-                ready: None,
-            });
-        }
-        let Some(body) = rest.get(HEADER_LEN..len) else {
-            return Ok(Next::Wait);
-        };
+    fn map_description(&mut self, rest: &[u8], len: usize) -> Result<Next, Violation> {
+        let body = rest.get(HEADER_LEN..len).ok_or(Violation)?;
         if let Some(Expected {
-            request: Request::Describe { map: Some(map) },
+            request: Request::Describe { map: Some(map), .. },
             ..
         }) = self.expected.front()
         {
@@ -676,6 +735,10 @@ impl Flow {
             return Err(Violation);
         }
         if front.hidden {
+            return Ok(Step::DropReady(status));
+        }
+        if self.last_word != LastWord::Server && status == TransactionStatus::Idle {
+            self.last_word = LastWord::Proxy;
             return Ok(Step::DropReady(status));
         }
         self.expected.pop_front();

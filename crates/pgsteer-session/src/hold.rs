@@ -172,6 +172,7 @@ impl Session {
             None => hold.deadline,
         };
         let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
+        let began = self.traced_now();
         // Before the look, so that what is published meanwhile is noticed.
         hold.subscription.mark_seen();
         while !self.steering.worker.has_newer(&self.steering.snapshot) {
@@ -187,6 +188,7 @@ impl Session {
                 Err(_) => return Err(Denied::Reply(waited_in_vain(failed))),
             }
         }
+        self.trace_wait(began);
         if self.steering.worker.snapshot().draining {
             return Err(Denied::End(End::Fatal(administrator())));
         }

@@ -10,6 +10,7 @@ use pgsteer_pool::Parameters;
 use pgsteer_sql::Effect;
 
 use crate::catch_up::{self, ParameterSets};
+use crate::listen_wishes::Wishes;
 
 /// One parameter of the session.
 #[derive(Clone, Debug)]
@@ -158,6 +159,7 @@ struct Note {
 pub(crate) struct Journal {
     notes: Vec<Note>,
     number: u64,
+    wishes: Wishes,
 }
 
 impl Journal {
@@ -194,6 +196,7 @@ impl Journal {
 
     /// Notes the effect of a statement that succeeded.
     pub(crate) fn note(&mut self, effect: &Effect) {
+        self.wishes.note(effect);
         match effect {
             Effect::Savepoint(name) => self.push(What::Savepoint(name.clone())),
             Effect::Release(name) => {
@@ -264,8 +267,12 @@ impl Journal {
         join(texts.iter().map(String::as_str))
     }
 
-    /// The transaction was committed: what it set for the session stays.
-    pub(crate) fn commit(self, settings: &mut Settings, startup: &[(Box<str>, Box<str>)]) {
+    /// The transaction was committed: what it set for the session stays. Gives what it wants to hear.
+    pub(crate) fn commit(
+        self,
+        settings: &mut Settings,
+        startup: &[(Box<str>, Box<str>)],
+    ) -> Wishes {
         for note in self.notes {
             match note.what {
                 What::Set { name, .. } if &*name == ALL => settings.reset_all(startup),
@@ -277,6 +284,7 @@ impl Journal {
                 What::Set { .. } | What::Savepoint(_) => {}
             }
         }
+        self.wishes
     }
 }
 
@@ -336,7 +344,7 @@ mod tests {
         assert_eq!(journal.missing(seen_all, true), "SET d");
         journal.note(&Effect::Release("s".into()));
         let mut settings = Settings::default();
-        journal.commit(&mut settings, &[]);
+        let _ = journal.commit(&mut settings, &[]);
         assert_eq!(texts(&settings), ["SET a", "SET d"]);
     }
 

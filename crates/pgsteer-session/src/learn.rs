@@ -30,9 +30,7 @@ impl Session {
         let row = match asked {
             Ok(Some(row)) if row.len() == names.len() => row,
             _ => {
-                if let Some(leg) = self.held(node) {
-                    leg.pinned = leg.pinned.or(Some(PinReason::SetByFunction));
-                }
+                self.pin(node, PinReason::SetByFunction);
                 return;
             }
         };

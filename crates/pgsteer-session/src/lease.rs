@@ -55,24 +55,28 @@ impl Session {
                 .then_some(self.steering.identity.session),
         };
         let password = password.as_deref();
-        let found = check_out(
-            &self.steering,
-            &self.cancel.slot,
-            key,
-            &target,
-            (password, &wanted),
-        );
-        let mut found = std::pin::pin!(found);
-        // What is there at once costs no look at the clock.
-        let first = poll_fn(|cx| Poll::Ready(found.as_mut().poll(cx))).await;
-        let found = match first {
-            Poll::Ready(found) => found,
-            Poll::Pending => {
-                let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
-                let notice = self.steering.snapshot.settings.pool.limits.wait_notice;
-                told(&mut self.client, notice, found).await
+        let began = self.traced_now();
+        let found = {
+            let found = check_out(
+                &self.steering,
+                &self.cancel.slot,
+                key,
+                &target,
+                (password, &wanted),
+            );
+            let mut found = std::pin::pin!(found);
+            // What is there at once costs no look at the clock.
+            let first = poll_fn(|cx| Poll::Ready(found.as_mut().poll(cx))).await;
+            match first {
+                Poll::Ready(found) => found,
+                Poll::Pending => {
+                    let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
+                    let notice = self.steering.snapshot.settings.pool.limits.wait_notice;
+                    told(&mut self.client, notice, found).await
+                }
             }
         };
+        self.trace_wait(began);
         let lease = found.map_err(|failed| self.not_leased(node, failed))?;
         self.meter.pool.assignments.add(1);
         if let Some(card) = lease.peek().card() {

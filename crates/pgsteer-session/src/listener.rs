@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use pgsteer_core::Subscription;
 use pgsteer_core::settings::TcpSettings;
 use pgsteer_pool::{Stream, tune};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{info, warn};
 
@@ -66,17 +67,63 @@ enum Accepted {
 }
 
 impl Listener {
-    fn accept(&self) -> io::Result<Accepted> {
+    /// A copy, for the process that takes over from this one.
+    ///
+    /// # Errors
+    /// There are no file descriptors left.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
         match self {
-            Self::Tcp(listener) => listener.accept().map(|(socket, _)| Accepted::Tcp(socket)),
-            Self::Unix(listener) => listener.accept().map(|(socket, _)| Accepted::Unix(socket)),
+            Self::Tcp(listener) => listener.try_clone().map(OwnedFd::from),
+            Self::Unix(listener) => listener.try_clone().map(OwnedFd::from),
+        }
+    }
+
+    /// Registers it with the runtime this is called on.
+    fn start(self) -> io::Result<Accepting> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                tokio::net::TcpListener::from_std(listener).map(Accepting::Tcp)
+            }
+            Self::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                tokio::net::UnixListener::from_std(listener).map(Accepting::Unix)
+            }
+        }
+    }
+}
+
+/// A socket at which clients are accepted.
+enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Accepting {
+    /// The next client. Cancel safe.
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, _) = listener.accept().await?;
+                socket.into_std().map(Accepted::Tcp)
+            }
+            Self::Unix(listener) => {
+                let (socket, _) = listener.accept().await?;
+                socket.into_std().map(Accepted::Unix)
+            }
         }
     }
 }
 
 /// The running data plane.
 pub struct DataPlane {
+    shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    // Dropped when no more clients are to come.
+    hands: Vec<mpsc::Sender<Accepted>>,
+    acceptors: Vec<JoinHandle<()>>,
+    // True when clients are not accepted any more.
+    closed: watch::Sender<bool>,
 }
 
 impl DataPlane {
@@ -90,7 +137,21 @@ impl DataPlane {
         shared: &Arc<Shared>,
         subscription: &Subscription,
     ) -> io::Result<Self> {
-        let mut senders = Vec::new();
+        let mut started = Self::without_clients(workers, shared, subscription)?;
+        started.accept(listeners)?;
+        Ok(started)
+    }
+
+    /// Starts the workers. No client comes before [`DataPlane::accept`].
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn without_clients(
+        workers: usize,
+        shared: &Arc<Shared>,
+        subscription: &Subscription,
+    ) -> io::Result<Self> {
+        let mut hands = Vec::new();
         let mut handles = Vec::new();
         let guest = subscription.clone().get().settings.plugins.stack_bytes_max;
         for index in 0..workers {
@@ -100,19 +161,61 @@ impl DataPlane {
                 .name(format!("worker-{index}"))
                 .stack_size(OWN_STACK_BYTES + guest);
             handles.push(thread.spawn(move || work(index, shared, subscription, receiver))?);
-            senders.push(sender);
+            hands.push(sender);
         }
-        for listener in listeners {
-            let (senders, shared) = (senders.clone(), Arc::clone(shared));
-            let thread = std::thread::Builder::new().name("acceptor".to_owned());
-            // Ends with the process: it blocks in accept and holds nothing worth waiting for.
-            drop(thread.spawn(move || accept(&listener, &senders, &shared))?);
-        }
-        Ok(Self { workers: handles })
+        Ok(Self {
+            shared: Arc::clone(shared),
+            workers: handles,
+            hands,
+            acceptors: Vec::new(),
+            closed: watch::Sender::new(false),
+        })
     }
 
-    /// Waits until all workers have ended, which they do when the snapshot says drain and their
-    /// last session is over.
+    /// Accepts clients from now on, on a thread per listening socket.
+    ///
+    /// # Errors
+    /// A thread or its runtime could not be started.
+    pub fn accept(&mut self, listeners: Vec<Listener>) -> io::Result<()> {
+        self.closed.send_replace(false);
+        for listener in listeners {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let (hands, shared) = (self.hands.clone(), Arc::clone(&self.shared));
+            let closed = self.closed.subscribe();
+            let accepting = {
+                let _entered = runtime.enter();
+                listener.start()?
+            };
+            let thread = std::thread::Builder::new().name("acceptor".to_owned());
+            self.acceptors.push(thread.spawn(move || {
+                runtime.block_on(accept(&accepting, &hands, &shared, closed));
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Accepts nobody any more, until [`DataPlane::accept`]. When this returns the listening sockets
+    /// are closed here.
+    pub fn stop_accepting(&mut self) {
+        self.closed.send_replace(true);
+        for acceptor in self.acceptors.drain(..) {
+            if acceptor.join().is_err() {
+                warn!("an acceptor thread ended by a panic");
+            }
+        }
+    }
+
+    /// Nobody is accepted ever again: clients that were accepted before are served to their end, and
+    /// a worker ends with its last one.
+    pub fn retire(&mut self) {
+        self.stop_accepting();
+        self.hands.clear();
+    }
+
+    /// Waits until all workers have ended, which they do with their last session if the snapshot
+    /// says drain, or if nobody is accepted any more.
     pub fn join(self) {
         for worker in self.workers {
             if worker.join().is_err() {
@@ -125,9 +228,21 @@ impl DataPlane {
 /// Stack of a worker besides what guests may use, in bytes.
 const OWN_STACK_BYTES: usize = 2 << 20;
 
-fn accept(listener: &Listener, workers: &[mpsc::Sender<Accepted>], shared: &Shared) {
+/// Hands clients out until nobody is to be accepted any more, or there is no worker left.
+async fn accept(
+    listener: &Accepting,
+    workers: &[mpsc::Sender<Accepted>],
+    shared: &Shared,
+    mut closed: watch::Receiver<bool>,
+) {
     loop {
-        match listener.accept() {
+        // Both branches are cancel safe: who was not accepted is still in the queue.
+        let accepted = tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok(socket) => {
                 let load = |index: usize| {
                     let worker = shared.counters.worker(index);
@@ -144,7 +259,7 @@ fn accept(listener: &Listener, workers: &[mpsc::Sender<Accepted>], shared: &Shar
                     return;
                 };
                 if let Some(worker) = workers.get(least)
-                    && worker.blocking_send(socket).is_err()
+                    && worker.send(socket).await.is_err()
                 {
                     // It has just ended: the client is turned away, the next one is not.
                     continue;
@@ -153,7 +268,7 @@ fn accept(listener: &Listener, workers: &[mpsc::Sender<Accepted>], shared: &Shar
             Err(error) => {
                 // Out of file descriptors, most likely: those in use go on, new ones wait.
                 warn!(%error, "cannot accept a client");
-                std::thread::park_timeout(Duration::from_millis(100));
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
@@ -189,12 +304,14 @@ async fn serve(
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     let mut times = tokio::time::interval(TIMES_INTERVAL);
     let mut traffic = worker.shared.facts.traffic.subscribe();
+    let mut open = true;
     loop {
         // All branches are cancel safe: what was not received is received next time.
         tokio::select! {
-            socket = receiver.recv() => match socket {
+            socket = receiver.recv(), if open => match socket {
                 Some(socket) => spawn(&worker, socket),
-                None => break,
+                // Those who are here stay.
+                None => open = false,
             },
             alive = subscription.changed() => {
                 worker.snapshot_changed();
@@ -208,7 +325,7 @@ async fn serve(
         }
         let counters = worker.counters();
         let empty = counters.clients_accepted.get() == counters.clients_closed.get();
-        if worker.snapshot().draining && empty {
+        if (worker.snapshot().draining || !open) && empty {
             info!(index, "worker has no sessions left and ends");
             break;
         }

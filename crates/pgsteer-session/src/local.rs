@@ -33,6 +33,7 @@ impl Session {
                 let on_server = self.transaction.open().is_some_and(|o| o.pinned.is_some());
                 no_leg && !on_server && !self.transaction.is_none()
             }
+            Some(Effect::Listen(_) | Effect::Unlisten(_)) => self.hears_by_proxy(),
             // A statement prepared by the protocol may be on any node.
             Some(Effect::Deallocate(name)) => {
                 let known = self.prepared.contains_key(name.as_bytes());
@@ -148,6 +149,9 @@ impl Session {
             encode::command_complete(&mut self.client.output, "DEALLOCATE");
             return Ok(());
         }
+        if let Some(effect @ (Effect::Listen(_) | Effect::Unlisten(_))) = analysis.sole_effect() {
+            return self.listen(effect).await;
+        }
         let out = &mut self.client.output;
         match analysis.sole_effect() {
             Some(effect @ Effect::Begin { mode, text }) if !self.transaction.is_none() => {
@@ -182,7 +186,8 @@ impl Session {
             Some(Effect::Commit { .. }) => {
                 encode::command_complete(out, "COMMIT");
                 if let Transaction::Open(open) = std::mem::take(&mut self.transaction) {
-                    open.journal.commit(&mut self.settings, &self.startup);
+                    let wishes = open.journal.commit(&mut self.settings, &self.startup);
+                    self.hear(wishes);
                 }
                 self.steering.policies.clear_transaction_marks();
             }

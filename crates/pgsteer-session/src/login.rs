@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use pgsteer_core::NodeId;
 use pgsteer_pool::{Channel, Stream};
@@ -13,6 +13,7 @@ use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
 use crate::auth::authenticate;
+use crate::cancel::Registered;
 use crate::console::{Extended, Options, WELCOME, access, is_console};
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
@@ -78,10 +79,11 @@ async fn log_in(
     mut client: Channel,
     address: Option<SocketAddr>,
 ) -> Option<Served> {
-    let (minor, parameters) = match handshake::wish(&mut client).await.ok()? {
+    let settings = Arc::clone(&worker.snapshot().settings);
+    let (minor, parameters) = match handshake::wish(&mut client, &settings.tls).await.ok()? {
         Wish::Session { minor, parameters } => (minor, parameters),
         Wish::Cancel { pid, key } => {
-            worker.shared.cancels.cancel(pid, &key).await;
+            worker.shared.cancel(pid, &key, &settings.pool.tls).await;
             return None;
         }
         Wish::Nothing => return None,
@@ -95,7 +97,7 @@ async fn log_in(
                 End::Message(message) => client.output.extend_from_slice(&message),
                 End::Terminated | End::ClientGone | End::Broken => {}
             }
-            let _ = client.flush().await;
+            client.close().await;
             None
         }
     }
@@ -107,6 +109,7 @@ async fn start(
     (minor, parameters): (u16, BTreeMap<String, String>),
     address: Option<SocketAddr>,
 ) -> Result<Served, (Channel, End)> {
+    let began = Instant::now();
     let checked = check(&worker, &mut client, parameters, address).await;
     let Checked {
         identity,
@@ -131,7 +134,6 @@ async fn start(
     if let Err(end) = allowed {
         return Err((client, end));
     }
-    let meter = Meter::new(&worker, &identity.database, &identity.user);
     let mut steering = Steering::new(worker, identity);
     let is_console = steering.identity.access.is_some();
     if is_console {
@@ -149,6 +151,26 @@ async fn start(
         let begun = Replication::begin(steering, client, cancel, wanted).await;
         return begun.map(|it| Served::Replication(Box::new(it)));
     }
+    let mut session = logged_in(client, steering, cancel, (startup, enforced));
+    match session.greet().await {
+        Ok(()) => {
+            let worker = Rc::clone(&session.steering.worker);
+            session.meter.logged_in(&worker, began);
+            Ok(Served::Session(Box::new(session)))
+        }
+        Err(end) => Err((session.client, end)),
+    }
+}
+
+/// A session that has done nothing yet.
+fn logged_in(
+    client: Channel,
+    mut steering: Steering,
+    cancel: Registered,
+    (startup, enforced): (Startup, Option<Rc<str>>),
+) -> Session {
+    let identity = &steering.identity;
+    let meter = Meter::new(&steering.worker, &identity.database, &identity.user);
     let mut settings = Settings::default();
     for (name, text) in &startup {
         settings.set(name, text);
@@ -163,7 +185,7 @@ async fn start(
     let follows_sequences = steering
         .worker
         .knows_sequences(&identity.database, &identity.user);
-    let mut session = Session {
+    Session {
         client,
         steering,
         legs: Vec::new(),
@@ -177,9 +199,12 @@ async fn start(
         portals: HashMap::default(),
         mode,
         learns: Vec::new(),
+        is_refused: false,
         follows_sequences,
+        last_text: String::new(),
         parse_parameters: ParseParameters::default(),
         cancel,
+        listening: None,
         control: Rc::new(Control::default()),
         meter,
         console: Extended::default(),
@@ -189,14 +214,6 @@ async fn start(
         busy: false,
         ended_with: None,
         enforced,
-    };
-    match session.greet().await {
-        Ok(()) => {
-            let worker = Rc::clone(&session.steering.worker);
-            session.meter.logged_in(&worker);
-            Ok(Served::Session(Box::new(session)))
-        }
-        Err(end) => Err((session.client, end)),
     }
 }
 
@@ -252,6 +269,9 @@ fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> 
 /// Bytes of the secret in a client's cancel key: since protocol 3.2 as PostgreSQL has it, and before.
 const KEY_LEN: usize = 32;
 const KEY_LEN_OLD: usize = 4;
+
+/// Parameters of the startup packet, with the statements that set them.
+type Startup = Vec<(Box<str>, Box<str>)>;
 
 /// Everything that is checked before a server is asked.
 async fn check(

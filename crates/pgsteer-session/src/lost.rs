@@ -91,6 +91,7 @@ impl Session {
             .held(node)
             .is_some_and(|leg| leg.took_part && !leg.begins);
         self.drop_leg(node);
+        self.is_refused = true;
         self.steering.writes.forget();
         self.refuse_transaction();
         if took_part {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use pgsteer_core::counters::NodeCounters;
 use pgsteer_core::pool_counters::PoolCounters;
 
 use crate::cancel::CancelSlot;
@@ -42,9 +43,15 @@ impl Meter {
     }
 
     /// The session is logged in: whoever looks can see its pool from now on.
-    pub(crate) fn logged_in(&mut self, worker: &Worker) {
+    pub(crate) fn logged_in(&mut self, worker: &Worker, began: Instant) {
         self.pool = worker.enter_pool(&self.pool);
         self.pool.logins.add(1);
+        self.pool.login_times.note(began.elapsed());
+    }
+
+    /// When the query began that is under way.
+    pub(crate) fn query_began(&self) -> Option<Instant> {
+        self.query
     }
 
     /// A query begins; whether a transaction does.
@@ -59,12 +66,26 @@ impl Meter {
         false
     }
 
-    fn end(&mut self, now: Instant, in_transaction: bool, (received, sent): (u64, u64)) {
+    /// It ends; `node` has answered last.
+    fn end(
+        &mut self,
+        now: Instant,
+        in_transaction: bool,
+        node: Option<&NodeCounters>,
+        (received, sent): (u64, u64),
+    ) {
         if let Some(start) = self.query.take() {
-            self.pool.query_us.add(micros(start, now));
+            let us = micros(start, now);
+            self.pool.query_us.add(us);
+            self.pool.query_times.note_us(us);
+            if let Some(node) = node {
+                node.query_times.note_us(us);
+            }
         }
         if !in_transaction && let Some(start) = self.transaction.take() {
-            self.pool.transaction_us.add(micros(start, now));
+            let us = micros(start, now);
+            self.pool.transaction_us.add(us);
+            self.pool.transaction_times.note_us(us);
         }
         let pool = &self.pool;
         pool.received_bytes
@@ -86,16 +107,23 @@ impl Session {
         let now = Instant::now();
         let transaction = self.meter.begin(now);
         self.cancel.slot.now.begin(now, transaction);
+        self.cancel.slot.forget_asked();
     }
 
     /// It was answered, or the session ends with it.
     pub(crate) fn end_query(&mut self) {
         let in_transaction = !self.transaction.is_none();
         let now = Instant::now();
-        self.meter.end(now, in_transaction, self.client.moved());
         let slot = &self.cancel.slot;
+        let counters = self.steering.worker.counters();
+        let node = slot
+            .asked_last()
+            .and_then(|node| counters.nodes.get(node.index()));
+        let moved = self.client.moved();
+        self.meter.end(now, in_transaction, node, moved);
         slot.now.end(now, in_transaction);
         slot.now.note_prepared(self.prepared.len());
+        self.end_trace(now);
     }
 }
 
@@ -122,7 +150,9 @@ impl Waits {
 impl Drop for Waits {
     fn drop(&mut self) {
         let end = Instant::now();
-        self.pool.wait_us.add(micros(self.start, end));
+        let us = micros(self.start, end);
+        self.pool.wait_us.add(us);
+        self.pool.wait_times.note_us(us);
         self.slot.now.set(Doing::Active, end);
     }
 }
@@ -176,7 +206,7 @@ mod tests {
             (20, 22, false, (30, 300)),
         ] {
             meter.begin(at(begin));
-            meter.end(at(end), in_transaction, moved);
+            meter.end(at(end), in_transaction, None, moved);
         }
         let pool = &meter.pool;
         assert_eq!((pool.queries.get(), pool.transactions.get()), (3, 2));

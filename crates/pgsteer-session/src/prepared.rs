@@ -10,9 +10,11 @@ use pgsteer_sql::Analysis;
 use pgsteer_wire::parameters::{self, Bound};
 use pgsteer_wire::{ErrorReply, SqlState, encode};
 
+use crate::batch::Batch;
 use crate::end::End;
 use crate::extended::renamed;
 use crate::flow::{Lost, Request};
+use crate::leg::Leg;
 use crate::session::{Prepared, Session};
 use crate::statements::{Context, Shared};
 use crate::steering::Values;
@@ -109,6 +111,7 @@ impl Session {
             analysis,
             map,
             chain: Cell::new(self.steering.worker.policies.borrow().chain()),
+            described: Cell::default(),
         });
         self.prepared.insert(name, Rc::clone(&prepared));
         Ok(prepared)
@@ -172,6 +175,7 @@ impl Session {
             analysis: Rc::clone(&prepared.analysis),
             map: prepared.map.clone(),
             chain: prepared.chain.clone(),
+            described: prepared.described.clone(),
         });
         self.prepared.insert(name.into(), Rc::clone(&again));
         Some(again)
@@ -290,6 +294,49 @@ impl Session {
             before: None,
         });
         self.put_stale(node);
+    }
+
+    /// The schema may have changed since the client was told what rows a statement gives, and this server
+    /// is about to parse it anew: PostgreSQL would refuse to run it with other rows, so it is looked at
+    /// first. `false` if the batch has failed.
+    pub(crate) async fn check_description(
+        &mut self,
+        batch: &mut Batch,
+        node: NodeId,
+        name: &[u8],
+        prepared: &Prepared,
+    ) -> Result<bool, End> {
+        let Some(described) = prepared.described.get().filter(|_| prepared.is_shared()) else {
+            return Ok(true);
+        };
+        if prepared.context.schema == self.steering.names.schema() {
+            return Ok(true);
+        }
+        let known = |leg: &mut Leg| leg.told().statements.id(&prepared.name) == Some(prepared.id);
+        if self.held(node).is_none_or(known) || !self.drain(batch).await? {
+            return Ok(!batch.failed);
+        }
+        self.put_preparation(node, name, prepared);
+        if let Some(leg) = self.held(node) {
+            encode::describe_statement(&mut leg.connection().channel.output, &prepared.name);
+        }
+        self.flow.description = None;
+        self.flow.expect_hidden(Request::Describe {
+            map: None,
+            of: None,
+        });
+        if !self.drain(batch).await? || self.flow.description == Some(described) {
+            return Ok(!batch.failed);
+        }
+        if let Some(leg) = self.held(node) {
+            let told = leg.told();
+            told.statements.remove(&prepared.name);
+            told.stale.push((*prepared.name).into());
+        }
+        let text = "cached plan must not change result type";
+        let reply = ErrorReply::error(SqlState::FEATURE_NOT_SUPPORTED, text);
+        self.fail(batch, &reply).await?;
+        Ok(false)
     }
 
     /// Puts Close of what was forgotten in front.

@@ -199,6 +199,12 @@ impl Relay<'_> {
                 Poll::Pending => return Ok(Turn::Blocked),
             }
         }
+        // Over TLS a part may not have gone out yet, and nobody looks after it while the session waits
+        // for something else.
+        let flushed = self.client.poll_flush(cx);
+        if flushed.map_err(|_| RelayError::ClientGone)?.is_pending() {
+            return Ok(Turn::Blocked);
+        }
         if forward.ready {
             // The rest of a frame the client is sending must not be taken for frames of its own.
             if self.flow.up_left > 0 {

@@ -14,16 +14,20 @@ use pgsteer_sql::{Analysis, Class, Effect, OwnState};
 use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frontend::{self, tag};
+use pgsteer_wire::malformed::{check_len, is_known};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
-use crate::cancel::Registered;
+use crate::cancel::{Registered, cancel_abandoned};
 use crate::console::{Extended, Options};
-use crate::end::{End, administrator, server_lost, server_lost_idle, with_severity};
+use crate::end::{
+    End, administrator, server_lost, server_lost_idle, unknown_message, with_severity,
+};
 use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
 use crate::leg::{Books, Leg, PrologueError};
+use crate::listen::Listening;
 use crate::meter::Meter;
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
@@ -50,6 +54,8 @@ pub(crate) struct Prepared {
     pub(crate) map: Option<Rc<[u16]>>,
     /// The plugins that had their say about it.
     pub(crate) chain: Cell<Generation>,
+    /// Stands for the description of its rows that the client was given, if it was.
+    pub(crate) described: Cell<Option<u64>>,
 }
 
 impl Prepared {
@@ -77,6 +83,18 @@ pub(crate) struct Portal {
     pub(crate) text: Option<Rc<[u8]>>,
 }
 
+impl Portal {
+    /// One that the proxy answers itself.
+    pub(crate) fn local(analysis: Option<Rc<Analysis>>) -> Self {
+        Self {
+            node: None,
+            analysis,
+            traits: 0,
+            text: None,
+        }
+    }
+}
+
 type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
 
 /// A client that is logged in.
@@ -95,6 +113,10 @@ pub(crate) struct Session {
     pub(crate) portals: ByName<Portal>,
     /// What its texts are parsed under.
     pub(crate) parse_parameters: ParseParameters,
+    /// The beginning of the statement that was placed last, if it may pin the session.
+    pub(crate) last_text: String,
+    /// A server refused to be given the parameters of the session.
+    pub(crate) is_refused: bool,
     /// It asks for the values sequences gave it, so it stays where it wrote.
     pub(crate) follows_sequences: bool,
     /// Parameters that a function has just set; what to, its server is asked.
@@ -102,6 +124,8 @@ pub(crate) struct Session {
     /// How long it keeps a server.
     pub(crate) mode: PoolMode,
     pub(crate) cancel: Registered,
+    /// What it hears through the proxy.
+    pub(crate) listening: Option<Box<Listening>>,
     pub(crate) control: Rc<Control>,
     /// Something was sent to a server and its ReadyForQuery has not come: if the session ends
     /// now, nobody may use its servers any more.
@@ -126,6 +150,7 @@ pub(crate) struct Session {
 enum Woken {
     Client(std::io::Result<usize>),
     Leg(Heard),
+    Notified,
     Leave,
     Drain,
 }
@@ -215,10 +240,10 @@ impl Session {
             End::Terminated | End::ClientGone | End::Broken => {}
         }
         // A client that does not read its last words is not waited for.
-        let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.flush()).await;
+        let _ = timeout_at(Instant::now() + LAST_WORDS, self.client.close()).await;
         for leg in std::mem::take(&mut self.legs) {
-            if self.busy {
-                self.cancel.slot.remove(leg.node);
+            if leg.busy || self.busy {
+                self.stop(leg);
             } else {
                 self.let_go(leg);
             }
@@ -230,6 +255,22 @@ impl Session {
             if let Err(end) = self.step().await {
                 return end;
             }
+        }
+    }
+
+    /// Nobody waits for what runs there: it is cancelled, and the connection closed.
+    fn stop(&self, leg: Leg) {
+        let node = leg.node;
+        let mut servers = self.cancel.slot.servers().into_iter();
+        let target = servers.find(|server| server.node == node);
+        self.cancel.slot.remove(node);
+        let tls = self.steering.snapshot.settings.pool.tls.clone();
+        if let Some(target) = target {
+            // Tracked by nothing: it has a deadline, and holds only its connection.
+            tokio::task::spawn_local(async move {
+                cancel_abandoned(&target, &tls).await;
+                drop(leg);
+            });
         }
     }
 
@@ -265,8 +306,9 @@ impl Session {
             // Begun by something that nobody could know beforehand.
             return Err(End::Fatal(no_transactions(Severity::Fatal)));
         }
+        self.tell_notifications()?;
         let Some(header) = header else {
-            self.client.flush().await?;
+            self.flush_idle().await?;
             return self.wait().await;
         };
         let is_query = header.tag != tag::TERMINATE;
@@ -302,19 +344,19 @@ impl Session {
             tag::TERMINATE => Err(End::Terminated),
             // Copied data that was on its way when the copy had failed already.
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => self.skip(header).await,
-            other => {
-                let text = format!("invalid frontend message type {other}");
-                Err(End::Fatal(ErrorReply::fatal(
-                    SqlState::PROTOCOL_VIOLATION,
-                    text,
-                )))
-            }
+            other => Err(unknown_message(other)),
         }
     }
 
     /// The header of the client's next frame, if it is there.
     pub(crate) fn client_frame(&self) -> Result<Option<Header>, End> {
-        Ok(frame::header(self.client.input.bytes())?)
+        let bytes = self.client.input.bytes();
+        let header = frame::header(bytes).map_err(|error| match bytes.first() {
+            Some(tag) if !is_known(*tag) => unknown_message(*tag),
+            _ => End::from(error),
+        })?;
+        header.map_or(Ok(()), check_len)?;
+        Ok(header)
     }
 
     /// Reads until a frame is there whole, or `len_max` bytes of it.
@@ -373,8 +415,8 @@ impl Session {
             }
             Woken::Client(_) => Err(End::ClientGone),
             Woken::Leg(heard) => self.heard(heard),
-            // What is to be left is left before the next wait.
-            Woken::Leave => Ok(()),
+            // What is to be left is left before the next wait, and what is to be told is told.
+            Woken::Leave | Woken::Notified => Ok(()),
             Woken::Drain => Err(End::Fatal(administrator())),
         }
     }
@@ -405,6 +447,11 @@ impl Session {
             // Servers first: what the client says next must not go to one that is gone.
             if let Poll::Ready(heard) = self.poll_legs(cx) {
                 return Poll::Ready(Woken::Leg(heard));
+            }
+            if let Some(listening) = &self.listening
+                && listening.poll(cx, idle).is_ready()
+            {
+                return Poll::Ready(Woken::Notified);
             }
             if let Poll::Ready(filled) = self.client.poll_fill(cx) {
                 return Poll::Ready(Woken::Client(filled));
@@ -490,6 +537,7 @@ impl Session {
         let mut forward = Forward::default();
         let mut leaves = false;
         self.cancel.slot.start(node);
+        let began = self.traced_now();
         let ran = loop {
             let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
                 break Err(RelayError::ServerLost(ServerLost::Closed));
@@ -515,6 +563,7 @@ impl Session {
             self.control.leave.set(true);
         }
         self.cancel.slot.stop();
+        self.trace_node(node, began);
         self.count_errors(node, ran.as_ref().err());
         match ran {
             Err(RelayError::ServerLost(ServerLost::Io(_))) if forward.is_answered() => {
@@ -572,6 +621,9 @@ impl Session {
     ) -> Result<Option<Placement>, Denied> {
         if self.transaction.is_refused() {
             return Err(Denied::Reply(self.tell_loss()));
+        }
+        if self.is_refused {
+            self.give_up_parameters(analysis);
         }
         if let Some(name) = self.prepared_twice(analysis) {
             return Err(Denied::Reply(already_prepared(name)));
@@ -778,7 +830,10 @@ impl Session {
             return Err(LegError::Ended(End::Fatal(server_lost_idle())));
         }
         Err(match error {
-            PrologueError::Refused(body) => LegError::Refused(body),
+            PrologueError::Refused(body) => {
+                self.is_refused = true;
+                LegError::Refused(body)
+            }
             PrologueError::Lost(_) if took_part => {
                 self.suspect(node);
                 LegError::Reply(self.tell_loss())

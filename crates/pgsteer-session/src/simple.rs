@@ -9,9 +9,9 @@ use pgsteer_core::policy::traits;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
-use pgsteer_wire::{ErrorReply, Header, Severity, encode, frontend};
+use pgsteer_wire::malformed::malformed;
+use pgsteer_wire::{ErrorReply, Header, Severity, SqlState, encode};
 
-use crate::effects::sets_by_function;
 use crate::end::{End, with_severity};
 use crate::events::Ended;
 use crate::flow::Request;
@@ -53,8 +53,10 @@ impl Session {
         self.complete(header, TEXT_LEN_MAX + 16).await?;
         let input = self.client.input.bytes();
         let whole = input.len() >= header.frame_len();
-        if whole {
-            frontend::query(input.get(5..header.frame_len()).unwrap_or_default())?;
+        let body = input.get(5..header.frame_len()).unwrap_or_default();
+        if let Some(text) = malformed(header.tag, body).filter(|_| whole) {
+            let reply = ErrorReply::error(SqlState::PROTOCOL_VIOLATION, text);
+            return self.refuse_simple(header, reply).await;
         }
         let analysis = if whole {
             self.steering
@@ -70,6 +72,9 @@ impl Session {
                 ..Analysis::opaque(0)
             })
         };
+        if whole {
+            self.note_trace_of_query(analysis.fingerprint);
+        }
         if whole && self.answer_locally(&analysis).await {
             self.client.input.consume(header.frame_len());
             let status = self.status();
@@ -118,6 +123,7 @@ impl Session {
             match ran {
                 Ok(stop) => {
                     self.finish_simple(&placement, analysis).await;
+                    self.tell_own().await?;
                     return self.after_stop(node, stop);
                 }
                 Err(error @ (RelayError::ServerLost(_) | RelayError::ServerLeaving(_)))
@@ -166,7 +172,7 @@ impl Session {
             match self.need_for(node, analysis, false).await {
                 Ok(()) => {
                     attempts.note_found();
-                    let text = match sets_by_function(analysis) {
+                    let text = match self.may_pin(analysis, &placement) {
                         true => query_text(self.client.input.bytes()).to_vec(),
                         false => Vec::new(),
                     };
@@ -271,6 +277,7 @@ impl Session {
         self.flow.expect(Request::Query);
         self.flow.reports.begin(analysis);
         self.count(node, analysis);
+        self.flow.last_word = self.last_word();
         let len = header.frame_len().min(self.client.input.len());
         let input = &mut self.client.input;
         let mut sent = Ok(());

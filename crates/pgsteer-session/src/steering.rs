@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use pgsteer_core::policy::{
     Admission, OwnedValue, Rejection, Route, Sample, SessionFacts, StatementFacts, Value, traits,
 };
+use pgsteer_core::spans::SpanKind;
 use pgsteer_core::{NodeId, Snapshot};
 use pgsteer_sql::{Analysis, Class, Isolation};
 use pgsteer_wire::{ErrorReply, SqlState};
@@ -19,6 +21,7 @@ use crate::leg::Leg;
 use crate::names::{self, Meaning};
 use crate::policies::{SessionPolicies, Verdict};
 use crate::search_path::NameSpace;
+use crate::trace::Trace;
 use crate::transaction::{Open, Transaction};
 use crate::worker::Worker;
 use crate::writes::Writes;
@@ -89,6 +92,8 @@ pub(crate) struct Steering {
     pub(crate) names: NameSpace,
     /// What it wrote, and what its reads must not be older than.
     pub(crate) writes: Writes,
+    /// Who records what becomes of the query that is under way.
+    pub(crate) trace: Option<Box<Trace>>,
 }
 
 /// What a session is in when a statement is to be placed.
@@ -145,6 +150,7 @@ impl Steering {
             tied_to_primary: false,
             names: NameSpace::new(database),
             writes,
+            trace: None,
         }
     }
 
@@ -195,12 +201,16 @@ impl Steering {
         let open = now.transaction.open();
         let facts = self.facts(statement, open, &meaning);
         let traits = facts.traits;
+        let began = self.trace.as_ref().map(|_| Instant::now());
         let verdict = self
             .worker
             .policies
             .borrow_mut()
             .decide(&self.policies, &facts);
         self.tap(&facts, &verdict);
+        if let (Some(trace), Some(began)) = (&mut self.trace, began) {
+            trace.child("plugins", SpanKind::Internal, began);
+        }
         if let Route::Reject(rejection) = &verdict.route {
             return Err(Unplaced::Refused(refusal(rejection)));
         }

@@ -55,6 +55,11 @@ impl UnixSocketFile {
         })
     }
 
+    /// The files belong to the process that takes over.
+    pub fn leave(&mut self) {
+        self.file = (0, 0);
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use pgsteer_core::NodeId;
+use pgsteer_sql::PinReason;
 
 /// Who a session belongs to.
 #[derive(Debug)]
@@ -27,6 +28,36 @@ pub(crate) struct About {
     pub(crate) is_console: bool,
     /// When it was logged in.
     pub(crate) started: SystemTime,
+}
+
+/// Why a session keeps a server between its transactions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pin {
+    pub(crate) node: NodeId,
+    pub(crate) reason: PinReason,
+    /// The statement that did it, without its literals; empty if it was not kept.
+    pub(crate) text: String,
+    pub(crate) since: SystemTime,
+}
+
+/// A text without what stands in quotes, as far as it goes.
+pub(crate) fn without_strings(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut parts = text.split('\'');
+    while let Some(part) = parts.next() {
+        match part.find("$$") {
+            Some(at) => {
+                shown.push_str(part.get(..at).unwrap_or_default());
+                shown.push_str("$$...");
+                break;
+            }
+            None => shown.push_str(part),
+        }
+        if parts.next().is_some() {
+            shown.push_str("'...'");
+        }
+    }
+    shown
 }
 
 /// A session that waits for its client.
@@ -176,6 +207,13 @@ impl Whereabouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_are_not_shown() {
+        let shown = without_strings("SET a = 'secret', b = 'it''s'; DO $$ 'more' $$");
+        assert_eq!(shown, "SET a = '...', b = '...''...'; DO $$...");
+        assert_eq!(without_strings("LOAD 'cut of"), "LOAD '...'");
+    }
 
     #[test]
     fn a_word_holds_it_all() {

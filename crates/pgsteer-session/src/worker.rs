@@ -18,11 +18,13 @@ use pgsteer_core::traffic::{DatabaseTraffic, Everybody, TrafficWatch};
 use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
 use pgsteer_sql::Cache;
+use pgsteer_tls::ServerTls;
 use pgsteer_wire::scram::Verifier;
 
 use crate::cancel::{CancelRegistry, CancelSlot};
 use crate::catch_up::ParameterSets;
 use crate::ending::Why;
+use crate::listen_hub::Hubs;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
 use crate::statements::StatementBook;
@@ -44,6 +46,7 @@ pub struct Shared {
     pub(crate) limits: NodeLimits,
     pub(crate) cancels: Arc<CancelRegistry>,
     pub(crate) relation_writes: Arc<RelationWrites>,
+    pub(crate) hubs: Hubs,
     pub(crate) sessions: AtomicU64,
     /// Statements that wait for a node.
     pub(crate) held: AtomicUsize,
@@ -56,6 +59,13 @@ impl Shared {
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Carries out a cancel request, here or in the process before this one.
+    pub async fn cancel(&self, pid: u32, key: &[u8], tls: &ServerTls) {
+        if !self.cancels.cancel(pid, key, tls).await {
+            self.facts.succession.cancel_elsewhere(pid, key).await;
+        }
     }
 
     /// Nothing is going on yet.
@@ -73,12 +83,14 @@ impl Shared {
         let cancels = Arc::<CancelRegistry>::default();
         // Of several data planes in one process only tests have more than one, and they ask none.
         let _ = facts.session_list.set(Arc::clone(&cancels) as _);
+        let _ = facts.counters.set(Arc::clone(&counters));
         Self {
             counters,
             facts,
             limits,
             cancels,
             relation_writes: Arc::default(),
+            hubs: Hubs::default(),
             sessions: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             secret,

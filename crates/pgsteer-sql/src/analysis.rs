@@ -173,6 +173,10 @@ pub enum Effect {
     Deallocate(Box<str>),
     /// DEALLOCATE ALL.
     DeallocateAll,
+    /// LISTEN to a channel.
+    Listen(Box<str>),
+    /// UNLISTEN of a channel, or of all.
+    Unlisten(Option<Box<str>>),
 }
 
 /// A relation a text names, as it is written.

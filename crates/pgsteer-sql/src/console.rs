@@ -18,6 +18,8 @@ pub enum Console {
     PoolProcesses,
     /// `SHOW pool_pools`.
     PoolPools,
+    /// `SHOW pool_pins`.
+    PoolPins,
     /// `SHOW pool_cache`.
     PoolCache,
     /// `SHOW pool_backend_stats`.
@@ -61,6 +63,7 @@ impl Console {
             "pool_version" => Self::PoolVersion,
             "pool_processes" => Self::PoolProcesses,
             "pool_pools" => Self::PoolPools,
+            "pool_pins" => Self::PoolPins,
             "pool_cache" => Self::PoolCache,
             "pool_backend_stats" => Self::PoolBackendStats,
             "pool_health_check_stats" => Self::PoolHealthCheckStats,

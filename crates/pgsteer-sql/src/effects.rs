@@ -27,7 +27,11 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
             let (name, text) = (s.name.as_str().into(), text.into());
             effects.push(Effect::Prepare { name, text });
         }
-        N::ListenStmt(_) => effects.push(Effect::Pin(PinReason::Listen)),
+        N::ListenStmt(s) => effects.push(Effect::Listen(s.conditionname.as_str().into())),
+        N::UnlistenStmt(s) => {
+            let name = s.conditionname.as_str();
+            effects.push(Effect::Unlisten((!name.is_empty()).then(|| name.into())));
+        }
         N::DoStmt(s) => {
             let bodies = s.args.iter().filter_map(|arg| match arg.node.as_ref()? {
                 NodeEnum::DefElem(e) if e.defname == "as" => self::text(e),
@@ -242,11 +246,9 @@ pub fn set_config_names(text: &str) -> Option<Vec<String>> {
         };
         let function = call.funcname.last()?.node.as_ref()?;
         let is_it = matches!(function, NodeEnum::String(s) if s.sval == "set_config");
-        let plain = matches!(
-            value.node.as_ref()?,
-            NodeEnum::AConst(_) | NodeEnum::ParamRef(_) | NodeEnum::TypeCast(_)
-        );
-        let plain = plain && !format!("{value:?}").contains("FuncCall");
+        // Nothing in it that could set more.
+        let value = format!("{value:?}");
+        let plain = !value.contains("FuncCall") && !value.contains("SubLink");
         (is_it && plain).then(|| constant(name)).flatten()
     };
     let names: Option<Vec<String>> = select.target_list.iter().map(name).collect();

@@ -17,6 +17,7 @@ mod inner;
 mod normalize;
 mod references;
 mod schema;
+mod trace_parent;
 
 pub use analysis::{
     Analysis, Class, Effect, FunctionRef, Isolation, OwnState, PinReason, RelationRef,
@@ -27,6 +28,7 @@ pub use console::Console;
 pub use effects::{may_leave_something, set_config_names, set_value};
 pub use functions::{Volatility, is_write_in_disguise, known_volatility, leaves_rows_alone};
 pub use normalize::without_literals;
+pub use trace_parent::{TraceParent, trace_parent};
 
 /// Longer texts are not parsed, in bytes: the parser takes about a millisecond per 16 KiB.
 pub const TEXT_LEN_MAX: usize = 64 * 1024;

@@ -74,6 +74,12 @@ pub fn authentication_sasl(buf: &mut BytesMut, mechanism: &str) {
     put(buf, &Authentication::SASL(vec![mechanism.to_owned()]));
 }
 
+/// AuthenticationSASL with several mechanisms, the best first.
+pub fn authentication_sasl_of(buf: &mut BytesMut, mechanisms: &[&str]) {
+    let mechanisms = mechanisms.iter().map(|&name| name.to_owned()).collect();
+    put(buf, &Authentication::SASL(mechanisms));
+}
+
 /// AuthenticationSASLContinue.
 pub fn authentication_sasl_continue(buf: &mut BytesMut, data: &[u8]) {
     put(buf, &Authentication::SASLContinue(data.to_vec().into()));
@@ -143,6 +149,15 @@ pub fn query(buf: &mut BytesMut, sql: &str) {
     buf.put_u32(u32::try_from(sql.len() + 5).unwrap_or(u32::MAX));
     buf.put_slice(sql.as_bytes());
     buf.put_u8(0);
+}
+
+/// Describe of a prepared statement.
+pub fn describe_statement(buf: &mut BytesMut, name: &[u8]) {
+    let mut body = Vec::with_capacity(name.len() + 2);
+    body.push(b'S');
+    body.extend_from_slice(name);
+    body.push(0);
+    frame(buf, b'D', &body);
 }
 
 /// Close of a prepared statement towards a server.

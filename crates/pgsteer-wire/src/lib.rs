@@ -13,6 +13,7 @@ pub mod encode;
 pub mod error_response;
 pub mod frame;
 pub mod frontend;
+pub mod malformed;
 pub mod md5;
 pub mod parameters;
 pub mod scram;

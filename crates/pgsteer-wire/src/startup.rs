@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
+use pgwire::messages::Message;
 use pgwire::messages::startup::Startup;
-use pgwire::messages::{DecodeContext, Message};
 use thiserror::Error;
 
 /// PostgreSQL refuses longer first packets (`MAX_STARTUP_PACKET_LENGTH`).
@@ -80,7 +80,7 @@ pub fn first_packet(buf: &mut BytesMut) -> Result<Option<FirstPacket>, StartupEr
                 pid: u32::from_be_bytes(*pid),
                 key: key.to_vec(),
             },
-            _ => return Err(StartupError::Layout),
+            _ => return Err(StartupError::Length),
         },
         version => startup(version, buf.get(..len).unwrap_or_default())?,
     };
@@ -94,16 +94,34 @@ fn startup(version: u32, packet: &[u8]) -> Result<FirstPacket, StartupError> {
     if major != 3 {
         return Err(StartupError::Version(major, minor));
     }
-    if packet.last() != Some(&0) || packet.len() < 9 {
-        return Err(StartupError::Layout);
+    let parameters = parameters(packet.get(8..).unwrap_or_default())?;
+    Ok(FirstPacket::Startup { minor, parameters })
+}
+
+/// Names and values, as PostgreSQL's `ProcessStartupPacket` takes them apart: what has no value is no
+/// pair, and one zero must be left.
+fn parameters(body: &[u8]) -> Result<BTreeMap<String, String>, StartupError> {
+    let text = |at: usize| {
+        let rest = body.get(at..).unwrap_or_default();
+        rest.split(|b| *b == 0).next().unwrap_or_default()
+    };
+    let owned = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| StartupError::Layout);
+    let mut parameters = BTreeMap::new();
+    let mut at = 0;
+    while at < body.len() {
+        let name = text(at);
+        let value_at = at + name.len() + 1;
+        if name.is_empty() || value_at >= body.len() {
+            break;
+        }
+        let value = text(value_at);
+        parameters.insert(owned(name)?, owned(value)?);
+        at = value_at + value.len() + 1;
     }
-    let mut copy = BytesMut::from(packet);
-    match Startup::decode(&mut copy, &DecodeContext::default()) {
-        Ok(Some(decoded)) => Ok(FirstPacket::Startup {
-            minor,
-            parameters: decoded.parameters,
-        }),
-        _ => Err(StartupError::Layout),
+    if at + 1 == body.len() {
+        Ok(parameters)
+    } else {
+        Err(StartupError::Layout)
     }
 }
 
@@ -119,6 +137,12 @@ pub fn put_startup(buf: &mut BytesMut, minor: u16, parameters: &[(&str, &str)]) 
     // Encoding into memory fails only for parameters too long for the packet, which `validate`
     // and the client's own packet limit exclude.
     let _ = startup.encode(buf);
+}
+
+/// Writes the request for TLS towards a server.
+pub fn put_ssl_request(buf: &mut BytesMut) {
+    buf.put_u32(8);
+    buf.put_u32(SSL_CODE);
 }
 
 /// Writes a cancel request towards a server.

@@ -20,7 +20,7 @@ pub(crate) use socket::AdminSocket;
 use crate::doors::{House, Outcome, Visitors, breathe};
 
 /// Serves the socket until the proxy ends; then its file is removed.
-pub(crate) async fn run(socket: AdminSocket, house: House) {
+pub(crate) async fn run(mut socket: AdminSocket, house: House) {
     let listener = match socket.listener() {
         Ok(listener) => listener,
         Err(error) => {
@@ -30,6 +30,9 @@ pub(crate) async fn run(socket: AdminSocket, house: House) {
     };
     info!(path = %socket.path().display(), "accepting operators");
     accept(&listener, &house).await;
+    if !house.facts.succession.is_in_charge() {
+        socket.leave_file();
+    }
     drop(socket);
 }
 
@@ -117,6 +120,7 @@ async fn answer(request: Request, user: &str, house: &House) -> Reply {
         Request::Reload => house.process_order(ProcessOrder::Reload, user).await,
         Request::Stop { now: false } => house.process_order(ProcessOrder::Stop, user).await,
         Request::Stop { now: true } => house.process_order(ProcessOrder::StopNow, user).await,
+        Request::Upgrade => house.process_order(ProcessOrder::Upgrade, user).await,
         Request::List => return Reply::Refused("asked twice".to_owned()),
     };
     match outcome {

@@ -36,6 +36,8 @@ pub enum Request {
         #[serde(default)]
         now: bool,
     },
+    /// Another process of the program, as it is on disk now, takes over.
+    Upgrade,
 }
 
 /// What the proxy says to it.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,28 @@ impl AdminSocket {
             path,
             file,
         })
+    }
+
+    /// Takes the socket over from the process before this one.
+    pub(crate) fn adopt(path: &Path, socket: OwnedFd) -> Result<Self, DoorError> {
+        let failed = |error| DoorError::Socket(path.to_owned(), error);
+        let listener = UnixListener::from(socket);
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            file: identity(path).map_err(failed)?,
+        })
+    }
+
+    /// For the process that takes over from this one.
+    pub(crate) fn copy(&self) -> io::Result<OwnedFd> {
+        self.listener.try_clone().map(OwnedFd::from)
+    }
+
+    /// The file belongs to the process that took over.
+    pub(crate) fn leave_file(&mut self) {
+        self.file = (0, 0);
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::doors::{DoorError, Doors};
+use crate::sockets::Sockets;
 use crate::testing::{facts, settings, snapshot};
 
 /// The socket of a proxy with two nodes that nobody has asked yet.
@@ -153,13 +154,13 @@ async fn a_socket_that_was_left_behind_is_replaced_and_a_live_one_is_not() {
     );
     let mut settings = settings();
     settings.admin.socket = Some(path.clone());
-    let error = Doors::open(&settings).unwrap_err();
+    let error = Doors::open(&settings, &mut Sockets::default()).unwrap_err();
     assert!(matches!(error, DoorError::Live(_)), "{error}");
     assert!(error.to_string().contains(path.to_str().unwrap()));
     let file = dir.path().join("file");
     std::fs::write(&file, "precious").unwrap();
     settings.admin.socket = Some(file.clone());
-    let error = Doors::open(&settings).unwrap_err();
+    let error = Doors::open(&settings, &mut Sockets::default()).unwrap_err();
     assert!(matches!(error, DoorError::NoSocket(_)), "{error}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 }

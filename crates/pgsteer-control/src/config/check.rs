@@ -337,6 +337,11 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// What reads files.
+    pub(crate) fn reader(&self) -> ReadFile<'a> {
+        self.read_file
+    }
+
     fn wrong<T>(&mut self, key: &str, problem: impl Display, advice: &str) -> Option<T> {
         self.error(key, problem, advice);
         None

@@ -90,6 +90,7 @@ fn variable(name: &str, use_of: Use) -> String {
         Use::Seconds(key, zero) => format!("`{key}`, in seconds; 0 becomes `{zero}`"),
         Use::Milliseconds(key, zero) => format!("`{key}`, in milliseconds; 0 becomes `{zero}`"),
         Use::Switch(key) => format!("`{key}`, yes or no"),
+        Use::Either(key, yes, no) => format!("`{key}`: yes becomes `{yes}`, no becomes `{no}`"),
         Use::Word(key, words) => format!("`router.{key}`: {}", words.join(", ")),
         Use::Special => special(name).to_owned(),
         Use::Ignored(why, _) => format!("no effect: {why}"),

@@ -113,6 +113,13 @@ impl Builder {
                     Some(on) => self.put(key, Value::Boolean(on), &name),
                     None => self.error(&name, format!("is \"{value}\""), "use yes or no"),
                 },
+                Some(Use::Either(key, yes, no)) => match switch(&lower) {
+                    Some(on) => {
+                        let word = if on { yes } else { no };
+                        self.put(key, Value::String(word.to_owned()), &name);
+                    }
+                    None => self.error(&name, format!("is \"{value}\""), "use yes or no"),
+                },
                 Some(Use::Word(key, words)) if words.contains(&lower.as_str()) => {
                     self.put(&format!("router.{key}"), Value::String(lower), &name);
                 }

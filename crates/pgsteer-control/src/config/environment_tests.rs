@@ -349,8 +349,13 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "PGPOOL_ENABLE_TLS",
+        "maybe",
+        "PGPOOL_ENABLE_TLS: is \"maybe\"; use yes or no",
+    ),
+    (
+        "PGPOOL_ENABLE_TLS",
         "yes",
-        "PGPOOL_ENABLE_TLS: TLS is not supported yet",
+        "tls.cert_file: is missing; name the certificate that clients are shown",
     ),
     (
         "PGPOOL_USER_HBA_FILE",

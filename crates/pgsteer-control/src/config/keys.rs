@@ -112,6 +112,15 @@ const DAY: Duration = seconds(86_400);
 /// Names of [`pgsteer_core::settings::PoolMode`].
 const POOL_MODES: &[&str] = &["session", "transaction", "statement"];
 
+/// Names of [`pgsteer_tls::Mode`].
+const TLS_MODES: &[&str] = pgsteer_tls::Mode::WORDS;
+
+/// Names of [`pgsteer_tls::Protocol`].
+const TLS_PROTOCOLS: &[&str] = pgsteer_tls::Protocol::WORDS;
+
+/// Names of [`pgsteer_tls::Negotiation`].
+const TLS_NEGOTIATIONS: &[&str] = pgsteer_tls::Negotiation::WORDS;
+
 /// Names of [`pgsteer_core::policy::Grants`].
 const GRANTS: &[&str] = &[
     "log",
@@ -146,6 +155,8 @@ pub const SETTINGS: &[Setting] = &[
         "How long a client may take from connecting to being logged in."),
     row("listen.drain_timeout", Kind::Duration(Duration::ZERO, DAY), Some("30s"), Applies, &[],
         "On a shutdown, how long transactions may go on before their sessions are closed."),
+    row("listen.upgrade_timeout", Kind::Duration(Duration::ZERO, seconds(30 * 86_400)), Some("0s"), Applies, &[],
+        "After an upgrade (SIGUSR2, `pgsteer upgrade`), how long sessions of the old process may go on before they are ended like on a shutdown. 0s for as long as they like; the old process ends with the last of them."),
     row("tcp.keepalive", Switch, Some("true"), Applies, &["tcp_keepalive"],
         "Whether clients and nodes that are silent are asked for a sign of life by the operating system. This section is about new connections to both."),
     row("tcp.keepidle", Kind::Duration(Duration::ZERO, DAY), Some("1m"), Applies, &["tcp_keepidle", "tcp_keepalives_idle"],
@@ -156,6 +167,28 @@ pub const SETTINGS: &[Setting] = &[
         "Questions without an answer after which the connection counts as lost."),
     row("tcp.user_timeout", Kind::Duration(Duration::ZERO, DAY), Some("0s"), Applies, &["tcp_user_timeout"],
         "How long what was sent may stay unacknowledged before the connection counts as lost."),
+    row("tls.mode", Choice(TLS_MODES), Some("disable"), Applies, &["client_tls_sslmode", "ssl"],
+        "Whether clients may or must use TLS. `disable`: they cannot. `allow`, `prefer`: as they like. `require`: those that do not are refused, except over a Unix socket. `verify-ca`, `verify-full`: they must show a certificate signed by one of `ca_file`, too."),
+    row("tls.cert_file", Path, None, Applies, &["client_tls_cert_file", "ssl_cert_file", "ssl_cert"],
+        "PEM file with the certificate that clients are shown, those between it and its root behind it. The files of this section are read again when they change, and on a reload."),
+    row("tls.key_file", Path, None, Applies, &["client_tls_key_file", "ssl_key_file", "ssl_key"],
+        "PEM file with its private key, without a passphrase."),
+    row("tls.ca_file", Path, None, Applies, &["client_tls_ca_file", "ssl_ca_file", "ssl_ca_cert"],
+        "PEM file with the certificates that those of clients must be signed by. Clients are asked for a certificate if this is given; without `verify-ca` they may do without, but one that they show must be good."),
+    row("tls.min_protocol", Choice(TLS_PROTOCOLS), Some("TLSv1.2"), Applies, &["client_tls_protocols", "ssl_min_protocol_version"],
+        "The oldest version of TLS that clients may use."),
+    row("server_tls.mode", Choice(TLS_MODES), Some("prefer"), Applies, &["server_tls_sslmode", "sslmode"],
+        "Whether the proxy uses TLS to the nodes, as libpq's `sslmode`. `disable`: never. `allow`: if a node insists on it. `prefer`: if a node can. `require`: always. `verify-ca`: always, and the node's certificate must be signed by one of `ca_file`. `verify-full`: and be for the node's `host`. Never over a Unix socket. A new value is for new connections; unused ones are closed."),
+    row("server_tls.ca_file", Path, None, Applies, &["server_tls_ca_file", "sslrootcert"],
+        "PEM file with the certificates that those of the nodes must be signed by. If it is given they are checked in every mode, as libpq does. The files of this section are read again when they change, and on a reload."),
+    row("server_tls.cert_file", Path, None, Applies, &["server_tls_cert_file", "sslcert"],
+        "PEM file with the certificate that is shown to nodes that ask for one."),
+    row("server_tls.key_file", Path, None, Applies, &["server_tls_key_file", "sslkey"],
+        "PEM file with its private key, without a passphrase."),
+    row("server_tls.min_protocol", Choice(TLS_PROTOCOLS), Some("TLSv1.2"), Applies, &["server_tls_protocols"],
+        "The oldest version of TLS that nodes may use."),
+    row("server_tls.negotiation", Choice(TLS_NEGOTIATIONS), Some("postgres"), Applies, &["sslnegotiation"],
+        "How TLS begins: `postgres` asks the node first, `direct` begins at once, which spares a round trip and needs PostgreSQL 17 on all nodes."),
     row("auth.method", Choice(&["scram-sha-256", "md5", "password", "trust"]), Some("scram-sha-256"), Applies, &["auth_type"],
         "How clients prove who they are. `trust` asks nobody; `password` sends it in clear text; `md5` is for clients that know nothing better."),
     row("users[].name", Text, None, Applies, &[],
@@ -380,6 +413,14 @@ pub const SETTINGS: &[Setting] = &[
         "File with the password in its first line."),
     row("pcp_users[].md5", Secret, None, Applies, &[],
         "The MD5 of its password in hexadecimal, as it stands in `pcp.conf`."),
+    row("metrics.listen", List, Some("[]"), Restart, &[],
+        "Addresses that answer Prometheus over HTTP (`/metrics`, and `/healthz` and `/readyz`), each an IP address with a port, such as `127.0.0.1:9930`. Whoever can connect sees names of databases, users and hosts, so none is opened unless it is asked for."),
+    row("metrics.pools_max", Count(0, 100_000), Some("200"), Applies, &[],
+        "Databases with users that have series of their own; all others are counted together, as database and user `other`."),
+    row("tracing.otlp_endpoint", Text, None, Applies, &[],
+        "Collector of traces that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is added. Statements with a `traceparent` in a comment, whose sampled flag is set, are reported to it. Without it nobody looks for one."),
+    row("tracing.service_name", Text, Some("pgsteer"), Applies, &[],
+        "What the proxy is called in traces."),
     row("router", Free, Some("{}"), Applies, &[],
         "Settings of the built-in router under Pgpool-II's names, such as `load_balance_mode` and `disable_load_balance_on_write`, and `read_your_writes`, which Pgpool-II has not. The page of the built-in router has all of them, docs/from-pgpool.md those of Pgpool-II. Handed to it as they are; it says what it does not know."),
 ];

@@ -20,6 +20,7 @@ pub(crate) mod raw;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub(crate) mod units;
 pub(crate) mod validate;
 mod variables;

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use pgsteer_core::settings::{AdminSettings, ConsoleSettings, PcpSettings};
+use pgsteer_core::settings::{
+    AdminSettings, ConsoleSettings, Endpoint, MetricsSettings, PcpSettings, TracingSettings,
+};
 use toml::Value;
 
 use super::check::Checker;
 use super::raw;
-use super::validate::addresses_of;
+use super::validate::{addresses_of, number};
 use crate::pcp;
 
 /// `[console]` as far as it is about the database of that name.
@@ -90,6 +92,61 @@ pub(super) fn pcp(
     PcpSettings { listen, users }
 }
 
+/// `[metrics]`
+pub(super) fn metrics(raw: raw::Metrics, checker: &mut Checker<'_>) -> MetricsSettings {
+    const LISTEN: &str = "metrics.listen";
+    let listen = checker.list(LISTEN, raw.listen);
+    MetricsSettings {
+        listen: addresses_of(LISTEN, listen, checker),
+        pools_max: number(checker.count("metrics.pools_max", raw.pools_max)),
+    }
+}
+
+/// `[tracing]`
+pub(super) fn tracing(raw: raw::Tracing, checker: &mut Checker<'_>) -> TracingSettings {
+    const ENDPOINT: &str = "tracing.otlp_endpoint";
+    let given = raw.otlp_endpoint.is_some();
+    let text = given.then(|| checker.text(ENDPOINT, raw.otlp_endpoint));
+    let text = text.flatten();
+    let found = text.as_deref().and_then(endpoint);
+    if let Some(text) = text.filter(|_| found.is_none()) {
+        let advice = "write http://, a host and a port, such as \"http://127.0.0.1:4318\"; a \
+                      collector elsewhere is reached over one on this machine";
+        checker.error(ENDPOINT, format!("is \"{text}\""), advice);
+    }
+    let name = checker.text("tracing.service_name", raw.service_name);
+    TracingSettings {
+        endpoint: found,
+        service_name: name.unwrap_or_default().into(),
+    }
+}
+
+/// The parts of `http://host:port/path`.
+fn endpoint(text: &str) -> Option<Endpoint> {
+    let rest = text.strip_prefix("http://")?;
+    let (place, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        _ => (place, 80),
+    };
+    let host = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    let plain = |c: char| c.is_ascii_graphic() && !"?#@\"<>\\^`{|}".contains(c);
+    let path = path.trim_end_matches('/');
+    (!host.is_empty() && port != 0 && host.chars().all(plain) && path.chars().all(plain)).then(
+        || Endpoint {
+            host: host.into(),
+            port,
+            path: path.into(),
+        },
+    )
+}
+
 /// The MD5 of a password that is given in one of three ways.
 fn hash(prefix: &str, raw: raw::PcpUser, checker: &mut Checker<'_>) -> Option<String> {
     let key = format!("{prefix}md5");
@@ -162,6 +219,35 @@ mod tests {
         assert_eq!(settings.pcp.users["script"], hash);
         assert_eq!(settings.pcp.users["me"], hash);
         assert!(!format!("{:?}", settings.pcp).contains(hash));
+    }
+
+    #[test]
+    fn a_collector_is_an_address_of_http() {
+        for (text, expected) in [
+            ("http://127.0.0.1:4318", Some(("127.0.0.1", 4318, ""))),
+            ("http://otel", Some(("otel", 80, ""))),
+            ("http://[::1]:4318/a/b/", Some(("::1", 4318, "/a/b"))),
+            ("https://otel:4318", None),
+            ("otel:4318", None),
+            ("http://", None),
+            ("http://otel:x", None),
+            ("http://otel:0", None),
+            ("http://a b", None),
+            ("http://a/?x", None),
+        ] {
+            let found = super::endpoint(text);
+            let found = found.as_ref().map(|e| (&*e.host, e.port, &*e.path));
+            assert_eq!(found, expected, "{text}");
+        }
+        let loaded = load("[tracing]\notlp_endpoint = \"https://x\"\n").expect_err("a mistake");
+        assert!(
+            loaded[0].starts_with("/etc/pgsteer/x.toml: tracing.otlp_endpoint: is")
+                || loaded[0].contains("tracing.otlp_endpoint: is \"https://x\""),
+            "{loaded:?}"
+        );
+        let settings = load("").expect("valid").settings;
+        assert_eq!(settings.tracing.endpoint, None);
+        assert_eq!(&*settings.tracing.service_name, "pgsteer");
     }
 
     #[test]

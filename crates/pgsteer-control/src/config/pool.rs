@@ -1,6 +1,7 @@
 //! `[pool]` and `[[pools]]`: server connections and who gets them.
 
 use pgsteer_core::settings::{PoolMode, PoolRule, PoolSettings, TcpSettings};
+use pgsteer_tls::ServerTls;
 
 use super::check::Checker;
 use super::validate::number;
@@ -9,7 +10,7 @@ use super::{limits, raw};
 pub(super) fn settings(
     mut raw: raw::Pool,
     rules: Vec<raw::PoolRule>,
-    tcp: TcpSettings,
+    (tcp, tls): (TcpSettings, &ServerTls),
     checker: &mut Checker<'_>,
 ) -> PoolSettings {
     let limits = limits::of_pool(&mut raw, checker);
@@ -33,6 +34,7 @@ pub(super) fn settings(
             .unwrap_or_default()
             .into(),
         tcp,
+        tls: tls.clone(),
     }
 }
 

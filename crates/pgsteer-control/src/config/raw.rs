@@ -13,6 +13,8 @@ pub(crate) type Given = Option<Value>;
 pub(crate) struct Raw {
     pub(crate) listen: Listen,
     pub(crate) tcp: Tcp,
+    pub(crate) tls: Tls,
+    pub(crate) server_tls: ServerTls,
     pub(crate) auth: Auth,
     pub(crate) users: Vec<User>,
     pub(crate) nodes: Vec<Node>,
@@ -29,6 +31,8 @@ pub(crate) struct Raw {
     pub(crate) admin: Admin,
     pub(crate) pcp: Pcp,
     pub(crate) pcp_users: Vec<PcpUser>,
+    pub(crate) metrics: Metrics,
+    pub(crate) tracing: Tracing,
     pub(crate) router: Table,
 }
 
@@ -43,6 +47,7 @@ pub(crate) struct Listen {
     pub(crate) clients_max: Given,
     pub(crate) login_timeout: Given,
     pub(crate) drain_timeout: Given,
+    pub(crate) upgrade_timeout: Given,
 }
 
 /// `[tcp]`
@@ -54,6 +59,29 @@ pub(crate) struct Tcp {
     pub(crate) keepintvl: Given,
     pub(crate) keepcnt: Given,
     pub(crate) user_timeout: Given,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    pub(crate) mode: Given,
+    pub(crate) cert_file: Given,
+    pub(crate) key_file: Given,
+    pub(crate) ca_file: Given,
+    pub(crate) min_protocol: Given,
+}
+
+/// `[server_tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServerTls {
+    pub(crate) mode: Given,
+    pub(crate) ca_file: Given,
+    pub(crate) cert_file: Given,
+    pub(crate) key_file: Given,
+    pub(crate) min_protocol: Given,
+    pub(crate) negotiation: Given,
 }
 
 /// `[auth]`
@@ -255,6 +283,22 @@ pub(crate) struct PcpUser {
     pub(crate) password: Given,
     pub(crate) password_file: Given,
     pub(crate) md5: Given,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Metrics {
+    pub(crate) listen: Given,
+    pub(crate) pools_max: Given,
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tracing {
+    pub(crate) otlp_endpoint: Given,
+    pub(crate) service_name: Given,
 }
 
 /// `[limits]` in the file beside a plugin; part of `[plugins]` in the configuration.

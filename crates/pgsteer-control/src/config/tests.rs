@@ -85,6 +85,34 @@ const MISTAKES: &[(&str, &str)] = &[
         "listen.login_timeout: is \"2h\"; use 1ms to 10m",
     ),
     (
+        "[tls]\nmode = \"on\"",
+        "tls.mode: is \"on\"; use one of: disable, allow, prefer",
+    ),
+    (
+        "[tls]\nmode = \"prefer\"",
+        "tls.cert_file: is missing; name the certificate that clients are shown",
+    ),
+    (
+        "[tls]\nmode = \"prefer\"\ncert_file = \"x\"",
+        "tls.cert_file: /etc/pgsteer/x cannot be read",
+    ),
+    (
+        "[tls]\nmode = \"prefer\"\ncert_file = \"secret\"\nkey_file = \"secret\"",
+        "tls.cert_file: /etc/pgsteer/secret: holds no PEM certificate",
+    ),
+    (
+        "[server_tls]\nmode = \"verify-full\"",
+        "server_tls.ca_file: is missing; name the certificates that those of servers",
+    ),
+    (
+        "[server_tls]\nkey_file = \"secret\"",
+        "server_tls.cert_file: is missing while `key_file` is given",
+    ),
+    (
+        "[server_tls]\nnegotiation = \"direct\"",
+        "server_tls.negotiation: is direct, which needs TLS in any case",
+    ),
+    (
         "[auth]\nmethod = \"ldap\"",
         "auth.method: is \"ldap\"; use one of: scram-sha-256, md5",
     ),
@@ -420,6 +448,8 @@ fn the_table_is_what_the_file_accepts() {
         accepted::<raw::Console>("console."),
         accepted::<raw::Admin>("admin."),
         accepted::<raw::Pcp>("pcp."),
+        accepted::<raw::Metrics>("metrics."),
+        accepted::<raw::Tracing>("tracing."),
         accepted::<raw::PcpUser>("pcp_users[]."),
         vec!["router".to_owned(), "failover_rules".to_owned()],
     ];

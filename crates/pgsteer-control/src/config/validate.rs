@@ -8,10 +8,11 @@ use std::sync::Arc;
 use pgsteer_core::settings::{
     AuthMethod, CatalogSettings, NodeSettings, ProbeSettings, Settings, User,
 };
+use pgsteer_tls::ServerTls;
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{failover, limits, listen, operation, plugins, pool, raw};
+use super::{failover, limits, listen, operation, plugins, pool, raw, tls};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
 pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
@@ -31,9 +32,12 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
     let clients_max = number(checker.count("listen.clients_max", raw.listen.clients_max));
     let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
     let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
+    let upgrade_timeout = checker.duration("listen.upgrade_timeout", raw.listen.upgrade_timeout);
     let auth_method = auth_method(raw.auth, checker);
-    let pool = pool::settings(raw.pool, raw.pools, tcp, checker);
-    let probe = probe(raw.probe, &users, checker);
+    let client_tls = tls::clients(raw.tls, checker);
+    let server_tls = tls::servers(raw.server_tls, checker);
+    let pool = pool::settings(raw.pool, raw.pools, (tcp, &server_tls), checker);
+    let probe = probe(raw.probe, &users, &server_tls, checker);
     let rules = free("failover_rules", raw.failover_rules, checker);
     Settings {
         listen: addresses,
@@ -42,6 +46,8 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         clients_max,
         login_timeout,
         drain_timeout,
+        upgrade_timeout,
+        tls: client_tls,
         auth_method,
         pool,
         nodes: nodes(raw.nodes, &probe, &users, checker),
@@ -55,6 +61,8 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         timeouts: limits::timeouts(raw.timeouts, checker),
         admin: operation::admin(raw.admin, checker),
         pcp: operation::pcp(raw.pcp, raw.pcp_users, checker),
+        metrics: operation::metrics(raw.metrics, checker),
+        tracing: operation::tracing(raw.tracing, checker),
         router_config: free("router", raw.router, checker),
         users,
     }
@@ -185,6 +193,7 @@ fn nodes(
 fn probe(
     raw: raw::Probe,
     users: &HashMap<String, User>,
+    tls: &ServerTls,
     checker: &mut Checker<'_>,
 ) -> ProbeSettings {
     let user = checker.text("probe.user", raw.user).unwrap_or_default();
@@ -211,6 +220,7 @@ fn probe(
         timeout: checker.duration("probe.timeout", raw.timeout),
         failures_max: u32::try_from(failures_max).unwrap_or(u32::MAX),
         retry_delay: checker.duration("probe.retry_delay", raw.retry_delay),
+        tls: tls.clone(),
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) enum Use {
     Milliseconds(&'static str, &'static str),
     /// A switch, the setting.
     Switch(&'static str),
+    /// Yes or no, and the word that each is for this setting.
+    Either(&'static str, &'static str, &'static str),
     /// A word of the router, one of these.
     Word(&'static str, &'static [&'static str]),
     /// Needs a rule of its own, in `environment.rs`.
@@ -36,11 +38,10 @@ const YES: &[&str] = &["yes", "true", "on", "1"];
 const NO_CHILDREN: &str = "there are no child processes that would have to be replaced";
 const NO_HBA: &str = "there is no pool_hba.conf: PGPOOL_AUTHENTICATION_METHOD and the users decide";
 const NO_LOG: &str = "logging is configured by PGSTEER_LOG";
-const NO_TLS: &str = "TLS is not supported yet";
 const NO_LDAP: &str = "LDAP is not supported";
 const NO_SHELL: &str = "this is about the container's own scripts";
 
-use Use::{Ignored, Milliseconds, Refused, Seconds, Special, Switch, Text, Word};
+use Use::{Either, Ignored, Milliseconds, Refused, Seconds, Special, Switch, Text, Word};
 
 #[rustfmt::skip]
 pub(crate) const VARIABLES: &[(&str, Use)] = &[
@@ -93,11 +94,11 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_ENABLE_LOG_PCP_PROCESSES", Ignored(NO_LOG, &["no", "yes"])),
     ("PGPOOL_LOG_LINE_PREFIX", Ignored(NO_LOG, &[])),
     ("PGPOOL_CLIENT_MIN_MESSAGES", Ignored("clients see the messages of their server as they are", &["notice"])),
-    ("PGPOOL_ENABLE_TLS", Refused("TLS is not supported yet, and clients would talk in clear text", NO)),
-    ("PGPOOL_TLS_CERT_FILE", Ignored(NO_TLS, &[])),
-    ("PGPOOL_TLS_KEY_FILE", Ignored(NO_TLS, &[])),
-    ("PGPOOL_TLS_CA_FILE", Ignored(NO_TLS, &[])),
-    ("PGPOOL_TLS_PREFER_SERVER_CIPHERS", Ignored(NO_TLS, YES)),
+    ("PGPOOL_ENABLE_TLS", Either("tls.mode", "prefer", "disable")),
+    ("PGPOOL_TLS_CERT_FILE", Text("tls.cert_file")),
+    ("PGPOOL_TLS_KEY_FILE", Text("tls.key_file")),
+    ("PGPOOL_TLS_CA_FILE", Text("tls.ca_file")),
+    ("PGPOOL_TLS_PREFER_SERVER_CIPHERS", Ignored("the proxy chooses among the ciphers that a client offers", &["yes", "true", "on", "1", "no", "false", "off", "0"])),
     ("PGPOOL_ENABLE_LDAP", Ignored(NO_LDAP, NO)),
     ("PGPOOL_DISCARD_STATUS", Ignored("the state of the nodes is never stored: it is found out at every start", YES)),
     ("PGPOOL_EXTRA_FLAGS", Ignored("these are command-line options of another program", &[])),

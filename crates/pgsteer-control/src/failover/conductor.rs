@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use pgsteer_core::admin::{NodeOrder, Request};
 use pgsteer_core::policy::{Crisis, Remedy};
+use pgsteer_core::settings::FailoverSettings;
 use pgsteer_core::topology::{Activity, Standing};
 use pgsteer_core::{Facts, NodeId, Publisher, Settings};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -52,6 +53,8 @@ pub(crate) struct Conductor {
     state_dir: Option<PathBuf>,
     hurry: Arc<crate::probe::Hurry>,
     scribe: Scribe,
+    // Of two processes one does something.
+    facts: Arc<Facts>,
     // By task: what it does, to know what is unknown if it fails.
     works: HashMap<tokio::task::Id, Work>,
     // One command of a kind at a time.
@@ -66,7 +69,7 @@ impl Conductor {
     pub(crate) fn new(
         settings: Arc<Settings>,
         publisher: Arc<Publisher>,
-        facts: &Facts,
+        facts: &Arc<Facts>,
         hurry: Arc<crate::probe::Hurry>,
     ) -> Result<Self, String> {
         let own = settings.failover.state_dir.as_ref();
@@ -94,6 +97,7 @@ impl Conductor {
             state_dir,
             hurry,
             scribe,
+            facts: Arc::clone(facts),
             works: HashMap::new(),
             commands: std::array::from_fn(|_| Arc::new(Semaphore::new(1))),
         })
@@ -160,7 +164,12 @@ impl Conductor {
     fn step(&mut self, event: Event, sights: &[Sight]) {
         let state = std::mem::take(&mut self.state);
         let now = self.start.elapsed();
-        let (state, actions) = step(state, sights, event, now, &self.settings.failover);
+        let rules = &self.settings.failover;
+        let (state, actions) = if self.facts.succession.is_in_charge() {
+            step(state, sights, event, now, rules)
+        } else {
+            step(state, sights, event, now, &looking_on(rules))
+        };
         self.state = state;
         for action in actions {
             self.act(action, sights);
@@ -225,6 +234,9 @@ impl Conductor {
         let Some(path) = &self.settings.failover.audit_log else {
             return;
         };
+        if !self.facts.succession.is_in_charge() {
+            return;
+        }
         let nodes: Vec<_> = sights
             .iter()
             .map(|s| witness(&self.state, sights, s))
@@ -242,6 +254,9 @@ impl Conductor {
         let Some(directory) = &self.state_dir else {
             return;
         };
+        if !self.facts.succession.is_in_charge() {
+            return;
+        }
         let text = memory::text(&self.state, &self.settings.nodes);
         // If it is not taken, the next one will be: it is kept every few seconds.
         let _taken = self.scribe.put(Note::Memory(directory.clone(), text));
@@ -276,6 +291,20 @@ impl Conductor {
             Activity::None => Duration::from_secs(1),
             _ => Duration::from_millis(20),
         }
+    }
+}
+
+/// The rules of a process that sees what becomes of the primary and does nothing about it, because
+/// another one does.
+fn looking_on(rules: &FailoverSettings) -> FailoverSettings {
+    FailoverSettings {
+        promote: false,
+        repoint: false,
+        failover_command: String::new(),
+        failback_command: String::new(),
+        follow_primary_command: String::new(),
+        demote_command: String::new(),
+        ..rules.clone()
     }
 }
 

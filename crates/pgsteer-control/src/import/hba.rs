@@ -209,7 +209,9 @@ fn judge(rule: &Rule, chosen: &str, is_local: bool) -> (Verdict, String, bool) {
         return (NotThere, text, true);
     }
     if rule.kind.starts_with("hosts") || rule.kind.starts_with("hostn") {
-        let text = format!("there is no TLS yet; auth.method = {chosen:?} is for all clients");
+        let text = format!(
+            "clients are not told apart by TLS; auth.method = {chosen:?} is for all, and `tls.mode` says whether they must use it"
+        );
         return (NotThere, text, true);
     }
     let change = match rule.method == chosen {

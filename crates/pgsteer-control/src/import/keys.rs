@@ -132,7 +132,7 @@ const LOG_FILE: &str = "log lines go to standard error; let the service manager 
 const CACHE: &str = "there is no query cache";
 const CATALOG: &str = "facts from catalogs are kept up to date by themselves";
 const FRESHNESS: &str = "how fresh a node is, is known per table; there is nothing to size";
-const TLS: &str = "there is no TLS yet";
+const TLS: &str = "is not taken over: write it into `[tls]`";
 const WATCHDOG: &str = "there is no watchdog; run two proxies behind a virtual IP or a load balancer, they share nothing";
 const NODES_JUDGED: &str = "has the node probed at once; probes alone take nodes out";
 const COMMAND: &str = "placeholders as in Pgpool-II; nothing waits for it, and `failover.promote` becomes false, since something else promotes";
@@ -179,7 +179,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("authentication_timeout", Duration("listen.login_timeout", Unit::Seconds, "10m"), ""),
     key("allow_clear_text_frontend_auth", Missing(OFF), "passwords are in `[[users]]`; `auth.method = \"password\"` asks clients for clear text"),
 
-    key("ssl", Danger(OFF), "there is no TLS yet, to clients or to nodes: scram-sha-256 keeps passwords secret, but data goes in clear text. Keep it inside a trusted network or a tunnel"),
+    key("ssl", Danger(OFF), "is not taken over: give `[tls]` the certificate and its key, and set `tls.mode` to `prefer`; without that clients talk in clear text. Nodes that can are talked to with TLS (`server_tls.mode`)"),
     key("ssl_key", Part("ssl"), TLS),
     key("ssl_cert", Part("ssl"), TLS),
     key("ssl_ca_cert", Part("ssl"), TLS),

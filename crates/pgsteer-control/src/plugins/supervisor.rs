@@ -39,6 +39,7 @@ pub(crate) struct Supervisor {
     // Components that may be loaded, as of the latest look.
     allow: Vec<String>,
     state_dir: Option<PathBuf>,
+    facts: Arc<Facts>,
     orders: Option<mpsc::Receiver<Request<Order>>>,
     samples: Samples,
     // Wakes it: a plugin failed, or a shadow has news.
@@ -110,6 +111,7 @@ impl Supervisor {
             said: Said::default(),
             allow,
             state_dir,
+            facts: Arc::clone(facts),
             orders: facts.desk.take(),
             samples: Samples::new(facts),
             wake,
@@ -335,6 +337,10 @@ impl Supervisor {
     }
 
     async fn save(&mut self) {
+        if !self.facts.succession.is_in_charge() {
+            // The file is another process's; what was said so far is kept when this one takes over.
+            return;
+        }
         let Some(state) = self.registry.take_state() else {
             return;
         };

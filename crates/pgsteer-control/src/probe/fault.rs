@@ -7,6 +7,8 @@ use pgsteer_core::settings::{NodeSettings, ProbeSettings};
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
+use crate::tls::HandshakeError;
+
 /// Why a probe failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -22,6 +24,9 @@ pub(crate) enum Fault {
     /// Nobody said anything in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// TLS did not come about.
+    #[error("{0}")]
+    Tls(String),
     /// The driver gave up for a reason of its own.
     #[error("{0}")]
     Other(String),
@@ -39,9 +44,16 @@ impl Fault {
                 message: refusal.message().to_owned(),
             };
         }
-        let io = error
-            .source()
-            .and_then(|source| source.downcast_ref::<std::io::Error>());
+        let source = error.source();
+        let shaking = source.and_then(|source| source.downcast_ref::<HandshakeError>());
+        let io = match shaking {
+            Some(HandshakeError(error)) => Some(error),
+            None => source.and_then(|source| source.downcast_ref::<std::io::Error>()),
+        };
+        // What the other side says is wrong about TLS is invalid data to it; else it is the socket.
+        if shaking.is_some() && io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData) {
+            return Self::Tls(error.to_string());
+        }
         if let Some(io) = io {
             return Self::Io {
                 kind: io.kind(),
@@ -62,7 +74,7 @@ impl Fault {
         match self {
             Self::Io { .. } | Self::Timeout(_) => true,
             Self::Refused { sqlstate, .. } => sqlstate.starts_with("57"),
-            Self::Other(_) | Self::Nonsense => false,
+            Self::Tls(_) | Self::Other(_) | Self::Nonsense => false,
         }
     }
 
@@ -106,6 +118,9 @@ impl Fault {
                 "is the host up, and does a firewall drop packets? probe.timeout sets the limit"
                     .to_owned()
             }
+            Self::Tls(_) => "check server_tls.mode, server_tls.ca_file and the certificate of the \
+                             node; docs/tls.md says what is asked of it"
+                .to_owned(),
             Self::Other(_) => {
                 "check probe.user, its password and the node's pg_hba.conf".to_owned()
             }
@@ -198,6 +213,7 @@ mod tests {
             ),
             (io(std::io::ErrorKind::Other), 5432, "host name"),
             (Fault::Timeout(Duration::from_secs(1)), 5432, "firewall"),
+            (Fault::Tls(String::new()), 5432, "check server_tls.mode"),
             (Fault::Other(String::new()), 5432, "check probe.user"),
             (Fault::Nonsense, 5432, "is it PostgreSQL"),
         ];

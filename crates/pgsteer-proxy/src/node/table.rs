@@ -3,7 +3,7 @@
 use pgsteer_control::admin::{Listed, ListedNode};
 
 /// A head, a line for each node, and what is being done about the primary.
-pub(super) fn nodes(listed: &Listed) -> String {
+pub(crate) fn nodes(listed: &Listed) -> String {
     let head = HEAD.map(str::to_owned);
     let rows: Vec<_> = std::iter::once(head)
         .chain(listed.nodes.iter().map(row))

@@ -151,6 +151,16 @@ const PLUGIN_METRICS: &[&str] = &[
     "file", "metric", "kind", "unit", "count", "value", "greatest",
 ];
 
+const PINS: &[&str] = &[
+    "pid",
+    "database",
+    "username",
+    "node_id",
+    "reason",
+    "since",
+    "statement",
+];
+
 const RESULT: &[&str] = &["result"];
 
 const VERSION: &[&str] = &["pool_version"];
@@ -168,6 +178,7 @@ pub(crate) fn columns(command: &Console) -> Option<Vec<&str>> {
         Console::PoolVersion => VERSION,
         Console::PoolProcesses => PROCESSES,
         Console::PoolPools => POOLS,
+        Console::PoolPins => PINS,
         Console::PoolCache => CACHE,
         Console::PoolBackendStats => BACKEND_STATS,
         Console::PoolHealthCheckStats => HEALTH_CHECK_STATS,

@@ -61,6 +61,7 @@ impl Session {
             }
             Console::PoolProcesses => self.processes(),
             Console::PoolPools => self.pools(),
+            Console::PoolPins => self.pins(),
             // There is no query cache; this is what Pgpool-II says with its own switched off.
             Console::PoolCache => {
                 let zeros = ["0", "0", "0.00", "0", "0", "0", "0", "0", "0"];

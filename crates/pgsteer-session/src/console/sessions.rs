@@ -8,7 +8,7 @@ use pgsteer_core::facts::{Ending, SessionList};
 use super::time::{utc, utc_or_empty};
 use crate::cancel::{CancelRegistry, CancelSlot, ServerTarget};
 use crate::session::Session;
-use crate::whereabouts::Rest;
+use crate::whereabouts::{Pin, Rest};
 
 impl Session {
     /// Rows of `pool_processes`.
@@ -22,6 +22,20 @@ impl Session {
     /// Rows of `pool_pools`.
     pub(crate) fn pools(&self) -> Vec<Vec<String>> {
         pool_rows(&self.steering.worker.shared.cancels, Some(self.cancel.pid))
+    }
+
+    /// Rows of `pool_pins`. What others run is for operators to see.
+    pub(crate) fn pins(&self) -> Vec<Vec<String>> {
+        let identity = &self.steering.identity;
+        let operators = &self.steering.snapshot.settings.operators;
+        let is_operator = operators.iter().any(|user| **user == *identity.user);
+        let sessions = self.steering.worker.shared.cancels.list();
+        let rows = sessions.iter().flat_map(|(pid, slot)| {
+            let seen = is_operator || *slot.about.user == *identity.user;
+            let pins = slot.pins().into_iter();
+            pins.map(move |pin| pin_row(*pid, slot, pin, seen))
+        });
+        rows.collect()
     }
 
     /// What a session does; the one that asks executes a command.
@@ -57,6 +71,19 @@ fn pool_rows(registry: &CancelRegistry, asks: Option<u32>) -> Vec<Vec<String>> {
         }
     });
     rows.collect()
+}
+
+fn pin_row(pid: u32, slot: &CancelSlot, pin: Pin, seen: bool) -> Vec<String> {
+    let hidden = "<insufficient privilege>".to_owned();
+    vec![
+        pid.to_string(),
+        slot.about.database.to_string(),
+        slot.about.user.to_string(),
+        pin.node.to_string(),
+        pin.reason.words().to_owned(),
+        utc(pin.since),
+        if seen { pin.text } else { hidden },
+    ]
 }
 
 fn status(executes: bool, rest: Option<Rest>) -> &'static str {

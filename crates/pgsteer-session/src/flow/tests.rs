@@ -71,7 +71,10 @@ fn hidden_answers_are_dropped_wherever_the_bytes_are_cut() {
         flow.expect_hidden(Request::Close { stale: None });
         flow.expect_hidden(parse(b"", 1));
         flow.expect(Request::Bind { renamed: None });
-        flow.expect(Request::Describe { map: None });
+        flow.expect(Request::Describe {
+            map: None,
+            of: None,
+        });
         flow.expect(Request::Execute {
             analysis: None,
             copies: false,
@@ -100,7 +103,7 @@ fn parameters_of_another_text_are_described_as_the_client_knows_them() {
         let mut flow = Flow::default();
         flow.expect(parse(b"", 1));
         let map = Some([2, 1, 2].as_slice().into());
-        flow.expect(Request::Describe { map });
+        flow.expect(Request::Describe { map, of: None });
         flow.expect(Request::Sync);
         let seen = forwarded(&mut flow, &bytes, cut).unwrap();
         assert_eq!(seen, frames(&expected), "cut at {cut}");

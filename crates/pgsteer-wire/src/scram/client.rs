@@ -1,8 +1,8 @@
 //! The side that proves it knows the password: the proxy towards a server.
 
 use super::{
-    ITERATIONS_MAX, Key, SaltedPassword, ScramError, attribute, decode, decode_key, encode, hmac,
-    nonce, sha256, text, xor,
+    ChannelBinding, ITERATIONS_MAX, Key, SaltedPassword, ScramError, attribute, decode, decode_key,
+    encode, hmac, nonce, sha256, text, xor,
 };
 
 /// What a server demands.
@@ -20,17 +20,27 @@ pub struct Challenge {
 #[derive(Debug)]
 pub struct ClientExchange {
     nonce: String,
+    binding: ChannelBinding,
     server_signature: Option<Key>,
 }
 
 impl ClientExchange {
-    /// Starts an exchange.
+    /// Starts an exchange without channel binding.
     ///
     /// # Errors
     /// The operating system gave no random numbers.
     pub fn new() -> Result<Self, ScramError> {
+        Self::bound(ChannelBinding::Unsupported)
+    }
+
+    /// Starts an exchange that is bound to the connection as said.
+    ///
+    /// # Errors
+    /// The operating system gave no random numbers.
+    pub fn bound(binding: ChannelBinding) -> Result<Self, ScramError> {
         Ok(Self {
             nonce: nonce()?,
+            binding,
             server_signature: None,
         })
     }
@@ -42,7 +52,7 @@ impl ClientExchange {
     /// The client-first message.
     #[must_use]
     pub fn first(&self) -> String {
-        format!("n,,{}", self.first_bare())
+        format!("{}{}", self.binding.header(), self.first_bare())
     }
 
     /// Reads the server-first message.
@@ -72,7 +82,7 @@ impl ClientExchange {
 
     /// The client-final message.
     pub fn last(&mut self, salted: &SaltedPassword, challenge: &Challenge) -> String {
-        let without_proof = format!("c=biws,r={}", challenge.nonce);
+        let without_proof = format!("c={},r={}", self.binding.proof(), challenge.nonce);
         let auth = format!(
             "{},{},{without_proof}",
             self.first_bare(),

@@ -1,9 +1,11 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677) as PostgreSQL speaks it: without user name in the exchange,
-//! without channel binding here. Every field from a peer is bounded.
+//! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677) as PostgreSQL speaks them: without user
+//! name in the exchange. Every field from a peer is bounded.
 
+mod binding;
 mod client;
 mod server;
 
+pub use binding::ChannelBinding;
 pub use client::{Challenge, ClientExchange};
 pub use server::{ServerExchange, Verifier};
 
@@ -15,6 +17,9 @@ use thiserror::Error;
 
 /// Name of the mechanism.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// Name of the mechanism with channel binding.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 /// Iterations for verifiers that the proxy makes itself; PostgreSQL's default (`scram_iterations`).
 pub const ITERATIONS: u32 = 4096;
@@ -36,9 +41,15 @@ pub enum ScramError {
     /// A message does not follow the grammar of RFC 5802, or a field is out of bounds.
     #[error("malformed SCRAM message")]
     Malformed,
-    /// The client asked for channel binding, which was not offered.
-    #[error("SCRAM channel binding was not offered")]
+    /// The client asked for channel binding that was not offered, or did not bind what it chose to.
+    #[error("malformed SCRAM message: channel binding does not fit what was offered and chosen")]
     ChannelBinding,
+    /// The client could bind and was not told that we can.
+    #[error("SCRAM channel binding negotiation error: the offer did not reach the client")]
+    Downgrade,
+    /// The client is bound to another connection than ours.
+    #[error("SCRAM channel binding check failed")]
+    OtherChannel,
     /// The password is wrong.
     #[error("password is wrong")]
     WrongPassword,
@@ -148,9 +159,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn exchange(known: &str, given: &str) -> Result<(), ScramError> {
+        let both = (ChannelBinding::Unsupported, None);
+        bound_exchange(known, given, both)
+    }
+
+    /// What the client does, and what the server offers.
+    fn bound_exchange(
+        known: &str,
+        given: &str,
+        (binding, offered): (ChannelBinding, Option<&[u8]>),
+    ) -> Result<(), ScramError> {
         let verifier = Verifier::from_password(known)?;
-        let mut client = ClientExchange::new()?;
-        let mut server = ServerExchange::new(&verifier);
+        let mut server = ServerExchange::new(&verifier).offering(offered);
+        server.choose(binding.mechanism())?;
+        let mut client = ClientExchange::bound(binding)?;
         let first = server.first(client.first().as_bytes())?;
         let challenge = client.challenge(first.as_bytes())?;
         let salted = SaltedPassword::derive(given, &challenge.salt, challenge.iterations);
@@ -165,6 +187,54 @@ mod tests {
             exchange("correct horse", "battery"),
             Err(ScramError::WrongPassword)
         );
+    }
+
+    #[test]
+    fn a_bound_exchange_passes_over_its_own_channel_only() {
+        let run = |binding, offered| bound_exchange("x", "x", (binding, offered));
+        let end_point = |hash: &[u8]| ChannelBinding::EndPoint(hash.into());
+        let mine: Option<&[u8]> = Some(b"mine");
+        assert_eq!(run(end_point(b"mine"), mine), Ok(()));
+        assert_eq!(
+            run(end_point(b"other"), mine),
+            Err(ScramError::OtherChannel)
+        );
+        assert_eq!(
+            run(end_point(b"mine"), None),
+            Err(ScramError::ChannelBinding)
+        );
+        // It need not bind, but one that can must have seen the offer.
+        assert_eq!(run(ChannelBinding::Unsupported, mine), Ok(()));
+        assert_eq!(
+            run(ChannelBinding::NotOffered, mine),
+            Err(ScramError::Downgrade)
+        );
+        assert_eq!(run(ChannelBinding::NotOffered, None), Ok(()));
+    }
+
+    #[test]
+    fn a_client_binds_if_it_can_and_may() {
+        let choose = ChannelBinding::choose;
+        let both = [MECHANISM_PLUS, MECHANISM];
+        assert_eq!(choose(Some(b"h"), &both).mechanism(), MECHANISM_PLUS);
+        assert_eq!(choose(Some(b"h"), &[MECHANISM]), ChannelBinding::NotOffered);
+        assert_eq!(choose(None, &both).mechanism(), MECHANISM);
+    }
+
+    #[test]
+    fn the_mechanism_that_was_chosen_is_the_one_that_is_spoken() {
+        let verifier = Verifier::from_salt("x", b"salt");
+        let server = || ServerExchange::new(&verifier).offering(Some(b"mine"));
+        let mut plus = server();
+        plus.choose(MECHANISM_PLUS).unwrap();
+        assert_eq!(plus.first(b"n,,n=,r=abc"), Err(ScramError::ChannelBinding));
+        let mut without = server();
+        without.choose(MECHANISM).unwrap();
+        let first = without.first(b"p=tls-server-end-point,,n=,r=abc");
+        assert_eq!(first, Err(ScramError::ChannelBinding));
+        assert_eq!(server().choose("SCRAM-SHA-1"), Err(ScramError::Malformed));
+        let mut nothing = ServerExchange::new(&verifier);
+        assert_eq!(nothing.choose(MECHANISM_PLUS), Err(ScramError::Malformed));
     }
 
     #[test]

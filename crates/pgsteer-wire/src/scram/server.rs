@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::binding::read_header;
 use super::{
-    ITERATIONS, Key, MECHANISM, SaltedPassword, ScramError, attribute, decode, decode_key, encode,
-    hmac, nonce, sha256, text, xor,
+    ChannelBinding, ITERATIONS, Key, MECHANISM, MECHANISM_PLUS, SaltedPassword, ScramError,
+    attribute, decode, decode_key, encode, hmac, nonce, sha256, text, xor,
 };
 
 /// What is needed to check a password without knowing it.
@@ -100,6 +101,10 @@ impl FromStr for Verifier {
 #[derive(Debug)]
 pub struct ServerExchange<'a> {
     verifier: &'a Verifier,
+    // What the connection can be bound to, and whether the client chose to.
+    offered: Option<Box<[u8]>>,
+    plus: bool,
+    binding: ChannelBinding,
     client_first_bare: String,
     server_first: String,
     nonce: String,
@@ -112,24 +117,52 @@ impl<'a> ServerExchange<'a> {
         let empty = String::new;
         Self {
             verifier,
+            offered: None,
+            plus: false,
+            binding: ChannelBinding::Unsupported,
             client_first_bare: empty(),
             server_first: empty(),
             nonce: empty(),
         }
     }
 
+    /// Offers to bind the exchange to the connection, if there is a hash of our own certificate that
+    /// the client knows too.
+    #[must_use]
+    pub fn offering(mut self, end_point: Option<&[u8]>) -> Self {
+        self.offered = end_point.map(Into::into);
+        self
+    }
+
+    /// The mechanisms to offer, the best first.
+    #[must_use]
+    pub fn mechanisms(&self) -> &'static [&'static str] {
+        match self.offered {
+            Some(_) => &[MECHANISM_PLUS, MECHANISM],
+            None => &[MECHANISM],
+        }
+    }
+
+    /// The client chose this mechanism; without a word it is the one without channel binding.
+    ///
+    /// # Errors
+    /// It was not offered.
+    pub fn choose(&mut self, mechanism: &str) -> Result<(), ScramError> {
+        if !self.mechanisms().contains(&mechanism) {
+            return Err(ScramError::Malformed);
+        }
+        self.plus = mechanism == MECHANISM_PLUS;
+        Ok(())
+    }
+
     /// Reads the client-first message and answers the server-first message.
     ///
     /// # Errors
-    /// It is malformed, or demands channel binding.
+    /// It is malformed, or binds in another way than was offered and chosen.
     pub fn first(&mut self, message: &[u8]) -> Result<String, ScramError> {
         let message = text(message)?;
-        let bare = match message.split_at_checked(3) {
-            // "y": the client could bind but believes that we cannot, which is true.
-            Some(("n,," | "y,,", bare)) => bare,
-            _ if message.starts_with("p=") => return Err(ScramError::ChannelBinding),
-            _ => return Err(ScramError::Malformed),
-        };
+        let (binding, bare) = read_header(message, self.offered.as_deref(), self.plus)?;
+        self.binding = binding;
         let mut fields = bare.split(',');
         attribute(&mut fields, "n")?;
         let client_nonce = attribute(&mut fields, "r")?;
@@ -154,8 +187,11 @@ impl<'a> ServerExchange<'a> {
         let header = attribute(&mut fields, "c")?;
         let nonce = attribute(&mut fields, "r")?;
         let fresh = !self.nonce.is_empty() && nonce == self.nonce;
-        if !fresh || !matches!(header, "biws" | "eSws") {
+        if !fresh {
             return Err(ScramError::Malformed);
+        }
+        if header != self.binding.proof() {
+            return Err(ScramError::OtherChannel);
         }
         let auth = format!(
             "{},{},{without_proof}",

@@ -1,0 +1,243 @@
+//! Notifications on their way from the connection that listens to a session that wants to hear them.
+//! The two may be on different threads.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::cancel::CancelSlot;
+
+/// Bytes that may wait for one client; a notification has up to 8 kB.
+const WAITING_MAX: usize = 1 << 20;
+
+/// Why a session must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// The client does not read, and too much waits for it.
+    Full,
+    /// The connection that listened is lost, and with it what was sent meanwhile.
+    Lost,
+}
+
+/// What a session wants to hear, and what it has not been told yet.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    slot: Arc<CancelSlot>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    channels: HashMap<Box<str>, Standing>,
+    ready: VecDeque<Bytes>,
+    /// From the session's own servers, on channels it has not committed to yet.
+    held: Vec<(Box<str>, Bytes)>,
+    waiting_bytes: usize,
+    doom: Option<Doom>,
+    waker: Option<Waker>,
+}
+
+/// Whether a session hears a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It does.
+    Heard,
+    /// It will, if its transaction is committed.
+    Wished,
+}
+
+impl Inbox {
+    /// An empty one, of the session with this slot.
+    pub(crate) fn new(slot: Arc<CancelSlot>) -> Self {
+        Self {
+            slot,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session hears this channel if its transaction is committed.
+    pub(crate) fn wish(&self, channel: &str) {
+        let mut state = self.state();
+        if !state.channels.contains_key(channel) {
+            state.channels.insert(channel.into(), Standing::Wished);
+        }
+    }
+
+    /// The session hears this channel from now on.
+    pub(crate) fn hear(&self, channel: &str) {
+        let mut state = self.state();
+        state.channels.insert(channel.into(), Standing::Heard);
+        let State { held, ready, .. } = &mut *state;
+        let mine = held.extract_if(.., |(of, _)| &**of == channel);
+        ready.extend(mine.map(|(_, message)| message));
+    }
+
+    /// Whether the session hears this channel, or will.
+    pub(crate) fn hears(&self, channel: &str) -> bool {
+        self.state().channels.contains_key(channel)
+    }
+
+    /// The session does not hear this channel any more, or none; gives those it heard.
+    pub(crate) fn drop_channels(&self, only: Option<&str>) -> Vec<Box<str>> {
+        let mut state = self.state();
+        let fits = |name: &str| only.is_none_or(|only| only == name);
+        let gone = state.channels.extract_if(|name, _| fits(name));
+        gone.map(|(name, _)| name).collect()
+    }
+
+    /// The transaction is over: what was only wished for is not heard. Gives those channels.
+    pub(crate) fn settle(&self) -> Vec<Box<str>> {
+        let mut state = self.state();
+        let State {
+            held,
+            channels,
+            waiting_bytes,
+            ..
+        } = &mut *state;
+        for (_, message) in held.drain(..) {
+            *waiting_bytes -= message.len();
+        }
+        let wished = channels.extract_if(|_, standing| *standing == Standing::Wished);
+        wished.map(|(name, _)| name).collect()
+    }
+
+    /// A notification came.
+    pub(crate) fn push(&self, channel: &str, sender: u32, message: &Bytes) {
+        let mut state = self.state();
+        if state.doom.is_some() {
+            return;
+        }
+        match state.channels.get(channel) {
+            Some(Standing::Heard) => state.ready.push_back(message.clone()),
+            // What its own transaction sends it hears if it is committed, and nothing else.
+            Some(Standing::Wished) if self.slot.servers().iter().any(|s| s.pid == sender) => {
+                state.held.push((channel.into(), message.clone()));
+            }
+            _ => return,
+        }
+        state.waiting_bytes += message.len();
+        if state.waiting_bytes > WAITING_MAX {
+            state.end(Doom::Full);
+        }
+        state.wake();
+    }
+
+    /// The session must end.
+    pub(crate) fn end(&self, doom: Doom) {
+        let mut state = self.state();
+        state.end(doom);
+        state.wake();
+    }
+
+    /// Ready when there is something to tell, or the session must end.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>, may_tell: bool) -> Poll<()> {
+        let mut state = self.state();
+        if state.doom.is_some() || (may_tell && !state.ready.is_empty()) {
+            return Poll::Ready(());
+        }
+        let known = state
+            .waker
+            .as_ref()
+            .is_some_and(|w| w.will_wake(cx.waker()));
+        if !known {
+            state.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Moves what is to be told to where it is told.
+    pub(crate) fn take(&self, out: &mut BytesMut) {
+        let mut state = self.state();
+        while let Some(message) = state.ready.pop_front() {
+            state.waiting_bytes -= message.len();
+            out.extend_from_slice(&message);
+        }
+    }
+
+    /// Whether the session must end.
+    pub(crate) fn doom(&self) -> Option<Doom> {
+        self.state().doom
+    }
+}
+
+impl State {
+    fn end(&mut self, doom: Doom) {
+        self.doom = self.doom.or(Some(doom));
+        self.ready.clear();
+        self.held.clear();
+        self.waiting_bytes = 0;
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::cancel::CancelRegistry;
+    use crate::whereabouts::About;
+
+    fn inbox() -> Inbox {
+        let about = About {
+            user: "u".into(),
+            database: "d".into(),
+            client_host: "".into(),
+            client_port: 0,
+            started: SystemTime::UNIX_EPOCH,
+        };
+        let session = Arc::new(CancelRegistry::default()).register(about, 4);
+        Inbox::new(Arc::clone(&session.unwrap().slot))
+    }
+
+    fn told(inbox: &Inbox) -> String {
+        let mut out = BytesMut::new();
+        inbox.take(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_is_heard_is_told_in_order_and_the_rest_is_not() {
+        let inbox = inbox();
+        inbox.hear("a");
+        inbox.wish("b");
+        for (channel, text) in [("a", "1"), ("b", "2"), ("c", "3"), ("a", "4")] {
+            inbox.push(channel, 1, &Bytes::from_static(text.as_bytes()));
+        }
+        assert_eq!(told(&inbox), "14");
+        assert_eq!(inbox.settle(), ["b".into()]);
+        inbox.hear("b");
+        inbox.push("b", 1, &Bytes::from_static(b"5"));
+        assert_eq!(told(&inbox), "5");
+        let mut gone = inbox.drop_channels(None);
+        gone.sort();
+        assert_eq!(gone, ["a".into(), "b".into()]);
+        inbox.push("a", 1, &Bytes::from_static(b"6"));
+        assert_eq!(told(&inbox), "");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_given_up() {
+        let inbox = inbox();
+        inbox.hear("a");
+        let message = Bytes::from(vec![0; 8000]);
+        for _ in 0..WAITING_MAX / 8000 {
+            inbox.push("a", 1, &message);
+        }
+        assert_eq!(inbox.doom(), None);
+        inbox.push("a", 1, &message);
+        assert_eq!(inbox.doom(), Some(Doom::Full));
+        assert_eq!(inbox.state().ready.len(), 0, "and its memory is free");
+    }
+}

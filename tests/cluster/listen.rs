@@ -1,0 +1,319 @@
+//! LISTEN and NOTIFY of sessions that share their servers.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use pgsteer_testkit::wait_until;
+
+use crate::support::{
+    DEADLINE, Frame, Options, Running, Wire, cluster, database, msg, runtime, shown,
+};
+
+fn start(pool: &'static str) -> Running {
+    let options = Options {
+        pool,
+        ..Options::weights([1, 1, 1])
+    };
+    options.start()
+}
+
+const SHARED: &str = "mode = \"transaction\"\nconnections_per_node_max = 6";
+
+/// Channel and payload of the next message, which must be a notification.
+fn heard(wire: &mut Wire) -> (String, String) {
+    let frame = wire.read().expect("a notification");
+    assert_eq!(frame.tag, b'A', "{}", frame.shown());
+    let mut texts = frame.body[4..].split(|b| *b == 0);
+    let mut next = || String::from_utf8_lossy(texts.next().unwrap()).into_owned();
+    (next(), next())
+}
+
+fn pair(channel: &str, payload: &str) -> (String, String) {
+    (channel.to_owned(), payload.to_owned())
+}
+
+/// Whether a statement was answered without an error and without anything else between.
+fn run(wire: &mut Wire, sql: &str) {
+    let frames = wire.query(sql);
+    let tags: Vec<_> = frames.iter().map(|f| char::from(f.tag)).collect();
+    assert!(
+        !tags.contains(&'E') && !tags.contains(&'A'),
+        "{sql}: {}",
+        shown(&frames)
+    );
+}
+
+fn made(name: &str) -> Wire {
+    let client = runtime().block_on(database(name, "CREATE TABLE t (a int)"));
+    drop(client.expect("a database"));
+    Wire::connect(cluster().primary().port(), name)
+}
+
+const CHANNELS: [(&str, &str); 5] = [
+    ("plain", "plain"),
+    ("FOLDED", "folded"),
+    ("\"Kept\"", "Kept"),
+    (
+        "\"with \"\"quotes\"\" and; -- more\"",
+        "with \"quotes\" and; -- more",
+    ),
+    ("\"ein Kanal für Ü\"", "ein Kanal für Ü"),
+];
+
+#[test]
+fn many_sessions_hear_through_one_connection_and_nobody_else_does() {
+    let mut sender = made("listen_many");
+    let proxy = start(SHARED);
+    let mut others: Vec<_> = (0..3)
+        .map(|_| Wire::connect(proxy.port(), "listen_many"))
+        .collect();
+    let mut all: Vec<_> = (0..25)
+        .map(|number| {
+            let mut wire = Wire::connect(proxy.port(), "listen_many");
+            for (name, _) in CHANNELS {
+                let sql = format!("LISTEN {name}");
+                let frames = match number % 2 {
+                    0 => wire.query(&sql),
+                    _ => wire.extended(&sql),
+                };
+                let last = &frames[frames.len() - 2..];
+                assert_eq!(last[0].body, b"LISTEN\0", "{}", shown(&frames));
+            }
+            wire
+        })
+        .collect();
+    for round in 0..20 {
+        for (name, _) in CHANNELS {
+            run(&mut sender, &format!("NOTIFY {name}, 'number {round}'"));
+        }
+        for other in &mut others {
+            run(other, "SELECT count(*) FROM t");
+            run(other, "INSERT INTO t VALUES (1)");
+        }
+    }
+    for wire in &mut all {
+        for round in 0..20 {
+            for (_, name) in CHANNELS {
+                assert_eq!(heard(wire), pair(name, &format!("number {round}")));
+            }
+        }
+    }
+    let listens = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'listen_many' \
+                   AND (query LIKE 'LISTEN%' OR query LIKE 'UNLISTEN%')";
+    assert_eq!(sender.value(listens), "1");
+    // It still works as a session does that has nothing to hear.
+    for wire in &mut all {
+        run(wire, "SELECT 1");
+    }
+}
+
+/// The same conversation with the primary and through the proxy.
+#[test]
+fn transactions_and_savepoints_count_for_listen_as_for_everything() {
+    let mut sender = made("listen_transactions");
+    let proxy = start(SHARED);
+    let script: &[(&str, &[&str])] = &[
+        // What the client says, and what somebody else sends behind it.
+        ("BEGIN", &[]),
+        ("LISTEN a", &["NOTIFY a, 'too early'"]),
+        ("COMMIT", &["NOTIFY a, 'one'"]),
+        ("BEGIN; SELECT 1", &["NOTIFY a, 'after the transaction'"]),
+        ("SELECT 2", &[]),
+        ("COMMIT", &[]),
+        ("BEGIN", &[]),
+        ("LISTEN b", &[]),
+        ("ROLLBACK", &["NOTIFY b, 'not heard'", "NOTIFY a, 'two'"]),
+        ("BEGIN", &[]),
+        ("LISTEN c", &[]),
+        ("SAVEPOINT s", &[]),
+        ("LISTEN d", &[]),
+        ("UNLISTEN c", &[]),
+        ("ROLLBACK TO s", &[]),
+        ("COMMIT", &["NOTIFY d, 'not heard'", "NOTIFY c, 'three'"]),
+        ("BEGIN", &[]),
+        ("UNLISTEN *", &[]),
+        ("SELECT 1/0", &[]),
+        ("LISTEN e", &[]),
+        ("ROLLBACK", &["NOTIFY c, 'four'", "NOTIFY e, 'not heard'"]),
+        ("BEGIN", &[]),
+        ("SELECT 1", &[]),
+        ("UNLISTEN a", &[]),
+        ("COMMIT", &["NOTIFY a, 'not heard'", "NOTIFY c, 'five'"]),
+        ("UNLISTEN nothing", &["NOTIFY c, 'six'"]),
+        ("LISTEN c", &["NOTIFY c, 'once'"]),
+        ("LISTEN a", &["NOTIFY a, 'seven'"]),
+        ("DISCARD ALL", &["NOTIFY a, 'not heard'"]),
+        ("LISTEN last", &["NOTIFY last, 'end'"]),
+    ];
+    let mut conversation = |port: u16| {
+        let mut wire = Wire::connect(port, "listen_transactions");
+        let mut frames = Vec::new();
+        let mut due = 0;
+        for (sql, sent) in script {
+            frames.extend(wire.query(sql).into_iter().filter(|f| f.tag != b'S'));
+            for other in *sent {
+                sender.query(other);
+            }
+            // What is to be heard outside a transaction is awaited, so that its place is certain.
+            let idle = frames.last().is_some_and(|f| f.body == b"I");
+            let awaited = sent
+                .iter()
+                .filter(|other| !other.contains("not heard") && !other.contains("too early"));
+            due += awaited.count();
+            while idle && frames.iter().filter(|f| f.tag == b'A').count() < due {
+                frames.push(wire.read().expect("a notification"));
+            }
+        }
+        shown(&frames)
+    };
+    let direct = conversation(cluster().primary().port());
+    let proxied = conversation(proxy.port());
+    // The one that comes in the middle of a transaction is heard at its end: before or after
+    // ReadyForQuery, where a client cannot tell.
+    let normal = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        for at in 1..lines.len() {
+            if lines[at].starts_with('A') && lines[at - 1].starts_with('Z') {
+                lines.swap(at - 1, at);
+            }
+        }
+        lines.join("\n")
+    };
+    assert_eq!(normal(&direct), normal(&proxied));
+}
+
+#[test]
+fn what_a_transaction_sends_it_hears_itself() {
+    drop(made("listen_own"));
+    let proxy = start(SHARED);
+    let mut wire = Wire::connect(proxy.port(), "listen_own");
+    run(&mut wire, "BEGIN");
+    run(&mut wire, "LISTEN own");
+    run(&mut wire, "NOTIFY own, 'mine'");
+    wire.send(&msg::query("COMMIT"));
+    let mut frames = Vec::new();
+    while frames
+        .iter()
+        .filter(|f: &&Frame| matches!(f.tag, b'A' | b'Z'))
+        .count()
+        < 2
+    {
+        frames.push(wire.read().expect("a notification and the end"));
+    }
+    assert!(
+        frames
+            .iter()
+            .any(|f| f.tag == b'A' && f.body.ends_with(b"own\0mine\0")),
+        "{}",
+        shown(&frames)
+    );
+    // Nobody hears it twice.
+    wire.send(&msg::query("NOTIFY own, 'again'"));
+    let mut notified = 0;
+    let mut ready = false;
+    while notified == 0 || !ready {
+        let frame = wire.read().expect("more");
+        notified += usize::from(frame.tag == b'A');
+        ready |= frame.tag == b'Z';
+    }
+    run(&mut wire, "UNLISTEN own");
+    run(&mut wire, "NOTIFY own, 'unheard'");
+    run(&mut wire, "SELECT 1");
+}
+
+#[test]
+fn databases_do_not_hear_each_other() {
+    let mut one = made("listen_one");
+    let mut two = made("listen_two");
+    let proxy = start(SHARED);
+    let mut hears_one = Wire::connect(proxy.port(), "listen_one");
+    let mut hears_two = Wire::connect(proxy.port(), "listen_two");
+    run(&mut hears_one, "LISTEN x");
+    run(&mut hears_two, "LISTEN x");
+    run(&mut one, "NOTIFY x, 'one'");
+    run(&mut two, "NOTIFY x, 'two'");
+    assert_eq!(heard(&mut hears_one), pair("x", "one"));
+    assert_eq!(heard(&mut hears_two), pair("x", "two"));
+    run(&mut hears_one, "SELECT 1");
+    run(&mut hears_two, "SELECT 1");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up_and_others_go_on() {
+    const COUNT: usize = 6000;
+    let mut sender = made("listen_flood");
+    let proxy = start(SHARED);
+    let mut deaf = Wire::connect(proxy.port(), "listen_flood");
+    let mut good = Wire::connect(proxy.port(), "listen_flood");
+    run(&mut deaf, "LISTEN flood");
+    run(&mut good, "LISTEN flood");
+    let reader = std::thread::spawn(move || {
+        for number in 1..=COUNT {
+            let (_, payload) = heard(&mut good);
+            assert!(payload.starts_with(&format!("{number} ")), "in order");
+        }
+    });
+    // In portions: PostgreSQL's own queue is bounded, too.
+    for first in (1..=COUNT).step_by(200) {
+        let last = first + 199;
+        let sql = format!(
+            "SELECT count(pg_notify('flood', g || ' ' || repeat('x', 7900))) \
+             FROM generate_series({first}, {last}) g"
+        );
+        run(&mut sender, &sql);
+    }
+    reader.join().expect("the other one heard everything");
+    let mut count = 0;
+    let end = loop {
+        match deaf.read() {
+            Ok(frame) if frame.tag == b'A' => count += 1,
+            Ok(frame) => {
+                assert_eq!(frame.error().0, "54000", "{}", frame.shown());
+            }
+            Err(error) => break error,
+        }
+    };
+    assert_ne!(
+        end.kind(),
+        std::io::ErrorKind::WouldBlock,
+        "it was disconnected"
+    );
+    assert!(count < COUNT, "{count}");
+}
+
+#[test]
+fn whoever_may_have_missed_something_is_told_so() -> Result<()> {
+    let mut sender = made("listen_lost");
+    let proxy = start(SHARED);
+    let mut idle = Wire::connect(proxy.port(), "listen_lost");
+    let mut other = Wire::connect(proxy.port(), "listen_lost");
+    run(&mut idle, "LISTEN a");
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                WHERE datname = 'listen_lost' AND query LIKE 'LISTEN%'";
+    assert_eq!(sender.value(kill), "1");
+    let frame = idle.read().expect("a last word");
+    assert_eq!(frame.error().0, "57P01", "{}", frame.shown());
+    assert!(idle.is_closed());
+    // Who does not listen does not notice, and whoever comes back is served.
+    run(&mut other, "SELECT 1");
+    runtime().block_on(wait_until(DEADLINE, "a new one that listens", || async {
+        let mut again = Wire::connect(proxy.port(), "listen_lost");
+        again.query("LISTEN a")[0].tag == b'C'
+    }))?;
+    Ok(())
+}
+
+#[test]
+fn nothing_is_missed_between_the_answer_to_listen_and_what_comes_next() {
+    let mut sender = made("listen_next");
+    let proxy = start(SHARED);
+    for round in 0..50 {
+        let mut wire = Wire::connect(proxy.port(), "listen_next");
+        let channel = format!("channel_{}", round % 7);
+        run(&mut wire, &format!("LISTEN {channel}"));
+        run(&mut sender, &format!("NOTIFY {channel}, '{round}'"));
+        assert_eq!(heard(&mut wire), pair(&channel, &round.to_string()));
+        wire.set_patience(Duration::from_secs(20));
+        wire.send(&msg::terminate());
+    }
+}
