@@ -334,6 +334,9 @@ impl Pools {
         let room = (slot, None);
         let opened = self.open(key, target, credential, parameters, room).await?;
         opened.note(ServerState::Active);
+        if let Some(card) = opened.card() {
+            card.dedicated.store(true, Ordering::Relaxed);
+        }
         Ok(opened)
     }
 

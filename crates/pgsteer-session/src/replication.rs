@@ -159,7 +159,12 @@ impl Replication {
         );
         // Published while the client logged in: nobody told this one.
         self.control.drain.set(worker.snapshot().draining);
-        let over = poll_fn(|cx| self.poll(cx)).await;
+        let control = Rc::clone(&self.control);
+        // Both branches are cancel safe: what is over is not used again.
+        let over = tokio::select! {
+            over = poll_fn(|cx| self.poll(cx)) => over,
+            _ = control.ended() => Over::Ended,
+        };
         if matches!(over, Over::Ended) {
             encode::error(&mut self.client.output, &administrator());
         }
