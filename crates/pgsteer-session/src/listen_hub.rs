@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgsteer_core::NodeId;
-use pgsteer_pool::{CheckoutError, Connection, PoolKey, ServerLost, Target};
+use pgsteer_pool::{Connection, PoolKey, ServerLost, Target};
 use pgsteer_wire::backend::tag;
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frame::cstr;
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, frame};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::journal::quote_identifier;
 use crate::listen_inbox::{Doom, Inbox};
@@ -23,9 +23,6 @@ use crate::worker::Worker;
 
 /// How long the connection stays when nobody listens any more.
 const LINGER: Duration = Duration::from_secs(30);
-
-/// Time between two attempts to get a connection where there is no room for one.
-const ROOM_LOOK: Duration = Duration::from_millis(50);
 
 /// What a session asks of the connection.
 pub(crate) enum Request {
@@ -113,7 +110,7 @@ async fn serve(worker: Rc<Worker>, key: PoolKey, mut requests: mpsc::Receiver<Re
     }
 }
 
-/// A connection to the primary; waits for room there.
+/// A connection to the primary.
 async fn open(worker: &Worker, key: &PoolKey) -> Result<Connection, ErrorReply> {
     let snapshot = worker.snapshot();
     let known = snapshot.topology.node(key.node);
@@ -127,24 +124,11 @@ async fn open(worker: &Worker, key: &PoolKey) -> Result<Connection, ErrorReply> 
     };
     let user = snapshot.settings.users.get(&*key.user);
     let password = user.map(|user| &*user.password);
-    let deadline = Instant::now() + snapshot.settings.pool.checkout_timeout;
-    loop {
-        let opened = worker.pools.dedicated(key, &target, password, &[]).await;
-        match opened {
-            Ok(connection) => return Ok(connection),
-            Err(CheckoutError::QueueFull(_)) if Instant::now() < deadline => {
-                sleep(ROOM_LOOK).await;
-            }
-            Err(error) => {
-                let text = "no connection that listens for notifications could be opened";
-                let state = match error {
-                    CheckoutError::QueueFull(_) => SqlState::TOO_MANY_CONNECTIONS,
-                    _ => SqlState::CANNOT_CONNECT_NOW,
-                };
-                return Err(ErrorReply::error(state, text).with_detail(error.to_string()));
-            }
-        }
-    }
+    let opened = worker.pools.extra(key, &target, password).await;
+    opened.map_err(|error| {
+        let text = "no connection that listens for notifications could be opened";
+        ErrorReply::error(SqlState::CANNOT_CONNECT_NOW, text).with_detail(error.to_string())
+    })
 }
 
 struct Hub {
