@@ -1,6 +1,7 @@
 //! TLS on both sides, with the real psql and a real PostgreSQL that has it.
 
 mod certificates;
+mod rules;
 mod secure;
 
 use std::io::{Read as _, Write as _};

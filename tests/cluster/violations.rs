@@ -134,6 +134,7 @@ fn parsing() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn binding() -> Vec<Case> {
     let parse = msg::parse("", "SELECT $1::text");
     let b = |body: &[u8]| {
@@ -259,6 +260,7 @@ fn binding() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn order() -> Vec<Case> {
     let bad = msg::parse("", "SELEC");
     let good = msg::statement("SELECT 1", &[]);

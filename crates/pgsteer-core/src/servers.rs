@@ -66,6 +66,8 @@ pub struct ServerCard {
     pub local: OnceLock<Option<SocketAddr>>,
     /// Whether it is encrypted.
     pub encrypted: AtomicBool,
+    /// Whether it belongs to no pool: it carries replication, or listens for several sessions.
+    pub dedicated: AtomicBool,
     pid: AtomicU32,
     state: AtomicU8,
     session: AtomicU64,
@@ -159,6 +161,7 @@ impl Servers {
             opened_at: now,
             local: OnceLock::new(),
             encrypted: AtomicBool::new(false),
+            dedicated: AtomicBool::new(false),
             pid: AtomicU32::new(0),
             state: AtomicU8::new(ServerState::Login as u8),
             session: AtomicU64::new(0),

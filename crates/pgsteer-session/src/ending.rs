@@ -157,6 +157,11 @@ fn too_long(slot: &CancelSlot, limits: &Timeouts) -> Option<Why> {
     if transaction.is_some_and(|time| over(time, limits.transaction)) {
         return Some(Why::Transaction);
     }
+    // Of a replication connection nobody knows what it does.
+    let idle = doing == Doing::Idle;
+    if idle && slot.is_active() {
+        return None;
+    }
     match (doing, transaction) {
         (Doing::Idle, Some(_)) if over(time, limits.idle_in_transaction) => {
             Some(Why::IdleInTransaction)

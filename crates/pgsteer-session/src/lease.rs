@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use pgsteer_core::{NodeId, Role, Snapshot};
 use pgsteer_pool::{
-    Channel, CheckoutError, ConnectError, Connection, Lease, PoolKey, Target, Wanted,
+    Channel, CheckoutError, ConnectError, Connection, Credential, Lease, PoolKey, Target, Wanted,
 };
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
@@ -20,7 +20,8 @@ use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
 use crate::meter::Waits;
-use crate::session::{LegError, Session};
+use crate::need::LegError;
+use crate::session::Session;
 use crate::steering::Steering;
 use crate::worker::Worker;
 
@@ -40,8 +41,7 @@ impl Session {
             port: known.port,
         };
         let (user, database) = (Rc::clone(&identity.user), Rc::clone(&identity.database));
-        let known_user = snapshot.settings.users.get(&*user);
-        let password = known_user.map(|u| u.password.clone());
+        let credential = identity.keys.newest(&snapshot.settings, &user);
         let key = PoolKey {
             pool: identity.pool.clone(),
             user,
@@ -56,7 +56,6 @@ impl Session {
                 .follows_sequences
                 .then_some(self.steering.identity.session),
         };
-        let password = password.as_deref();
         let began = self.traced_now();
         let found = {
             let found = check_out(
@@ -64,7 +63,7 @@ impl Session {
                 &self.cancel.slot,
                 key,
                 &target,
-                (password, &wanted),
+                (&credential, &wanted),
             );
             let mut found = std::pin::pin!(found);
             // What is there at once costs no look at the clock.
@@ -145,13 +144,13 @@ async fn check_out(
     slot: &CancelSlot,
     key: PoolKey,
     target: &Target,
-    (password, wanted): (Option<&str>, &Wanted),
+    (credential, wanted): (&Credential, &Wanted),
 ) -> Result<Lease, NotLeased> {
     let (node, worker, seen) = (key.node, &steering.worker, &steering.snapshot);
     tokio::select! {
         biased;
         // All branches are cancel safe: a connection that was not taken is closed.
-        found = worker.pools.checkout(key, target, password, wanted) => {
+        found = worker.pools.checkout(key, target, credential, wanted) => {
             found.map_err(NotLeased::Failed)
         }
         () = left(worker, seen, node) => Err(NotLeased::Left),

@@ -118,7 +118,10 @@ impl Session {
             done,
         };
         let worker = &self.steering.worker;
-        let hub = worker.shared.hubs.send(worker, key, request);
+        let identity = &self.steering.identity;
+        let settings = &self.steering.snapshot.settings;
+        let credential = identity.keys.newest(settings, &identity.user);
+        let hub = worker.shared.hubs.send(worker, (key, credential), request);
         match &mut self.listening {
             Some(listening) => listening.hub = hub,
             none => {

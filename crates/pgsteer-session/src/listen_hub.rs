@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgsteer_core::NodeId;
-use pgsteer_pool::{Connection, PoolKey, ServerLost, Target};
+use pgsteer_pool::{Connection, Credential, PoolKey, ServerLost, Target};
 use pgsteer_wire::backend::tag;
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frame::cstr;
@@ -57,7 +57,12 @@ impl Hubs {
     }
 
     /// Hands a request to the connection of a database, which is opened if there is none.
-    pub(crate) fn send(&self, worker: &Rc<Worker>, key: PoolKey, request: Request) -> Sender {
+    pub(crate) fn send(
+        &self,
+        worker: &Rc<Worker>,
+        (key, credential): (PoolKey, Credential),
+        request: Request,
+    ) -> Sender {
         let mut map = self.map();
         let request = match map.get(&*key.database) {
             Some(known) => match known.try_send(request) {
@@ -71,7 +76,7 @@ impl Hubs {
         map.insert((*key.database).into(), sender.clone());
         // Cannot fail: the receiver is here.
         let _ = sender.try_send(request);
-        tokio::task::spawn_local(serve(Rc::clone(worker), key, requests));
+        tokio::task::spawn_local(serve(Rc::clone(worker), (key, credential), requests));
         sender
     }
 
@@ -85,8 +90,12 @@ impl Hubs {
     }
 }
 
-async fn serve(worker: Rc<Worker>, key: PoolKey, mut requests: mpsc::Receiver<Request>) {
-    let hub = match open(&worker, &key).await {
+async fn serve(
+    worker: Rc<Worker>,
+    (key, credential): (PoolKey, Credential),
+    mut requests: mpsc::Receiver<Request>,
+) {
+    let hub = match open(&worker, &key, &credential).await {
         Ok(connection) => Hub {
             connection,
             channels: HashMap::new(),
@@ -111,7 +120,11 @@ async fn serve(worker: Rc<Worker>, key: PoolKey, mut requests: mpsc::Receiver<Re
 }
 
 /// A connection to the primary.
-async fn open(worker: &Worker, key: &PoolKey) -> Result<Connection, ErrorReply> {
+async fn open(
+    worker: &Worker,
+    key: &PoolKey,
+    credential: &Credential,
+) -> Result<Connection, ErrorReply> {
     let snapshot = worker.snapshot();
     let known = snapshot.topology.node(key.node);
     let Some(known) = known else {
@@ -122,9 +135,7 @@ async fn open(worker: &Worker, key: &PoolKey) -> Result<Connection, ErrorReply> 
         host: known.host.clone(),
         port: known.port,
     };
-    let user = snapshot.settings.users.get(&*key.user);
-    let password = user.map(|user| &*user.password);
-    let opened = worker.pools.extra(key, &target, password).await;
+    let opened = worker.pools.extra(key, &target, credential).await;
     opened.map_err(|error| {
         let text = "no connection that listens for notifications could be opened";
         ErrorReply::error(SqlState::CANNOT_CONNECT_NOW, text).with_detail(error.to_string())

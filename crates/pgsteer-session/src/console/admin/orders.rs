@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pgsteer_core::Facts;
 use pgsteer_core::admin::{NodeOrder, ProcessOrder};
@@ -148,8 +149,11 @@ impl Session {
     }
 }
 
+/// Whether it is one that an order about this database waits for. What carries replication or
+/// notifications goes on.
 fn is_of(card: &ServerCard, name: Option<&str>) -> bool {
-    name.is_none_or(|name| *card.about.database == *name)
+    let dedicated = card.dedicated.load(Ordering::Relaxed);
+    !dedicated && name.is_none_or(|name| *card.about.database == *name)
 }
 
 async fn shut_down(facts: &Facts, how: Shutdown, user: &str) -> Result<Reply, ErrorReply> {
