@@ -324,10 +324,37 @@ impl Pools {
         credential: &Credential,
         parameters: &[(&str, &str)],
     ) -> Result<Connection, CheckoutError> {
+        let max = self.0.settings.borrow().connections_per_node_max;
+        self.alone(key, target, (credential, parameters), max).await
+    }
+
+    /// The same for the proxy's own needs. It counts, but is not kept waiting: who waits for it may
+    /// hold the very connections it would wait for.
+    ///
+    /// # Errors
+    /// Opening it failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, as above.
+    pub async fn extra(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        credential: &Credential,
+    ) -> Result<Connection, CheckoutError> {
+        self.alone(key, target, (credential, &[]), u32::MAX).await
+    }
+
+    async fn alone(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        (credential, parameters): (&Credential, &[(&str, &str)]),
+        max: u32,
+    ) -> Result<Connection, CheckoutError> {
         if self.0.gates.is_closed(key.node) {
             return Err(CheckoutError::Closed(key.node));
         }
-        let max = self.0.settings.borrow().connections_per_node_max;
         let slot = self.0.limits.take(key.node, max);
         let slot = slot.ok_or(CheckoutError::QueueFull(key.node))?;
         // It belongs to no pool, so quotas are not about it.
