@@ -352,7 +352,7 @@ impl Session {
         self.doubt_others(node, &open.journal);
         if !rolled_back {
             let wishes = open.journal.commit(&mut self.settings, &self.startup);
-            self.hear(wishes);
+            self.hear_later(wishes);
         }
         self.told(node);
         self.portals.clear();
