@@ -196,6 +196,11 @@ mod tests {
             client_host: "".into(),
             client_port: 0,
             started: SystemTime::UNIX_EPOCH,
+            local: None,
+            application_name: "".into(),
+            session: 1,
+            encryption: "",
+            is_console: false,
         };
         let session = Arc::new(CancelRegistry::default()).register(about, 4);
         Inbox::new(Arc::clone(&session.unwrap().slot))

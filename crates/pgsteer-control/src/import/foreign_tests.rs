@@ -231,7 +231,7 @@ fn a_whole_pgcat_toml_is_carried_over() {
 fn no_key_stands_twice_and_every_setting_is_there_or_says_that_it_is_not() {
     use super::foreign::Key;
     use super::pgbouncer::keys::{DATABASE_KEYS, KEYS, USER_KEYS};
-    for keys in [KEYS, DATABASE_KEYS, USER_KEYS, super::pgcat::KEYS] {
+    for keys in [KEYS, DATABASE_KEYS, USER_KEYS, pgcat::KEYS] {
         let mut seen = std::collections::HashSet::new();
         let names = keys.iter().map(|key: &Key| key.name);
         names.for_each(|name| assert!(seen.insert(name), "{name}"));
