@@ -2,9 +2,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pgsteer_control::import::{FileKind, InputFile, import};
+use pgsteer_control::import::{FileKind, InputFile, import, references};
 
-const NAMES: [&str; 4] = ["pgpool.conf", "pool_hba.conf", "pool_passwd", "pcp.conf"];
+const NAMES: [&str; 7] = [
+    "pgpool.conf",
+    "pool_hba.conf",
+    "pool_passwd",
+    "pcp.conf",
+    "pgbouncer.ini",
+    "userlist.txt",
+    "pgcat.toml",
+];
 
 fuzz_target!(|data: (u8, &str)| {
     let (which, text) = data;
@@ -14,5 +22,6 @@ fuzz_target!(|data: (u8, &str)| {
         kind: FileKind::of_name(name).expect("a known name"),
         text: text.to_owned(),
     };
+    let _ = references(&file);
     let _ = import(&[file]);
 });

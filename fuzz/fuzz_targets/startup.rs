@@ -26,7 +26,7 @@ fn read_back(packet: &FirstPacket) {
     };
     let texts = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut written = BytesMut::new();
-    put_startup(&mut written, &texts.collect::<Vec<_>>());
+    put_startup(&mut written, 0, &texts.collect::<Vec<_>>());
     if written.len() > STARTUP_LEN_MAX {
         return;
     }

@@ -36,7 +36,11 @@ fn every_method_lets_the_right_password_in_and_no_other() {
 
         for password in ["wrong", "", "alice's secret "] {
             let login = Login { password, ..ALICE };
-            let expected = text("28P01", "password authentication failed for user \"alice\"");
+            // In clear text an empty password is seen to be one.
+            let expected = match (method, password) {
+                ("password", "") => text("28P01", "empty password returned by client"),
+                _ => text("28P01", "password authentication failed for user \"alice\""),
+            };
             assert_eq!(
                 refusal(proxy.port(), &login, "postgres"),
                 expected,

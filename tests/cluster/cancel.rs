@@ -204,6 +204,7 @@ fn a_statement_that_waits_for_a_connection_is_cancelled() {
 
 /// Statements that are cancelled and statements that nobody cancels take turns on the same few
 /// servers, and requests come at any moment: before, while and after a statement runs.
+#[expect(clippy::too_many_lines, reason = "the steps of one story")]
 fn cancels_hit_their_addressees_only(pool: &'static str) {
     const CANCELLED: usize = 40;
     const UNDISTURBED: usize = 400;

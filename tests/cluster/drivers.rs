@@ -37,6 +37,7 @@ fn proxy(pool: &'static str) -> Running {
 #[track_caller]
 fn check(script: &str, runner: &Runner) -> Result<()> {
     let (session, transaction) = (proxy(SESSION), proxy(TRANSACTION));
+    let knows_no_password = crate::access::passing_through();
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("drivers")
         .join(script);
@@ -46,6 +47,7 @@ fn check(script: &str, runner: &Runner) -> Result<()> {
         ("direct", cluster().primary().port()),
         ("session", session.port()),
         ("transaction", transaction.port()),
+        ("passed_through", knows_no_password.port()),
     ] {
         let database_name = format!("{stem}_{name}");
         // No read of the scripts may be stale.
@@ -108,6 +110,7 @@ fn django() -> Result<()> {
     check_python("django_orm.py")
 }
 
+#[expect(clippy::print_stdout, reason = "a test that is left out says so")]
 fn check_node(script: &str) -> Result<()> {
     match node() {
         Ok(modules) => {

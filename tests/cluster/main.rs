@@ -11,6 +11,7 @@
 
 mod support;
 
+mod access;
 mod auth;
 mod cancel;
 mod console;

@@ -32,6 +32,7 @@ fn value(page: &str, name: &str, label: &str) -> f64 {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the steps of one story")]
 fn queries_transactions_waits_and_nodes_are_counted() -> Result<()> {
     drop(runtime().block_on(database("counted", "CREATE TABLE counted (a int)"))?);
     let port = free_port()?;

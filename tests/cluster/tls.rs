@@ -1,6 +1,7 @@
 //! TLS on both sides, with the real psql and a real PostgreSQL that has it.
 
 mod certificates;
+mod rules;
 mod secure;
 
 use std::io::{Read as _, Write as _};
@@ -109,7 +110,7 @@ fn configuration(method: &str, tls: &str, server_tls: &str) -> String {
     format!(
         "[listen]\naddress = \"127.0.0.1:0\"\nlogin_timeout = \"30s\"\ndrain_timeout = \"1s\"\n\
          [probe]\ninterval = \"200ms\"\n[plugins]\ndir = \"plugins\"\n\
-         [auth]\nmethod = \"{method}\"\n[tls]\n{tls}\n[server_tls]\n{server_tls}\n{}\
+         [failover]\nhold_timeout = \"1s\"\n[auth]\nmethod = \"{method}\"\n[tls]\n{tls}\n[server_tls]\n{server_tls}\n{}\
          [[nodes]]\nhost = \"{}\"\nport = {}\n",
         users.concat(),
         node.host(),

@@ -50,6 +50,8 @@ struct Writer {
 
 const NAMES: &[&str] = &["", "s1", "s2", "s3", "protocol"];
 const PORTALS: &[&str] = &["", "p1", "p2"];
+/// After Flush reads may go on at another node, where names that are in use at the first are free.
+const LATER_PORTALS: &[&str] = &["", "p3", "p4"];
 const INT4: u32 = 23;
 const TEXT: u32 = 25;
 
@@ -102,7 +104,8 @@ impl Writer {
     }
 
     fn end_pipeline(&mut self, messages: &mut Vec<Message>, random: &mut Random) {
-        self.open = random.chance(8);
+        // Only once: a third part would have to know what names of portals are in use.
+        self.open = !self.open && random.chance(8);
         if self.open {
             messages.push(Message::Flush);
         } else {
@@ -178,7 +181,7 @@ impl Writer {
 
     /// Everything for one statement, as drivers do it.
     fn whole(&mut self, random: &mut Random, messages: &mut Vec<Message>) {
-        let portal = (*random.pick(PORTALS)).to_owned();
+        let portal = (*random.pick(self.portal_names())).to_owned();
         let parse = self.parse(random);
         let Some(Message::Parse { name, .. }) = parse.last() else {
             return;
@@ -231,7 +234,7 @@ impl Writer {
             return;
         }
         let (statement, values) = random.pick(&self.prepared).clone();
-        let portal = (*random.pick(PORTALS)).to_owned();
+        let portal = (*random.pick(self.portal_names())).to_owned();
         if random.chance(25) {
             messages.push(Message::Describe(Kind::Statement, statement.clone()));
         }
@@ -322,7 +325,11 @@ impl Writer {
         if !self.portals.is_empty() && random.chance(75) {
             return random.pick(&self.portals).clone();
         }
-        (*random.pick(PORTALS)).to_owned()
+        (*random.pick(self.portal_names())).to_owned()
+    }
+
+    fn portal_names(&self) -> &'static [&'static str] {
+        if self.open { LATER_PORTALS } else { PORTALS }
     }
 }
 

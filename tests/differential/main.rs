@@ -7,7 +7,6 @@
 //! what is known already, `PGSTEER_FUZZ_WITHOUT='lastval|Neither'` leaves out messages.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "clippy takes the helpers of tests for production code; seeds are shown"
@@ -68,6 +67,10 @@ fn run(name: &str, mode: Mode, seeds: impl Iterator<Item = u64>) -> Result<()> {
     for seed in seeds {
         let case = generate::case(seed, mode);
         if let Some(found) = case.difference(&stage, proxy.port())? {
+            if let Some(why) = compare::known(&found) {
+                println!("{mode:?}: seed {seed} differs as is known: {why}");
+                continue;
+            }
             println!("{mode:?}: seed {seed} differs");
             let (case, found) = shrink::smallest(case, found, &stage, proxy.port())?;
             println!("{}{found}", case.shown());

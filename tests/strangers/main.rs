@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::panic,
-    clippy::unwrap_used,
     clippy::print_stdout,
     reason = "clippy takes the helpers of tests for production code; the figure of memory is shown"
 )]

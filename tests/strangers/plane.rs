@@ -8,7 +8,7 @@ use pgsteer_core::counters::Counters;
 use pgsteer_core::policy::PolicySet;
 use pgsteer_core::topology::{Activity, Health, Node, Role};
 use pgsteer_core::{Facts, Generation, NodeId, Publisher, Snapshot, Topology};
-use pgsteer_session::{DataPlane, Shared, bind};
+use pgsteer_session::{DataPlane, Listener, Shared, bind};
 
 pub(crate) struct Plane {
     port: u16,
@@ -58,7 +58,12 @@ impl Plane {
             Arc::new(Counters::new(1, 1)),
             Arc::clone(&facts),
         ));
-        let started = DataPlane::start(vec![listener], 1, &shared, &publisher.subscribe());
+        let started = DataPlane::start(
+            vec![Listener::Tcp(listener)],
+            1,
+            &shared,
+            &publisher.subscribe(),
+        );
         Self {
             port,
             publisher,

@@ -8,9 +8,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
-use pgsteer_control::config::{self, Source};
+use pgsteer_control::config::{self, ConfigErrors, Source};
 use pgsteer_core::spans::Spans;
-use pgsteer_core::{Facts, Subscription};
+use pgsteer_core::{Facts, Settings, Subscription};
 use pgsteer_proxy::Proxy;
 use pgsteer_testkit::{Cluster, DEFAULT_PASSWORD};
 use tokio::sync::oneshot;
@@ -111,8 +111,10 @@ impl Options {
 pub(crate) struct Running {
     port: u16,
     plugins: PathBuf,
+    file: PathBuf,
     subscription: Subscription,
     facts: Arc<Facts>,
+    settings: tokio::sync::mpsc::Sender<Settings>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -124,6 +126,15 @@ impl Running {
 
     /// Starts one with this text as its configuration.
     pub(crate) fn with_configuration(text: &str, cluster: &Cluster) -> Result<Self> {
+        Self::with_files(text, &[], cluster)
+    }
+
+    /// Starts one with this text as its configuration, and these files beside it.
+    pub(crate) fn with_files(
+        text: &str,
+        files: &[(&str, String)],
+        cluster: &Cluster,
+    ) -> Result<Self> {
         // Below the data of the cluster, and removed with it.
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -132,10 +143,14 @@ impl Running {
         std::fs::create_dir_all(&plugins)?;
         let file = dir.join("pgsteer.toml");
         std::fs::write(&file, text)?;
-        let settings = config::load(&Source::File(file))?.settings;
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text)?;
+        }
+        let settings = config::load(&Source::File(file.clone()))?.settings;
 
         let (ready, started) = sync_channel(1);
-        let (stop, stopped) = oneshot::channel();
+        let (stop, mut stopped) = oneshot::channel();
+        let (reload, mut reloaded) = tokio::sync::mpsc::channel(1);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -148,7 +163,12 @@ impl Running {
                         let addresses = proxy.addresses().to_vec();
                         let told = ready.send(Ok((addresses, proxy.subscribe(), facts)));
                         told.expect("the test waits");
-                        let _ = stopped.await;
+                        loop {
+                            tokio::select! {
+                                _ = &mut stopped => break,
+                                Some(settings) = reloaded.recv() => drop(proxy.reload(settings)),
+                            }
+                        }
                         proxy.stop().await;
                     }
                     Err(error) => ready.send(Err(error)).expect("the test waits"),
@@ -160,8 +180,10 @@ impl Running {
         Ok(Self {
             port: addresses.first().context("an address")?.port(),
             plugins,
+            file,
             subscription,
             facts,
+            settings: reload,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -175,6 +197,19 @@ impl Running {
     /// The directory it watches for plugins.
     pub(crate) fn plugins(&self) -> &Path {
         &self.plugins
+    }
+
+    /// Writes a file beside its configuration.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.file.with_file_name(name), text).expect("written");
+    }
+
+    /// Reads its configuration again, which takes effect a moment later.
+    pub(crate) fn reload(&self) -> Result<(), ConfigErrors> {
+        let settings = config::load(&Source::File(self.file.clone()))?.settings;
+        let sent = self.settings.blocking_send(settings);
+        sent.expect("the proxy runs");
+        Ok(())
     }
 
     /// What it believes to be true.

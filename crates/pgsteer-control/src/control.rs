@@ -15,7 +15,7 @@ use crate::failover::Conductor;
 use crate::freshness::{self, Patience, Watch};
 use crate::plugins::{Embedded, Supervisor};
 use crate::topology::Nodes;
-use crate::{admin, catalog, certificates, export, metrics, pcp, probe, topology};
+use crate::{admin, catalog, certificates, export, metrics, pcp, probe, topology, users};
 
 /// Why the control plane did not start.
 #[derive(Debug, Error)]
@@ -144,6 +144,9 @@ impl Control {
         control.tasks.spawn(catalog::run(facts, subscription, own));
         let (facts, own) = (Arc::clone(&control.facts), control.settings.subscribe());
         control.tasks.spawn(export::run(facts, own));
+        let own = control.settings.subscribe();
+        let (facts, subscription) = (Arc::clone(&control.facts), control.publisher.subscribe());
+        control.tasks.spawn(users::run(facts, subscription, own));
         let publisher = Arc::clone(&control.publisher);
         let settings = control.settings.clone();
         control.tasks.spawn(certificates::run(publisher, settings));

@@ -32,6 +32,7 @@ pub mod sockets;
 mod testing;
 mod tls;
 mod topology;
+mod users;
 
 pub use control::{Control, StartError};
 pub use doors::{DoorError, Doors};

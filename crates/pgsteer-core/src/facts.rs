@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::admin::{Desk, NodeOrder, Order, ProcessOrder};
+use crate::auth::Lookups;
 use crate::counters::Counters;
 use crate::policy::Tap;
 use crate::pool_counters::AllPools;
@@ -39,6 +40,8 @@ pub struct Facts {
     pub traffic: Arc<Traffic>,
     /// How far the workers are with what was published.
     pub applied: Applied,
+    /// Users that are not in the settings, for whoever asks the servers.
+    pub lookups: Lookups,
     /// Orders of operators about plugins.
     pub desk: Desk<Order>,
     /// Orders of operators about nodes.
@@ -97,6 +100,7 @@ impl Facts {
             servers: Arc::default(),
             traffic: Arc::default(),
             applied: Applied::default(),
+            lookups: Lookups::default(),
             desk: Desk::default(),
             node_desk: Desk::default(),
             process_desk: Desk::default(),

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod applied;
+pub mod auth;
 pub mod catalog;
 pub mod connections;
 pub mod counters;

@@ -9,34 +9,9 @@ use std::time::Duration;
 use pgsteer_tls::{ClientTls, ServerTls};
 
 use crate::NodeId;
+use crate::auth::{AuthSettings, User};
 use crate::policy::Grants;
 use crate::quotas::{ClientLimits, PoolLimits, RuleLimits, Timeouts};
-
-/// How clients prove who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMethod {
-    /// Nobody is asked.
-    Trust,
-    /// The password in clear text.
-    Password,
-    /// Salted MD5, for clients that know nothing better.
-    Md5,
-    /// SCRAM-SHA-256 (RFC 7677).
-    ScramSha256,
-}
-
-/// A user that may log in, and as which the proxy logs in to the nodes.
-#[derive(Clone)]
-pub struct User {
-    /// The password in clear text.
-    pub password: Arc<str>,
-}
-
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("User { password: <hidden> }")
-    }
-}
 
 /// What a failover may do to a node (Pgpool-II's `backend_flag`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -455,7 +430,7 @@ pub struct Settings {
     /// Whether and how clients' connections are encrypted.
     pub tls: ClientTls,
     /// How clients prove who they are.
-    pub auth_method: AuthMethod,
+    pub auth: AuthSettings,
     /// Users by name.
     pub users: HashMap<String, User>,
     /// Server connections.

@@ -94,14 +94,8 @@ pub enum TrafficOrder {
 }
 
 /// Where orders about traffic are given and seen.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct Traffic(watch::Sender<Arc<TrafficState>>);
-
-impl Default for Traffic {
-    fn default() -> Self {
-        Self(watch::Sender::default())
-    }
-}
 
 impl Traffic {
     /// What was said so far.

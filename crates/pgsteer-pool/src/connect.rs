@@ -1,7 +1,6 @@
-//! Opening a server connection: TCP or Unix socket, startup, authentication.
+//! Opening a server connection: TCP or Unix socket, startup; `login` proves who we are.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -9,14 +8,14 @@ use std::time::SystemTime;
 use pgsteer_core::NodeId;
 use pgsteer_core::settings::TcpSettings;
 use pgsteer_tls::{Attempt, ServerTls};
-use pgsteer_wire::backend::{self, AuthenticationRequest, TransactionStatus, tag};
+use pgsteer_wire::backend::{self, TransactionStatus, tag};
 use pgsteer_wire::error_response::ErrorFields;
-use pgsteer_wire::scram::{self, Challenge, ChannelBinding, ClientExchange, SaltedPassword};
-use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frame, md5, startup};
+use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, frame, startup};
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::login::{LoggingIn, Login, Prover};
 use crate::open::{OpenError, open};
 use crate::{Channel, Connection, ServerKey, Stream, Told, tune};
 
@@ -25,9 +24,6 @@ const LOGIN_MESSAGE_LEN_MAX: usize = 64 * 1024;
 
 /// Parameters a server may report during a login; ours. PostgreSQL reports some fifteen.
 const PARAMETERS_MAX: usize = 128;
-
-/// Derived passwords kept per worker.
-const SALTED_MAX: usize = 256;
 
 /// Where to connect to and as whom.
 #[derive(Clone, Debug)]
@@ -38,6 +34,16 @@ pub struct Target {
     pub host: std::sync::Arc<str>,
     /// Its port.
     pub port: u16,
+}
+
+impl Target {
+    fn failed(&self, source: io::Error) -> ConnectError {
+        ConnectError::Io {
+            host: self.host.to_string(),
+            port: self.port,
+            source,
+        }
+    }
 }
 
 /// A server connection could not be opened.
@@ -108,30 +114,12 @@ pub(crate) async fn open_stream(host: &str, port: u16) -> io::Result<Stream> {
     Ok(Stream::Tcp(stream))
 }
 
-type SaltedKey = (Rc<str>, Vec<u8>, u32);
-
-/// Logs in to servers; remembers derived passwords, since deriving costs milliseconds.
+/// Logs in to servers.
 #[derive(Debug, Default)]
 pub(crate) struct Connector {
-    salted: RefCell<HashMap<SaltedKey, SaltedPassword>>,
+    prover: Prover,
     /// For connections that are opened from now on.
     pub(crate) tcp: Cell<TcpSettings>,
-}
-
-/// User, database and password of a login.
-#[derive(Clone, Debug)]
-pub(crate) struct Login<'a> {
-    pub(crate) user: &'a Rc<str>,
-    pub(crate) database: &'a str,
-    pub(crate) password: Option<&'a str>,
-    /// Further parameters of the startup packet.
-    pub(crate) parameters: &'a [(&'a str, &'a str)],
-}
-
-struct LoggingIn<'a> {
-    channel: Channel,
-    login: Login<'a>,
-    exchange: Option<ClientExchange>,
 }
 
 impl Connector {
@@ -144,12 +132,36 @@ impl Connector {
     ) -> Result<Connection, ConnectError> {
         let mut first = None;
         for attempt in tls.attempts(&target.host) {
-            match self.attempt(target, login.clone(), tls, *attempt).await {
+            match self.attempt(target, login, tls, *attempt).await {
                 Err(error) if error.is_about_encryption() => first = first.or(Some(error)),
                 done => return done,
             }
         }
         Err(first.unwrap_or(ConnectError::Withdrawn))
+    }
+
+    /// A connection on which nothing was said yet.
+    async fn open(
+        &self,
+        target: &Target,
+        tls: &ServerTls,
+        way: Attempt,
+    ) -> Result<Channel, ConnectError> {
+        let opened = open(&target.host, target.port, tls, way).await;
+        let channel = opened.map_err(|error| match error {
+            OpenError::Socket(source) => target.failed(source),
+            OpenError::Tls(source) => ConnectError::Tls {
+                host: target.host.to_string(),
+                port: target.port,
+                source,
+            },
+        })?;
+        // A server whose machine went away must not hold a session for ever.
+        if let Stream::Tcp(socket) = channel.stream() {
+            let tuned = tune(&SockRef::from(socket), &self.tcp.get());
+            tuned.map_err(|source| target.failed(source))?;
+        }
+        Ok(channel)
     }
 
     async fn attempt(
@@ -159,46 +171,27 @@ impl Connector {
         tls: &ServerTls,
         way: Attempt,
     ) -> Result<Connection, ConnectError> {
-        let failed = |source| ConnectError::Io {
-            host: target.host.to_string(),
-            port: target.port,
-            source,
-        };
-        let opened = open(&target.host, target.port, tls, way).await;
-        let channel = opened.map_err(|error| match error {
-            OpenError::Socket(source) => failed(source),
-            OpenError::Tls(source) => ConnectError::Tls {
-                host: target.host.to_string(),
-                port: target.port,
-                source,
-            },
-        })?;
-        // A server whose machine went away must not hold a session for ever.
-        if let Stream::Tcp(socket) = channel.stream() {
-            tune(&SockRef::from(socket), &self.tcp.get()).map_err(failed)?;
-        }
-        let mut attempt = LoggingIn {
-            channel,
-            login: login.clone(),
-            exchange: None,
-        };
-        let fixed = [
-            ("user", &**attempt.login.user),
-            ("database", attempt.login.database),
-        ];
+        let failed = |source| target.failed(source);
+        let mut channel = self.open(target, tls, way).await?;
+        let mut attempt = LoggingIn::new(login);
+        let fixed = [("user", &**login.user), ("database", login.database)];
         let parameters: Vec<_> = fixed.iter().chain(login.parameters).copied().collect();
         // Not 3.2, although its keys are longer: nobody but the proxy ever sees a server's key.
-        startup::put_startup(&mut attempt.channel.output, 0, &parameters);
+        startup::put_startup(&mut channel.output, 0, &parameters);
         let mut key = ServerKey {
             pid: 0,
             key: Rc::from([].as_slice()),
         };
         let mut parameters = Vec::new();
         loop {
-            attempt.channel.flush().await.map_err(failed)?;
-            let (tag, body) = message(&mut attempt.channel).await.map_err(failed)?;
+            channel.flush().await.map_err(failed)?;
+            let (tag, body) = message(&mut channel).await.map_err(failed)?;
             match tag {
-                tag::AUTHENTICATION => self.authenticate(&mut attempt, &body)?,
+                tag::AUTHENTICATION => {
+                    self.prover
+                        .answer(&mut attempt, &body, &mut channel)
+                        .await?;
+                }
                 tag::ERROR => return Err(ConnectError::Refused(body)),
                 tag::PARAMETER_STATUS => note(&mut parameters, &body)?,
                 tag::BACKEND_KEY_DATA => {
@@ -215,7 +208,7 @@ impl Connector {
             }
         }
         Ok(Connection {
-            channel: attempt.channel,
+            channel,
             node: target.node,
             key,
             parameters: Rc::new(parameters),
@@ -232,107 +225,22 @@ impl Connector {
         })
     }
 
-    fn authenticate(&self, attempt: &mut LoggingIn<'_>, body: &[u8]) -> Result<(), ConnectError> {
-        let request = backend::authentication(body);
-        let request =
-            request.ok_or_else(|| unsupported("server sent a malformed login message"))?;
-        let user = Rc::clone(attempt.login.user);
-        let password = || {
-            let missing = || {
-                let text = format!("no password is configured for user \"{user}\"");
-                let reply = ErrorReply::fatal(SqlState::INVALID_PASSWORD, text);
-                ConnectError::Unsupported(reply.with_hint("Add the user to the proxy's users."))
-            };
-            attempt.login.password.ok_or_else(missing)
-        };
-        let out = &mut attempt.channel.output;
-        match request {
-            AuthenticationRequest::Ok => {}
-            AuthenticationRequest::Cleartext => encode::password(out, password()?),
-            AuthenticationRequest::Md5(salt) => {
-                encode::password(out, &md5::hash(&user, password()?, salt));
-            }
-            AuthenticationRequest::Sasl(mechanisms) => {
-                if !mechanisms.contains(&scram::MECHANISM) {
-                    return Err(unsupported(
-                        "server offers no SASL mechanism the proxy speaks",
-                    ));
-                }
-                password()?;
-                let end_point = attempt
-                    .channel
-                    .tls()
-                    .and_then(|tls| tls.end_point.as_deref());
-                let binding = ChannelBinding::choose(end_point, &mechanisms);
-                let mechanism = binding.mechanism();
-                let exchange = ClientExchange::bound(binding);
-                let exchange = exchange.map_err(|e| unsupported(&e.to_string()))?;
-                let first = exchange.first();
-                encode::sasl_initial(&mut attempt.channel.output, mechanism, first.as_bytes());
-                attempt.exchange = Some(exchange);
-            }
-            AuthenticationRequest::SaslContinue(data) => {
-                let password = password()?;
-                let exchange = attempt.exchange.as_mut();
-                let exchange = exchange.ok_or_else(|| unsupported("unexpected SASL message"))?;
-                let challenge = exchange
-                    .challenge(data)
-                    .map_err(|e| unsupported(&e.to_string()))?;
-                let salted = self.salted(&user, password, &challenge);
-                encode::sasl_response(out, exchange.last(&salted, &challenge).as_bytes());
-            }
-            AuthenticationRequest::SaslFinal(data) => {
-                let exchange = attempt.exchange.as_ref();
-                let exchange = exchange.ok_or_else(|| unsupported("unexpected SASL message"))?;
-                exchange
-                    .verify(data)
-                    .map_err(|e| unsupported(&e.to_string()))?;
-            }
-            AuthenticationRequest::Unsupported(code) => {
-                let text = format!("server asks for authentication method {code}");
-                return Err(unsupported(&text));
-            }
-        }
-        Ok(())
-    }
-
-    fn salted(&self, user: &Rc<str>, password: &str, challenge: &Challenge) -> SaltedPassword {
-        let key = (
-            Rc::clone(user),
-            challenge.salt.clone(),
-            challenge.iterations,
-        );
-        if let Some(known) = self.salted.borrow().get(&key) {
-            return known.clone();
-        }
-        let derived = SaltedPassword::derive(password, &challenge.salt, challenge.iterations);
-        let mut salted = self.salted.borrow_mut();
-        if salted.len() >= SALTED_MAX {
-            salted.clear();
-        }
-        salted.insert(key, derived.clone());
-        derived
-    }
-
     /// Forgets derived passwords, after one was refused or changed.
     pub(crate) fn forget(&self) {
-        self.salted.borrow_mut().clear();
+        self.prover.forget();
     }
 }
 
 /// Keeps what a server says about one of its parameters.
 fn note(parameters: &mut Vec<(String, String)>, body: &[u8]) -> Result<(), ConnectError> {
     if parameters.len() >= PARAMETERS_MAX {
-        return Err(unsupported("server reports parameters without end"));
+        return Err(crate::login::unsupported(
+            "server reports parameters without end",
+        ));
     }
     let known = backend::parameter_status(body);
     parameters.extend(known.map(|(name, value)| (name.to_owned(), value.to_owned())));
     Ok(())
-}
-
-fn unsupported(text: &str) -> ConnectError {
-    let reply = ErrorReply::fatal(SqlState::CANNOT_CONNECT, text);
-    ConnectError::Unsupported(reply.with_hint("The login to the server failed, not yours."))
 }
 
 /// The next message, whole.

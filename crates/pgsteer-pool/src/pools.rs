@@ -18,11 +18,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-use crate::connect::{Connector, Login};
+use crate::connect::Connector;
 use crate::gates::Gates;
 use crate::limits::Slot;
+use crate::login::Login;
 use crate::quotas::{Allowed, Quota};
-use crate::{ConnectError, Connection, NodeLimits, Parameters, Target, Told, Writer};
+use crate::{ConnectError, Connection, Credential, NodeLimits, Parameters, Target, Told, Writer};
 
 /// Connections with the same key are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -270,7 +271,7 @@ impl Pools {
         &self,
         key: PoolKey,
         target: &Target,
-        password: Option<&str>,
+        credential: &Credential,
         wanted: &Wanted,
     ) -> Result<Lease, CheckoutError> {
         let (wait, waiters_max, connections_max) = {
@@ -290,7 +291,7 @@ impl Pools {
             let connection = if ready.is_some() {
                 ready
             } else if let Some(room) = self.room(&key, connections_max, &queue) {
-                Some(self.open(&key, target, password, &[], room).await?)
+                Some(self.open(&key, target, credential, &[], room).await?)
             } else if self.0.state.borrow().waiters.len() >= waiters_max {
                 return Err(CheckoutError::QueueFull(key.node));
             } else {
@@ -320,7 +321,7 @@ impl Pools {
         &self,
         key: &PoolKey,
         target: &Target,
-        password: Option<&str>,
+        credential: &Credential,
         parameters: &[(&str, &str)],
     ) -> Result<Connection, CheckoutError> {
         if self.0.gates.is_closed(key.node) {
@@ -331,7 +332,7 @@ impl Pools {
         let slot = slot.ok_or(CheckoutError::QueueFull(key.node))?;
         // It belongs to no pool, so quotas are not about it.
         let room = (slot, None);
-        let opened = self.open(key, target, password, parameters, room).await?;
+        let opened = self.open(key, target, credential, parameters, room).await?;
         opened.note(ServerState::Active);
         if let Some(card) = opened.card() {
             card.dedicated.store(true, Ordering::Relaxed);
@@ -343,7 +344,7 @@ impl Pools {
         &self,
         key: &PoolKey,
         target: &Target,
-        password: Option<&str>,
+        credential: &Credential,
         parameters: &[(&str, &str)],
         (slot, quota): Room,
     ) -> Result<Connection, CheckoutError> {
@@ -356,7 +357,7 @@ impl Pools {
         let login = Login {
             user: &key.user,
             database: &key.database,
-            password,
+            credential,
             parameters,
         };
         let opening = timeout(limit, self.0.connector.connect(target, login, &tls));

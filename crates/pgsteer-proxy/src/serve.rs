@@ -232,6 +232,23 @@ impl Desk {
                     }
                     Request::Upgrade => warn!("another process has taken over already"),
                 },
+                // Over sessions that are still here: operators reach the other process.
+                Some(order) = self.orders.recv() => match order.order {
+                    ProcessOrder::Reload => reply(Some(order), apply(&proxy, reload())),
+                    ProcessOrder::Upgrade => {
+                        let why = "another process has taken over already";
+                        reply(Some(order), Err(why.to_owned()));
+                    }
+                    ProcessOrder::Stop => {
+                        stopping(order, "sessions may finish their transactions");
+                        break;
+                    }
+                    ProcessOrder::StopNow => {
+                        stopping(order, "at once");
+                        proxy.stop_now().await;
+                        return Ok(());
+                    }
+                },
                 said = &mut hearing, if heard.is_none() => {
                     if said == Heard::Stop {
                         break;

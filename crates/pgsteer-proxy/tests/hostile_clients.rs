@@ -1,11 +1,6 @@
 //! Clients that do not behave, at a proxy in a process of its own: its memory stays bounded and
 //! others are served. The figures are printed (`--nocapture`).
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the figures of memory are what an operator wants to know"
-)]
-
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};

@@ -12,8 +12,9 @@ use crate::end::{End, with_severity};
 use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::journal::Settings;
+use crate::need::LegError;
 use crate::relay::{RelayError, Stop, Until};
-use crate::session::{LegError, Portal, Prepared, Session};
+use crate::session::{Portal, Prepared, Session};
 use crate::steering::{Placement, Values};
 
 /// What has happened since the last Sync.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
 use pgsteer_core::policy::traits;
-use pgsteer_sql::{Analysis, Class, Effect, PinReason, set_config_names};
+use pgsteer_sql::{Analysis, Class, Effect, PinReason, TransactionMode, set_config_names};
 use pgsteer_wire::HEADER_LEN;
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::error_response::ErrorFields;
@@ -201,24 +201,26 @@ impl Session {
             Effect::Commit { chain: false }
             | Effect::Rollback { chain: false }
             | Effect::PrepareTransaction => self.end_transaction(node, rolled_back),
-            Effect::Begin { mode, text } => {
-                match self.transaction.open_mut() {
-                    // It meant the options only.
-                    Some(open) => {
-                        let (mode, text) = (*mode, text.clone());
-                        open.journal.note(&Effect::SetTransaction { mode, text });
-                        open.set_mode(mode);
-                    }
-                    // It was sent to a server, as part of a batch that had begun there.
-                    None => {
-                        let mut open = Open::on_server(node);
-                        open.mode = *mode;
-                        self.transaction = Transaction::Open(open);
-                    }
-                }
-                self.told(node);
+            Effect::Begin { mode, text } => self.note_begin(node, *mode, text),
+        }
+    }
+
+    fn note_begin(&mut self, node: NodeId, mode: TransactionMode, text: &str) {
+        match self.transaction.open_mut() {
+            // It meant the options only.
+            Some(open) => {
+                let text = text.into();
+                open.journal.note(&Effect::SetTransaction { mode, text });
+                open.set_mode(mode);
+            }
+            // It was sent to a server, as part of a batch that had begun there.
+            None => {
+                let mut open = Open::on_server(node);
+                open.mode = mode;
+                self.transaction = Transaction::Open(open);
             }
         }
+        self.told(node);
     }
 
     fn set_by_function(&mut self, node: NodeId, local: bool) {

@@ -1,6 +1,7 @@
 //! How a session ends.
 
 use bytes::BytesMut;
+use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frame::FrameError;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
@@ -77,6 +78,10 @@ pub(crate) fn with_severity(body: &[u8], severity: Severity) -> Vec<u8> {
             _ => fields.extend_from_slice(field),
         }
         fields.push(0);
+    }
+    // Some servers leave it out; clients count on it.
+    if ErrorFields::new(body).field(b'C').is_none() {
+        fields.extend_from_slice(b"CXX000\0");
     }
     fields.push(0);
     encode::frame(&mut out, b'E', &fields);

@@ -204,8 +204,7 @@ impl Session {
         let runs = self.cancel.slot.is_active();
         if runs {
             let tls = self.steering.snapshot.settings.pool.tls.clone();
-            let cancelled = self.cancel.slot.cancel_statement(&tls);
-            let _ = timeout(CANCEL_MAX, cancelled).await;
+            let _ = timeout(CANCEL_MAX, self.cancel.slot.cancel_statement(&tls)).await;
         }
         // A message that has begun cannot be finished, and nobody knows where it ends.
         let inside = self.flow.is_inside_frame() || runs && self.flow.answered;

@@ -8,7 +8,9 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use pgsteer_core::{NodeId, Role, Snapshot};
-use pgsteer_pool::{Channel, CheckoutError, ConnectError, Lease, PoolKey, Target, Wanted};
+use pgsteer_pool::{
+    Channel, CheckoutError, ConnectError, Connection, Credential, Lease, PoolKey, Target, Wanted,
+};
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
@@ -18,7 +20,8 @@ use crate::hold::no_node;
 use crate::leg::Leg;
 use crate::lost::node_withdrawn;
 use crate::meter::Waits;
-use crate::session::{LegError, Session};
+use crate::need::LegError;
+use crate::session::Session;
 use crate::steering::Steering;
 use crate::worker::Worker;
 
@@ -38,8 +41,7 @@ impl Session {
             port: known.port,
         };
         let (user, database) = (Rc::clone(&identity.user), Rc::clone(&identity.database));
-        let known_user = snapshot.settings.users.get(&*user);
-        let password = known_user.map(|u| u.password.clone());
+        let credential = identity.keys.newest(&snapshot.settings, &user);
         let key = PoolKey {
             pool: identity.pool.clone(),
             user,
@@ -54,7 +56,6 @@ impl Session {
                 .follows_sequences
                 .then_some(self.steering.identity.session),
         };
-        let password = password.as_deref();
         let began = self.traced_now();
         let found = {
             let found = check_out(
@@ -62,7 +63,7 @@ impl Session {
                 &self.cancel.slot,
                 key,
                 &target,
-                (password, &wanted),
+                (&credential, &wanted),
             );
             let mut found = std::pin::pin!(found);
             // What is there at once costs no look at the clock.
@@ -85,17 +86,7 @@ impl Session {
                 self.steering.worker.second(),
             );
         }
-        let server = &lease.peek().key;
-        self.cancel.slot.add(ServerTarget {
-            node,
-            host: Arc::clone(&target.host),
-            port: target.port,
-            pid: server.pid,
-            key: server.key.to_vec(),
-            opened_at: lease.peek().opened_at,
-            leased_at: SystemTime::now(),
-            uses: lease.peek().uses,
-        });
+        self.cancel.slot.add(server_target(&target, lease.peek()));
         self.legs.push(Leg::new(node, lease));
         Ok(())
     }
@@ -153,13 +144,13 @@ async fn check_out(
     slot: &CancelSlot,
     key: PoolKey,
     target: &Target,
-    (password, wanted): (Option<&str>, &Wanted),
+    (credential, wanted): (&Credential, &Wanted),
 ) -> Result<Lease, NotLeased> {
     let (node, worker, seen) = (key.node, &steering.worker, &steering.snapshot);
     tokio::select! {
         biased;
         // All branches are cancel safe: a connection that was not taken is closed.
-        found = worker.pools.checkout(key, target, password, wanted) => {
+        found = worker.pools.checkout(key, target, credential, wanted) => {
             found.map_err(NotLeased::Failed)
         }
         () = left(worker, seen, node) => Err(NotLeased::Left),
@@ -180,6 +171,20 @@ async fn told<T>(client: &mut Channel, limit: Duration, work: impl Future<Output
         let _ = poll_fn(|cx| Poll::Ready(client.poll_flush(cx))).await;
     }
     work.await
+}
+
+/// What a cancel request needs, and the console shows.
+fn server_target(target: &Target, connection: &Connection) -> ServerTarget {
+    ServerTarget {
+        node: target.node,
+        host: Arc::clone(&target.host),
+        port: target.port,
+        pid: connection.key.pid,
+        key: connection.key.key.to_vec(),
+        opened_at: connection.opened_at,
+        leased_at: SystemTime::now(),
+        uses: connection.uses,
+    }
 }
 
 /// Whether a node has changed so much since a session looked that nothing must be sent there.

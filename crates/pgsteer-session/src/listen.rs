@@ -44,7 +44,7 @@ impl Listening {
         if !channels.is_empty() {
             let inbox = Arc::clone(&self.inbox);
             // If it is gone there is nothing to be taken back.
-            let _ = self.hub.send(Request::Unlisten { channels, inbox });
+            let _ = self.hub.try_send(Request::Unlisten { channels, inbox });
         }
     }
 }
@@ -97,9 +97,8 @@ impl Session {
 
     /// Waits until the connection of the database listens to this channel.
     async fn subscribe(&mut self, channel: &str) -> Result<(), ErrorReply> {
-        self.steering.refresh(self.transaction.is_none());
-        let primary = self.steering.snapshot.topology.primary();
-        let node = primary.ok_or_else(no_node)?.id;
+        let snapshot = self.steering.worker.snapshot();
+        let node = snapshot.topology.primary().ok_or_else(no_node)?.id;
         let identity = &self.steering.identity;
         let key = PoolKey {
             pool: None,
@@ -119,7 +118,10 @@ impl Session {
             done,
         };
         let worker = &self.steering.worker;
-        let hub = worker.shared.hubs.send(worker, key, request);
+        let identity = &self.steering.identity;
+        let settings = &self.steering.snapshot.settings;
+        let credential = identity.keys.newest(settings, &identity.user);
+        let hub = worker.shared.hubs.send(worker, (key, credential), request);
         match &mut self.listening {
             Some(listening) => listening.hub = hub,
             none => {
@@ -194,7 +196,7 @@ impl Session {
             listening.notified = false;
             let (done, heard) = oneshot::channel();
             // If the connection is lost, that is told next.
-            let asked = listening.hub.send(Request::CatchUp { done });
+            let asked = listening.hub.try_send(Request::CatchUp { done });
             if asked.is_ok() {
                 let _ = heard.await;
             }
@@ -230,7 +232,7 @@ impl Session {
 fn not_read() -> ErrorReply {
     let text = "terminating connection because the client does not read its notifications";
     ErrorReply::fatal(SqlState::PROGRAM_LIMIT_EXCEEDED, text)
-        .with_detail("More than 1 MB of them wait for it.")
+        .with_detail("More than 16 MiB of them wait for it.")
 }
 
 fn lost_fatally() -> ErrorReply {

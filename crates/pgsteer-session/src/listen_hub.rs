@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgsteer_core::NodeId;
-use pgsteer_pool::{CheckoutError, Connection, PoolKey, ServerLost, Target};
+use pgsteer_pool::{CheckoutError, Connection, Credential, PoolKey, ServerLost, Target};
 use pgsteer_wire::backend::tag;
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frame::cstr;
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, frame};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -43,7 +44,11 @@ pub(crate) enum Request {
     },
 }
 
-pub(crate) type Sender = mpsc::UnboundedSender<Request>;
+pub(crate) type Sender = mpsc::Sender<Request>;
+
+/// Requests of sessions that may wait for the connection of their database; one more is dropped, and
+/// whoever waits for its answer told so.
+const REQUESTS_MAX: usize = 16 * 1024;
 
 /// The connections that listen, by database.
 #[derive(Debug, Default)]
@@ -55,26 +60,31 @@ impl Hubs {
     }
 
     /// Hands a request to the connection of a database, which is opened if there is none.
-    pub(crate) fn send(&self, worker: &Rc<Worker>, key: PoolKey, request: Request) -> Sender {
+    pub(crate) fn send(
+        &self,
+        worker: &Rc<Worker>,
+        (key, credential): (PoolKey, Credential),
+        request: Request,
+    ) -> Sender {
         let mut map = self.map();
         let request = match map.get(&*key.database) {
-            Some(known) => match known.send(request) {
-                Ok(()) => return known.clone(),
+            Some(known) => match known.try_send(request) {
+                Ok(()) | Err(TrySendError::Full(_)) => return known.clone(),
                 // It has just ended.
-                Err(back) => back.0,
+                Err(TrySendError::Closed(back)) => back,
             },
             None => request,
         };
-        let (sender, requests) = mpsc::unbounded_channel();
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         map.insert((*key.database).into(), sender.clone());
         // Cannot fail: the receiver is here.
-        let _ = sender.send(request);
-        tokio::task::spawn_local(serve(Rc::clone(worker), key, requests));
+        let _ = sender.try_send(request);
+        tokio::task::spawn_local(serve(Rc::clone(worker), (key, credential), requests));
         sender
     }
 
     /// Takes the connection of a database off the list, unless it was asked for something meanwhile.
-    fn retire(&self, database: &str, requests: &mpsc::UnboundedReceiver<Request>) -> bool {
+    fn retire(&self, database: &str, requests: &mpsc::Receiver<Request>) -> bool {
         let mut map = self.map();
         if requests.is_empty() {
             map.remove(database);
@@ -83,8 +93,12 @@ impl Hubs {
     }
 }
 
-async fn serve(worker: Rc<Worker>, key: PoolKey, mut requests: mpsc::UnboundedReceiver<Request>) {
-    let hub = match open(&worker, &key).await {
+async fn serve(
+    worker: Rc<Worker>,
+    (key, credential): (PoolKey, Credential),
+    mut requests: mpsc::Receiver<Request>,
+) {
+    let hub = match open(&worker, &key, &credential).await {
         Ok(connection) => Hub {
             connection,
             channels: HashMap::new(),
@@ -109,7 +123,11 @@ async fn serve(worker: Rc<Worker>, key: PoolKey, mut requests: mpsc::UnboundedRe
 }
 
 /// A connection to the primary; waits for room there.
-async fn open(worker: &Worker, key: &PoolKey) -> Result<Connection, ErrorReply> {
+async fn open(
+    worker: &Worker,
+    key: &PoolKey,
+    credential: &Credential,
+) -> Result<Connection, ErrorReply> {
     let snapshot = worker.snapshot();
     let known = snapshot.topology.node(key.node);
     let Some(known) = known else {
@@ -120,11 +138,9 @@ async fn open(worker: &Worker, key: &PoolKey) -> Result<Connection, ErrorReply> 
         host: known.host.clone(),
         port: known.port,
     };
-    let user = snapshot.settings.users.get(&*key.user);
-    let password = user.map(|user| &*user.password);
     let deadline = Instant::now() + snapshot.settings.pool.checkout_timeout;
     loop {
-        let opened = worker.pools.dedicated(key, &target, password, &[]).await;
+        let opened = worker.pools.dedicated(key, &target, credential, &[]).await;
         match opened {
             Ok(connection) => return Ok(connection),
             Err(CheckoutError::QueueFull(_)) if Instant::now() < deadline => {
@@ -161,7 +177,7 @@ impl Hub {
         &mut self,
         worker: &Worker,
         key: &PoolKey,
-        requests: &mut mpsc::UnboundedReceiver<Request>,
+        requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), ServerLost> {
         let mut subscription = worker.subscription.borrow().clone();
         subscription.mark_seen();
@@ -185,6 +201,8 @@ impl Hub {
                         return Err(ServerLost::Closed);
                     }
                     self.tell()?;
+                    // In a flood the sessions of this worker get their turns, too.
+                    tokio::task::yield_now().await;
                 }
                 _ = subscription.changed() => {}
             }
@@ -195,7 +213,7 @@ impl Hub {
     async fn serve(
         &mut self,
         first: Request,
-        requests: &mut mpsc::UnboundedReceiver<Request>,
+        requests: &mut mpsc::Receiver<Request>,
     ) -> Result<(), ServerLost> {
         let mut texts = Vec::new();
         let (mut waiting, mut behind) = (Vec::new(), Vec::new());

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::cancel::CancelSlot;
 
-/// Bytes that may wait for one client; a notification has up to 8 kB.
-const WAITING_MAX: usize = 1 << 20;
+/// Bytes that may wait for one client; a notification has up to 8 kB. All who hear a message share it.
+const WAITING_MAX: usize = 16 << 20;
 
 /// Why a session must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +195,11 @@ mod tests {
             database: "d".into(),
             client_host: "".into(),
             client_port: 0,
+            local: None,
+            application_name: "".into(),
+            session: 1,
+            encryption: "",
+            is_console: false,
             started: SystemTime::UNIX_EPOCH,
             local: None,
             application_name: "".into(),

@@ -302,9 +302,9 @@ async fn serve(
     // What was published before the worker began is news to it, too.
     worker.snapshot_changed();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let mut open = true;
     let mut times = tokio::time::interval(TIMES_INTERVAL);
     let mut traffic = worker.shared.facts.traffic.subscribe();
-    let mut open = true;
     loop {
         // All branches are cancel safe: what was not received is received next time.
         tokio::select! {

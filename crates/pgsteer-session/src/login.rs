@@ -12,7 +12,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
-use crate::auth::authenticate;
+use crate::auth::{Asked, authenticate};
 use crate::cancel::Registered;
 use crate::console::{Extended, Options, WELCOME, access, is_console};
 use crate::end::{End, with_severity};
@@ -21,9 +21,10 @@ use crate::handshake::{self, Wish};
 use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
 use crate::meter::Meter;
+use crate::need::{Haste, LegError};
 use crate::observe::NOTICE_ROUTE;
 use crate::replication::{Replication, Wanted};
-use crate::session::{Haste, LegError, Session};
+use crate::session::Session;
 use crate::sql_prepared::SqlPrepared;
 use crate::statements::ParseParameters;
 use crate::steering::{Identity, Steering, refusal};
@@ -301,9 +302,16 @@ async fn check(
         return fatal(SqlState::INVALID_AUTHORIZATION, text.into());
     };
     let replication = Wanted::take_from(&mut parameters).map_err(End::Fatal)?;
-    authenticate(client, worker, &snapshot.settings, &user).await?;
     let database = parameters.remove("database").filter(|d| !d.is_empty());
     let database = database.unwrap_or_else(|| user.clone());
+    let asked = Asked {
+        user: &user,
+        database: &database,
+        is_physical_replication: replication.as_ref().is_some_and(Wanted::is_physical),
+        address,
+    };
+    let proven = authenticate(client, worker, &snapshot.settings, &asked).await?;
+    let user: Rc<str> = user.into();
     let settings = &snapshot.settings;
     let access = match is_console(settings, &database) {
         true => Some(access(settings, &user, &database)?),
@@ -314,7 +322,8 @@ async fn check(
     };
     let identity = Identity {
         session: worker.next_session().0,
-        user: user.into(),
+        keys: worker.keyring.borrow_mut().enter(&user, proven),
+        user,
         database: database.into(),
         application_name: parameters
             .get("application_name")
@@ -528,5 +537,8 @@ mod tests {
     fn an_error_at_login_is_fatal() {
         let message = with_severity(b"SERROR\0VERROR\0C3D000\0Mno\0\0", Severity::Fatal);
         assert_eq!(&message[5..], b"SFATAL\0VFATAL\0C3D000\0Mno\0\0");
+        // A server that says no SQLSTATE does not leave the client without one.
+        let message = with_severity(b"SERROR\0Mno\0\0", Severity::Fatal);
+        assert_eq!(&message[5..], b"SFATAL\0Mno\0CXX000\0\0");
     }
 }

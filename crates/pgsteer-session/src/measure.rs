@@ -37,6 +37,7 @@ impl Decider {
             client_address: String::new(),
             pool: None,
             access: None,
+            keys: Rc::default(),
         };
         let steering = Steering::new(worker, identity);
         Self {

@@ -106,8 +106,8 @@ impl Session {
     pub(crate) fn begin_query(&mut self) {
         let now = Instant::now();
         let transaction = self.meter.begin(now);
-        self.cancel.slot.now.begin(now, transaction);
         self.cancel.slot.forget_asked();
+        self.cancel.slot.now.begin(now, transaction);
     }
 
     /// It was answered, or the session ends with it.

@@ -12,7 +12,8 @@ use crate::cancel::cancelled;
 use crate::end::End;
 use crate::hold::Woken;
 use crate::meter::Waits;
-use crate::session::{LegError, Session};
+use crate::need::LegError;
+use crate::session::Session;
 use crate::worker::Worker;
 
 impl Session {

@@ -21,7 +21,7 @@ use crate::cancel::{Registered, ServerTarget};
 use crate::end::{End, administrator, with_severity};
 use crate::lease::checkout_failed;
 use crate::login::parse_options;
-use crate::session::LegError;
+use crate::need::LegError;
 use crate::steering::Steering;
 use crate::worker::{Control, Worker};
 
@@ -54,6 +54,11 @@ impl Wanted {
         };
         let parameters = BTreeMap::new();
         Ok(Some(Self { kind, parameters }))
+    }
+
+    /// Whether it is about no database.
+    pub(crate) fn is_physical(&self) -> bool {
+        self.kind == "true"
     }
 
     /// With the rest of the startup packet.
@@ -211,12 +216,13 @@ async fn open(steering: &Steering, wanted: &Wanted) -> Result<(Connection, Serve
         database: Rc::clone(&identity.database),
         node: known.id,
     };
-    let password = snapshot.settings.users.get(&*identity.user);
-    let password = password.map(|user| &*user.password);
+    let credential = identity.keys.newest(&snapshot.settings, &identity.user);
     let all = wanted.parameters.iter();
     let mut parameters: Vec<_> = all.map(|(n, v)| (n.as_str(), v.as_str())).collect();
     parameters.push(("replication", wanted.kind));
-    let opening = worker.pools.dedicated(&key, &target, password, &parameters);
+    let opening = worker
+        .pools
+        .dedicated(&key, &target, &credential, &parameters);
     let server = opening.await.map_err(refused)?;
     let target = ServerTarget {
         node: known.id,

@@ -4,15 +4,13 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{self, Poll};
 use std::time::Duration;
 
 use pgsteer_core::settings::PoolMode;
-use pgsteer_core::{Generation, NodeId, Role};
+use pgsteer_core::{Generation, NodeId};
 use pgsteer_pool::{Channel, ServerLost};
-use pgsteer_sql::{Analysis, Class, Effect, OwnState};
-use pgsteer_wire::backend::{TransactionStatus, tag as backend_tag};
-use pgsteer_wire::error_response::ErrorFields;
+use pgsteer_sql::{Analysis, Effect};
+use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, tag};
 use pgsteer_wire::malformed::{check_len, is_known};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
@@ -20,13 +18,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::cancel::{Registered, cancel_abandoned};
 use crate::console::{Extended, Options};
-use crate::end::{
-    End, administrator, server_lost, server_lost_idle, unknown_message, with_severity,
-};
+use crate::end::{End, server_lost, unknown_message, with_severity};
 use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
-use crate::leg::{Books, Leg, PrologueError};
+use crate::leg::Leg;
 use crate::listen::Listening;
 use crate::meter::Meter;
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
@@ -34,7 +30,6 @@ use crate::sql_prepared::SqlPrepared;
 use crate::statements::{Context, ParseParameters};
 use crate::steering::{Placement, Situation, Statement, Steering, Unplaced, Values};
 use crate::transaction::Transaction;
-use crate::whereabouts::Rest;
 use crate::worker::Control;
 
 /// A statement a client prepared.
@@ -146,78 +141,6 @@ pub(crate) struct Session {
     pub(crate) enforced: Option<Rc<str>>,
 }
 
-/// What woke an idle session.
-enum Woken {
-    Client(std::io::Result<usize>),
-    Leg(Heard),
-    Notified,
-    Leave,
-    Drain,
-}
-
-/// What came from a leg at rest, by its index.
-pub(crate) enum Heard {
-    Message(usize),
-    Gone(usize),
-}
-
-/// A leg could not be had.
-pub(crate) enum LegError {
-    /// The client is told, and the session goes on.
-    Reply(ErrorReply),
-    /// The server's own words, as body of an ErrorResponse.
-    Refused(Vec<u8>),
-    /// The session cannot go on.
-    Ended(End),
-    /// The node does not answer; another one may.
-    NodeFailed(ErrorReply),
-    /// The node left service before anything was sent: the statement is to be placed again.
-    Moved,
-}
-
-/// Whether what comes behind the proxy's own queries may be sent along with them: if one of them
-/// fails it is refused, unless it ends the transaction that has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Haste {
-    /// It may.
-    Pipelined,
-    /// Their answers are awaited first.
-    Waits,
-}
-
-impl Haste {
-    /// For what is known of a text.
-    pub(crate) fn of(analysis: &Analysis) -> Self {
-        let ends = |effect: &Effect| {
-            matches!(
-                effect,
-                Effect::Commit { .. }
-                    | Effect::Rollback { .. }
-                    | Effect::RollbackTo(_)
-                    | Effect::PrepareTransaction
-            )
-        };
-        let executes = analysis.executes.is_some();
-        if executes || analysis.class == Class::Unknown || analysis.effects.iter().any(ends) {
-            Self::Waits
-        } else {
-            Self::Pipelined
-        }
-    }
-}
-
-/// What became of bringing a leg up to date.
-enum Brought {
-    /// Nothing was waited for.
-    Ready,
-    /// Something was; the node may have left meanwhile.
-    Waited {
-        took_part: bool,
-        stays: bool,
-        done: Result<(), PrologueError>,
-    },
-}
-
 impl Session {
     /// Serves the client to the end.
     pub(crate) async fn run(mut self) {
@@ -250,14 +173,6 @@ impl Session {
         }
     }
 
-    async fn steps(&mut self) -> End {
-        loop {
-            if let Err(end) = self.step().await {
-                return end;
-            }
-        }
-    }
-
     /// Nobody waits for what runs there: it is cancelled, and the connection closed.
     fn stop(&self, leg: Leg) {
         let node = leg.node;
@@ -271,6 +186,15 @@ impl Session {
                 cancel_abandoned(&target, &tls).await;
                 drop(leg);
             });
+        }
+    }
+
+    /// Serves the client until it ends by itself.
+    async fn steps(&mut self) -> End {
+        loop {
+            if let Err(end) = self.step().await {
+                return end;
+            }
         }
     }
 
@@ -399,121 +323,6 @@ impl Session {
             self.client.poll_fill(cx)
         })
         .await
-    }
-
-    /// Waits while nothing is going on; holds no buffer.
-    async fn wait(&mut self) -> Result<(), End> {
-        self.cancel.slot.last_rest.set(Rest {
-            in_transaction: !self.transaction.is_none(),
-            balance_node: self.steering.balance_node,
-            since: self.steering.worker.second(),
-        });
-        match self.woken_in_time().await? {
-            Woken::Client(Ok(len)) if len > 0 => {
-                self.idle_deadline = None;
-                Ok(())
-            }
-            Woken::Client(_) => Err(End::ClientGone),
-            Woken::Leg(heard) => self.heard(heard),
-            // What is to be left is left before the next wait, and what is to be told is told.
-            Woken::Leave | Woken::Notified => Ok(()),
-            Woken::Drain => Err(End::Fatal(administrator())),
-        }
-    }
-
-    /// Waits no longer than a client may be idle.
-    async fn woken_in_time(&mut self) -> Result<Woken, End> {
-        let limit = self.options.client_idle_limit;
-        if limit == 0 {
-            return Ok(self.woken().await);
-        }
-        let first = || Instant::now() + Duration::from_secs(u64::from(limit));
-        let deadline = *self.idle_deadline.get_or_insert_with(first);
-        let woken = timeout_at(deadline, self.woken()).await;
-        woken.map_err(|_| End::Fatal(idle_too_long(limit)))
-    }
-
-    /// Polls the client and all servers at once: to wait for one of them alone would be to be deaf
-    /// to the others.
-    async fn woken(&mut self) -> Woken {
-        let idle = self.transaction.is_none();
-        poll_fn(|cx| {
-            if self.control.drain.get() && idle {
-                return Poll::Ready(Woken::Drain);
-            }
-            if self.control.leave.get() && self.can_leave() {
-                return Poll::Ready(Woken::Leave);
-            }
-            // Servers first: what the client says next must not go to one that is gone.
-            if let Poll::Ready(heard) = self.poll_legs(cx) {
-                return Poll::Ready(Woken::Leg(heard));
-            }
-            if let Some(listening) = &self.listening
-                && listening.poll(cx, idle).is_ready()
-            {
-                return Poll::Ready(Woken::Notified);
-            }
-            if let Poll::Ready(filled) = self.client.poll_fill(cx) {
-                return Poll::Ready(Woken::Client(filled));
-            }
-            self.control.wake_by(cx);
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Ready when a server said something, or went away, of which nothing was asked.
-    pub(crate) fn poll_legs(&mut self, cx: &mut task::Context<'_>) -> Poll<Heard> {
-        let at_rest = |(_, leg): &(usize, &mut Leg)| !leg.busy;
-        for (index, leg) in self.legs.iter_mut().enumerate().filter(at_rest) {
-            let channel = &mut leg.connection().channel;
-            let bytes = channel.input.bytes();
-            let header = frame::header(bytes);
-            let whole = |h: Option<Header>| h.is_some_and(|h| bytes.len() >= h.frame_len());
-            if header.map_or(true, whole) {
-                return Poll::Ready(Heard::Message(index));
-            }
-            match channel.poll_fill(cx) {
-                Poll::Ready(Ok(len)) if len > 0 => return Poll::Ready(Heard::Message(index)),
-                Poll::Ready(_) => return Poll::Ready(Heard::Gone(index)),
-                Poll::Pending => {}
-            }
-        }
-        Poll::Pending
-    }
-
-    /// Takes note of it.
-    pub(crate) fn heard(&mut self, heard: Heard) -> Result<(), End> {
-        match heard {
-            Heard::Message(leg) => self.idle_message(leg),
-            Heard::Gone(leg) => self.leg_is_gone(leg, None),
-        }
-    }
-
-    /// A server said something while nothing was going on: notices and notifications are passed
-    /// on; if it goes away the session goes on without, unless it had state there.
-    fn idle_message(&mut self, index: usize) -> Result<(), End> {
-        let Some(leg) = self.legs.get_mut(index) else {
-            return Ok(());
-        };
-        let channel = &mut leg.connection().channel;
-        let bytes = channel.input.bytes();
-        let Ok(header) = frame::header(bytes) else {
-            return self.leg_is_gone(index, None);
-        };
-        let Some(header) = header.filter(|h| bytes.len() >= h.frame_len()) else {
-            return Ok(());
-        };
-        let message = bytes.get(..header.frame_len()).unwrap_or_default();
-        if header.tag == backend_tag::ERROR {
-            let message = message.to_vec();
-            let (node, body) = (leg.node, message.get(HEADER_LEN..).unwrap_or_default());
-            self.count_error(node, ErrorFields::new(body).severity());
-            return self.leg_is_gone(index, Some(message));
-        }
-        self.client.output.extend_from_slice(message);
-        channel.input.consume(header.frame_len());
-        Ok(())
     }
 
     /// Gives a leg back, or closes it if it must not be used again.
@@ -696,158 +505,6 @@ impl Session {
         found.map(Rc::clone)
     }
 
-    /// Sees to it that the session holds a leg on a node, and that it is up to date before what is
-    /// sent there next.
-    pub(crate) async fn need(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
-        let needed = self.need_leg(node, haste).await;
-        if needed.is_err() && !self.busy && self.transaction.is_none() {
-            self.steering.writes.forget();
-        }
-        needed
-    }
-
-    /// The same for a statement.
-    pub(crate) async fn need_for(
-        &mut self,
-        node: NodeId,
-        analysis: &Analysis,
-        in_batch: bool,
-    ) -> Result<(), LegError> {
-        if let Some(state) = analysis.looks_at.filter(|_| self.shares()) {
-            self.prepare_to_look(node, state).await?;
-        }
-        self.need(node, Haste::of(analysis)).await?;
-        let took_part = self.held(node).is_some_and(|leg| leg.took_part);
-        let exposed = self.expose(node, analysis, in_batch).await;
-        exposed.or_else(|lost| self.not_brought_up(node, took_part, PrologueError::Lost(lost)))
-    }
-
-    /// A statement looks at what its server keeps for the session.
-    async fn prepare_to_look(&mut self, node: NodeId, state: OwnState) -> Result<(), LegError> {
-        let session = self.steering.identity.session;
-        if state == OwnState::Sequences && !self.follows_sequences {
-            self.follows_sequences = true;
-            let identity = &self.steering.identity;
-            self.steering
-                .worker
-                .note_sequences(&identity.database, &identity.user);
-        }
-        if self.held(node).is_none() {
-            self.lease(node).await?;
-            self.still_serves(node, false)?;
-        }
-        if let Some(leg) = self.held(node) {
-            leg.forget_others(state, session);
-        }
-        Ok(())
-    }
-
-    async fn need_leg(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
-        let is_new = self.held(node).is_none();
-        if is_new {
-            self.lease(node).await?;
-            self.still_serves(node, false)?;
-        }
-        let known = self.steering.snapshot.topology.node(node);
-        let replica = known.is_some_and(|n| n.role == Role::Replica);
-        let Some(index) = self.legs.iter().position(|leg| leg.node == node) else {
-            return Ok(());
-        };
-        let mut legs = std::mem::take(&mut self.legs);
-        let brought = match legs.get_mut(index) {
-            Some(leg) => self.bring_up(leg, replica, haste).await,
-            None => Brought::Ready,
-        };
-        self.legs = legs;
-        let (took_part, stays, done) = match brought {
-            Brought::Ready => return Ok(()),
-            Brought::Waited {
-                took_part,
-                stays,
-                done,
-            } => (took_part, stays, done),
-        };
-        let Err(error) = done else {
-            return self.still_serves(node, stays);
-        };
-        self.not_brought_up(node, took_part, error)
-    }
-
-    /// Brings a leg up to date, if possible without waiting for it.
-    async fn bring_up(&mut self, leg: &mut Leg, replica: bool, haste: Haste) -> Brought {
-        let books = Books {
-            session: self.steering.identity.session,
-            settings: &self.settings,
-            sets: &self.steering.worker.parameter_sets,
-            transaction: &self.transaction,
-            prepared: &self.sql_prepared,
-            enforced: self.enforced.as_deref(),
-        };
-        let took_part = leg.in_transaction();
-        let stays = took_part || leg.busy;
-        // EXECUTE goes to the primary, so only that has to know them.
-        let no_need = replica || took_part || books.prepared.is_empty();
-        let knows_prepared = no_need || leg.knows_prepared(&books);
-        if knows_prepared && leg.is_up_to_date(&books) {
-            return Brought::Ready;
-        }
-        let hurries = haste == Haste::Pipelined && knows_prepared && !leg.busy;
-        if hurries && leg.put_up_to_date(&books, replica, &mut self.flow) {
-            return Brought::Ready;
-        }
-        let told = match no_need {
-            true => Ok(()),
-            false => leg.prepare_in_sql(&books).await,
-        };
-        let done = match told {
-            Ok(()) => leg.bring_up_to_date(&books, replica).await,
-            Err(error) => Err(error),
-        };
-        // What the server said meanwhile that was meant for the client.
-        let asides = std::mem::take(&mut leg.connection().asides);
-        self.client.output.extend_from_slice(&asides);
-        Brought::Waited {
-            took_part,
-            stays,
-            done,
-        }
-    }
-
-    /// A leg could not be brought up to date.
-    fn not_brought_up(
-        &mut self,
-        node: NodeId,
-        took_part: bool,
-        error: PrologueError,
-    ) -> Result<(), LegError> {
-        let pinned = self.held(node).is_some_and(|leg| leg.pinned.is_some());
-        self.drop_leg(node);
-        if took_part {
-            // What the transaction did there is gone: it must not go on as if nothing had been.
-            self.lose_transaction(node);
-        }
-        if pinned {
-            return Err(LegError::Ended(End::Fatal(server_lost_idle())));
-        }
-        Err(match error {
-            PrologueError::Refused(body) => {
-                self.is_refused = true;
-                LegError::Refused(body)
-            }
-            PrologueError::Lost(_) if took_part => {
-                self.suspect(node);
-                LegError::Reply(self.tell_loss())
-            }
-            PrologueError::Lost(lost) => {
-                self.suspect(node);
-                LegError::NodeFailed(ErrorReply::error(
-                    SqlState::CONNECTION_FAILURE,
-                    format!("connection to node {node} was lost: {lost}"),
-                ))
-            }
-        })
-    }
-
     /// Closes a leg whose connection must not be used again.
     pub(crate) fn drop_leg(&mut self, node: NodeId) {
         self.legs.retain(|leg| leg.node != node);
@@ -877,13 +534,6 @@ const LATE_LOOK: Duration = Duration::from_millis(1);
 pub(crate) fn query_text(input: &[u8]) -> &[u8] {
     let body = input.get(HEADER_LEN..).unwrap_or_default();
     body.split(|&b| b == 0).next().unwrap_or_default()
-}
-
-/// Pgpool-II's words for it.
-fn idle_too_long(limit: u32) -> ErrorReply {
-    let detail =
-        format!("child connection forced to terminate due to client_idle_limit:{limit} is reached");
-    ErrorReply::fatal(SqlState::OPERATOR_INTERVENTION, "unable to read data").with_detail(detail)
 }
 
 /// PostgreSQL's words for it.

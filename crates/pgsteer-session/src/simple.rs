@@ -17,9 +17,10 @@ use crate::events::Ended;
 use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::lost::Sent;
+use crate::need::LegError;
 use crate::observe::Message;
 use crate::relay::{RelayError, Stop, Until, send};
-use crate::session::{LegError, Session, query_text};
+use crate::session::{Session, query_text};
 use crate::steering::{Placement, Values};
 
 /// In the place of a text where there is none.

@@ -14,6 +14,7 @@ use pgsteer_core::{NodeId, Snapshot};
 use pgsteer_sql::{Analysis, Class, Isolation};
 use pgsteer_wire::{ErrorReply, SqlState};
 
+use crate::auth::Keys;
 use crate::balance::{Choice, Rule};
 use crate::console::Access;
 use crate::journal::Settings;
@@ -39,6 +40,8 @@ pub(crate) struct Identity {
     pub(crate) pool: Option<Rc<str>>,
     /// What it may do in the console, if it is connected to that.
     pub(crate) access: Option<Access>,
+    /// What it logs in to servers with.
+    pub(crate) keys: Rc<Keys>,
 }
 
 /// A node for a statement, and how it was found.

@@ -19,8 +19,9 @@ use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
 use pgsteer_sql::Cache;
 use pgsteer_tls::ServerTls;
-use pgsteer_wire::scram::Verifier;
+use tokio::sync::Semaphore;
 
+use crate::auth::{DERIVING_MAX, Failures, Keyring};
 use crate::cancel::{CancelRegistry, CancelSlot};
 use crate::catch_up::ParameterSets;
 use crate::ending::Why;
@@ -52,6 +53,9 @@ pub struct Shared {
     pub(crate) held: AtomicUsize,
     /// For answers to users that do not exist.
     pub(crate) secret: [u8; 32],
+    pub(crate) failures: Failures,
+    /// How many passwords are derived at one time.
+    pub(crate) deriving: Semaphore,
 }
 
 impl Shared {
@@ -94,6 +98,8 @@ impl Shared {
             sessions: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             secret,
+            failures: Failures::default(),
+            deriving: Semaphore::new(DERIVING_MAX),
         }
     }
 }
@@ -135,6 +141,9 @@ struct Known {
     severances: u64,
 }
 
+/// How a session is told something, and where others see it.
+type Told = (Rc<Control>, Arc<CancelSlot>);
+
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
@@ -154,10 +163,10 @@ pub(crate) struct Worker {
     pub(crate) no_names: Rc<Meaning>,
     pub(crate) hasher: foldhash::quality::RandomState,
     pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
-    pub(crate) controls: RefCell<HashMap<u64, (Rc<Control>, Arc<CancelSlot>)>>,
+    pub(crate) controls: RefCell<HashMap<u64, Told>>,
     pub(crate) traffic: RefCell<TrafficWatch>,
     pub(crate) pool_counters: RefCell<HashMap<String, Arc<PoolCounters>>>,
-    verifiers: RefCell<HashMap<String, Rc<Verifier>>>,
+    pub(crate) keyring: RefCell<Keyring>,
     settings: RefCell<Arc<Settings>>,
     nodes: RefCell<Vec<Known>>,
     point: Cell<u64>,
@@ -198,7 +207,7 @@ impl Worker {
             controls: RefCell::default(),
             traffic: RefCell::new(shared.facts.traffic.subscribe()),
             pool_counters: RefCell::default(),
-            verifiers: RefCell::default(),
+            keyring: RefCell::default(),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
             nodes: RefCell::new(nodes),
             point: Cell::new(seed),
@@ -282,22 +291,6 @@ impl Worker {
         f64::from(u32::try_from(point >> 32).unwrap_or(0)) / 4_294_967_296.0
     }
 
-    /// The verifier of a user, made at its first login; a mock for one that does not exist.
-    pub(crate) fn verifier(&self, user: &str, settings: &Settings) -> Rc<Verifier> {
-        let Some(known) = settings.users.get(user) else {
-            return Rc::new(Verifier::mock(&self.shared.secret, user));
-        };
-        if let Some(verifier) = self.verifiers.borrow().get(user) {
-            return Rc::clone(verifier);
-        }
-        let made = Verifier::from_password(&known.password);
-        let made = Rc::new(made.unwrap_or_else(|_| Verifier::mock(&self.shared.secret, user)));
-        self.verifiers
-            .borrow_mut()
-            .insert(user.to_owned(), Rc::clone(&made));
-        made
-    }
-
     /// Remembers what a server reported.
     pub(crate) fn remember_welcome(&self, key: String, welcome: &Welcome) {
         let mut welcomes = self.welcomes.borrow_mut();
@@ -314,7 +307,6 @@ impl Worker {
         if !Arc::ptr_eq(&self.settings.borrow(), &snapshot.settings) {
             self.settings.replace(Arc::clone(&snapshot.settings));
             self.pools.configure(&snapshot.settings.pool);
-            self.verifiers.borrow_mut().clear();
             self.welcomes.borrow_mut().clear();
         }
         if self.epoch.replace(snapshot.topology.epoch) != snapshot.topology.epoch {

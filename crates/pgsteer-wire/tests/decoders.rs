@@ -69,7 +69,8 @@ proptest! {
         let bind = [with_end(&first), with_end(&second)].concat();
         let read = frontend::bind(&bind);
         prop_assert!(read.is_ok_and(|b| b.portal == first && b.statement == second));
-        prop_assert_eq!(frontend::query(&with_end(&first)), Ok(first.as_slice()));
+        let query = with_end(&first);
+        prop_assert_eq!(frontend::query(&query), Ok(first.as_slice()));
         prop_assert!(frontend::query(&first).is_err());
         let describe = [b"S", with_end(&first).as_slice()].concat();
         prop_assert_eq!(frontend::target(b'D', &describe), Ok(Target::Statement(&first)));

@@ -76,8 +76,8 @@ impl Secure {
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).expect("it takes it");
-        self.0.flush().expect("it takes it");
+        // The other side may have closed already; what it said before is still to be read.
+        let _ = self.0.write_all(bytes).and_then(|()| self.0.flush());
     }
 
     /// Sends bytes past TLS.

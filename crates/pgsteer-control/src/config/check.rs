@@ -45,6 +45,11 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// What reads files.
+    pub(crate) fn read_file(&self) -> ReadFile<'a> {
+        self.read_file
+    }
+
     /// Notes a mistake.
     pub(crate) fn error(&mut self, key: &str, problem: impl Display, advice: impl Display) {
         let variable = self.origin.variables.get(key);

@@ -94,8 +94,6 @@ fn variable(name: &str, use_of: Use) -> String {
         Use::Word(key, words) => format!("`router.{key}`: {}", words.join(", ")),
         Use::Special => special(name).to_owned(),
         Use::Ignored(why, _) => format!("no effect: {why}"),
-        Use::Refused(why, []) => format!("prevents the start: {why}"),
-        Use::Refused(why, _) => format!("`yes` prevents the start: {why}"),
     }
 }
 

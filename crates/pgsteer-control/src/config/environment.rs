@@ -130,10 +130,7 @@ impl Builder {
                 Some(Use::Ignored(why, harmless)) if !harmless.contains(&lower.as_str()) => {
                     self.warnings.push(format!("{name}: has no effect: {why}"));
                 }
-                Some(Use::Refused(why, harmless)) if !harmless.contains(&lower.as_str()) => {
-                    self.error(&name, why, "remove the variable if you can do without it");
-                }
-                Some(Use::Ignored(..) | Use::Refused(..) | Use::Special) | None => {}
+                Some(Use::Ignored(..) | Use::Special) | None => {}
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pgsteer_core::settings::{AuthMethod, NodeFlag};
+use pgsteer_core::auth::AuthMethod;
+use pgsteer_core::settings::NodeFlag;
 
 use super::tests::{files, messages};
 use super::*;
@@ -63,7 +64,10 @@ fn the_usual_compose_file_is_accepted() {
         settings.listen,
         ["0.0.0.0:9999".parse().expect("an address")]
     );
-    assert_eq!(&*settings.users["postgres"].password, "password");
+    assert_eq!(
+        settings.users["postgres"].password().map(|p| &**p),
+        Some("password")
+    );
     assert_eq!(
         (settings.probe.user.as_str(), &*settings.probe.password),
         ("postgres", "password")
@@ -79,7 +83,7 @@ fn the_usual_compose_file_is_accepted() {
     );
     assert!(!settings.failover.promote);
     assert_eq!(settings.router_config, "{\"load_balance_mode\":true}");
-    assert_eq!(settings.auth_method, AuthMethod::ScramSha256);
+    assert_eq!(settings.auth.method, AuthMethod::ScramSha256);
 }
 
 #[test]
@@ -109,7 +113,7 @@ fn variables_become_settings() {
         settings, warnings, ..
     } = settings.expect("valid");
     assert_eq!(settings.listen[0].port(), 5432);
-    assert_eq!(&*settings.users["report"].password, "b");
+    assert_eq!(settings.users["report"].password().map(|p| &**p), Some("b"));
     let ProbeSummary {
         interval,
         timeout,
@@ -124,7 +128,7 @@ fn variables_become_settings() {
         (settings.clients_max, settings.pool.connections_per_node_max),
         (30, 128)
     );
-    assert_eq!(settings.auth_method, AuthMethod::Md5);
+    assert_eq!(settings.auth.method, AuthMethod::Md5);
     assert_eq!(settings.login_timeout, Duration::from_secs(30));
     assert_eq!(settings.pool.connect_timeout, Duration::from_millis(1500));
     assert_eq!(settings.pool.idle_timeout, Duration::from_secs(30 * 86_400));
@@ -360,7 +364,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "PGPOOL_USER_HBA_FILE",
         "/x",
-        "PGPOOL_USER_HBA_FILE: there is no pool_hba.conf",
+        "PGPOOL_USER_HBA_FILE: /x cannot be read",
     ),
     (
         "PGPOOL_POSTGRES_PASSWORD_FILE",
@@ -391,7 +395,10 @@ fn secrets_come_from_files() {
     let file = ("PGPOOL_POSTGRES_PASSWORD_FILE", "/run/secret");
     let nodes = ("PGPOOL_BACKEND_NODES", "0:a");
     let settings = environment(&[file, nodes]).expect("valid").settings;
-    assert_eq!(&*settings.users["postgres"].password, "hidden");
+    assert_eq!(
+        settings.users["postgres"].password().map(|p| &**p),
+        Some("hidden")
+    );
     assert_eq!(
         &*settings.probe.password, "hidden",
         "the probe uses the same role"

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pgsteer_core::settings::{FailoverSettings, NodeFlag, NodeSettings, ProbeSettings, User};
+use pgsteer_core::auth::User;
+use pgsteer_core::settings::{FailoverSettings, NodeFlag, NodeSettings, ProbeSettings};
 
 use super::check::Checker;
 use super::raw;
@@ -60,8 +61,8 @@ pub(super) fn node_probe(
     if let Some(given) = raw.probe_user.take()
         && let Some(user) = checker.text(&key("user"), Some(given))
     {
-        if let Some(known) = users.get(&user) {
-            probe.password = Arc::clone(&known.password);
+        if let Some(password) = users.get(&user).and_then(User::password) {
+            probe.password = Arc::clone(password);
         }
         probe.user = user;
     }

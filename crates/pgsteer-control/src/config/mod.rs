@@ -1,6 +1,7 @@
 //! Configuration in three stages: as written (`raw`), checked (`validate`), and settings that cannot
 //! be wrong ([`pgsteer_core::Settings`]). A file or environment variables are the source.
 
+mod auth;
 mod backend_nodes;
 pub(crate) mod check;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod environment;
 mod environment_tests;
 mod error;
 mod failover;
+pub(crate) mod hba;
 mod keys;
 mod limits;
 mod listen;
@@ -22,6 +24,7 @@ mod shape;
 mod tests;
 mod tls;
 pub(crate) mod units;
+pub(crate) mod userlist;
 pub(crate) mod validate;
 mod variables;
 

@@ -16,6 +16,7 @@ pub(crate) struct Raw {
     pub(crate) tls: Tls,
     pub(crate) server_tls: ServerTls,
     pub(crate) auth: Auth,
+    pub(crate) hba: Vec<Hba>,
     pub(crate) users: Vec<User>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) pool: Pool,
@@ -89,6 +90,30 @@ pub(crate) struct ServerTls {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Auth {
     pub(crate) method: Given,
+    pub(crate) hba_file: Given,
+    pub(crate) ident_file: Given,
+    pub(crate) users_file: Given,
+    pub(crate) query: Given,
+    pub(crate) query_user: Given,
+    pub(crate) query_password: Given,
+    pub(crate) query_password_file: Given,
+    pub(crate) query_database: Given,
+    pub(crate) query_cache: Given,
+    pub(crate) failures_max: Given,
+    pub(crate) failures_window: Given,
+}
+
+/// `[[hba]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Hba {
+    #[serde(rename = "type")]
+    pub(crate) kind: Given,
+    pub(crate) database: Given,
+    pub(crate) user: Given,
+    pub(crate) address: Given,
+    pub(crate) method: Given,
+    pub(crate) options: Given,
 }
 
 /// `[[users]]`
@@ -98,6 +123,7 @@ pub(crate) struct User {
     pub(crate) name: Given,
     pub(crate) password: Given,
     pub(crate) password_file: Given,
+    pub(crate) verifier: Given,
 }
 
 /// `[[nodes]]`

@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use pgsteer_core::settings::{AuthMethod, OnFailure};
+use pgsteer_core::auth::AuthMethod;
+use pgsteer_core::settings::OnFailure;
 use serde::de::DeserializeOwned;
 
 use super::*;
@@ -241,7 +242,35 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[[users]]\nname = \"u\"",
-        "users[1].password: is missing; give it, or the file it is in",
+        "users[1].password: is missing; give it, the file it is in, or its `verifier`",
+    ),
+    (
+        "[[users]]\nname = \"u\"\nverifier = \"secret\"",
+        "users[1].verifier: is no verifier; copy pg_authid.rolpassword",
+    ),
+    (
+        "[[users]]\nname = \"u\"\nverifier = \"x\"\npassword = \"p\"",
+        "users[1].verifier: is given together with a password; keep one of them",
+    ),
+    (
+        "[auth]\nusers_file = \"nowhere\"",
+        "auth.users_file: /etc/pgsteer/nowhere cannot be read: no such file; name a file",
+    ),
+    (
+        "[auth]\nquery_password = \"p\"",
+        "auth.query_user: is missing; name the role that asks auth.query",
+    ),
+    (
+        "[auth]\nquery_user = \"looker\"",
+        "auth.query_password: is missing, and there is no user looker whose password could be",
+    ),
+    (
+        "[[hba]]\nmethod = \"md5\"",
+        "hba[0].type: is missing; add it",
+    ),
+    (
+        "[[hba]]\ntype = \"host\"\nmethod = \"pam\"",
+        "hba[0]: has the method pam, which the proxy does not have; use one of: scram-sha-256",
     ),
     (
         "[[users]]\nname = \"postgres\"\npassword = \"p\"",
@@ -329,6 +358,43 @@ fn secrets_are_in_no_message() {
 }
 
 #[test]
+fn users_of_a_file_stand_behind_those_of_the_configuration() {
+    let text = "[[nodes]]\nhost = \"a\"\n[[users]]\nname = \"postgres\"\npassword = \"p\"\n\
+        [auth]\nusers_file = \"list\"\nquery_user = \"postgres\"\n";
+    let load = |list: &'static str| {
+        let read = |path: &Path| match path.ends_with("list") {
+            true => Ok(list.to_owned()),
+            false => Ok(text.to_owned()),
+        };
+        load_with(&Source::File("/etc/x.toml".into()), [], &read, 1)
+    };
+    let list = "\"postgres\" \"other\"\n\"ann\" \"first\"\nann:TEXTsecond\n\"nobody\" \"\"\n";
+    let settings = load(list).expect("valid").settings;
+    let password = |name: &str| settings.users[name].password().map(|p| p.to_string());
+    assert_eq!(password("postgres").as_deref(), Some("p"));
+    assert_eq!(password("ann").as_deref(), Some("first"));
+    assert!(!settings.users.contains_key("nobody"));
+    let query = settings.auth.query.expect("one");
+    assert_eq!((&*query.user, &*query.password), ("postgres", "p"));
+    assert!(!format!("{query:?}").contains("\"p\""));
+    let found = messages(load(
+        "# list\nann:AESwhatever\nsecret\nbob:SCRAM-SHA-256$broken\n",
+    ));
+    assert_eq!(found.len(), 3, "{found:?}");
+    for (message, expected) in found.iter().zip([
+        "/etc/list: line 3: has no name with a password; write",
+        "/etc/list: line 2: has a password for ann that is encrypted with AES; write",
+        "/etc/list: line 4: has a SCRAM verifier for bob that is broken; copy",
+    ]) {
+        assert!(message.starts_with(expected), "{message}");
+        assert!(
+            !message.contains("secret") && !message.contains("whatever"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn values_arrive() {
     let text = "[listen]\naddress = [\"127.0.0.1:1\", \"[::1]:2\"]\nworkers = 3\n\
         [auth]\nmethod = \"md5\"\n[pool]\nidle_timeout = \"1h\"\n\
@@ -341,7 +407,7 @@ fn values_arrive() {
     let Settings {
         listen,
         workers,
-        auth_method,
+        auth,
         pool,
         probe,
         plugins,
@@ -349,7 +415,7 @@ fn values_arrive() {
         ..
     } = parse(&format!("{MINIMAL}{text}")).expect("valid").settings;
     assert_eq!(listen.len(), 2);
-    assert_eq!((workers, auth_method), (3, AuthMethod::Md5));
+    assert_eq!((workers, auth.method), (3, AuthMethod::Md5));
     assert_eq!(pool.idle_timeout, Duration::from_secs(3600));
     assert_eq!(
         (probe.user.as_str(), &*probe.password),
@@ -434,7 +500,10 @@ fn the_table_is_what_the_file_accepts() {
     let sections = [
         accepted::<raw::Listen>("listen."),
         accepted::<raw::Tcp>("tcp."),
+        accepted::<raw::Tls>("tls."),
+        accepted::<raw::ServerTls>("server_tls."),
         accepted::<raw::Auth>("auth."),
+        accepted::<raw::Hba>("hba[]."),
         accepted::<raw::User>("users[]."),
         accepted::<raw::Node>("nodes[]."),
         accepted::<raw::Pool>("pool."),

@@ -5,18 +5,18 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pgsteer_core::settings::{
-    AuthMethod, CatalogSettings, NodeSettings, ProbeSettings, Settings, User,
-};
+use pgsteer_core::auth::User;
+use pgsteer_core::settings::{CatalogSettings, NodeSettings, ProbeSettings, Settings};
 use pgsteer_tls::ServerTls;
 use toml::{Table, Value};
 
 use super::check::Checker;
-use super::{failover, limits, listen, operation, plugins, pool, raw, tls};
+use super::{auth, failover, limits, listen, operation, plugins, pool, raw, tls};
 
 /// Checks everything. The settings mean something only if the checker has no errors.
-pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
-    let users = users(raw.users, checker);
+pub(crate) fn settings(mut raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -> Settings {
+    let users_file = raw.auth.users_file.take();
+    let users = auth::users(raw.users, users_file, checker);
     let listen_key = "listen.address";
     let addresses = addresses(listen_key, raw.listen.address, checker);
     let unix_socket = listen::unix_socket(
@@ -33,7 +33,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
     let login_timeout = checker.duration("listen.login_timeout", raw.listen.login_timeout);
     let drain_timeout = checker.duration("listen.drain_timeout", raw.listen.drain_timeout);
     let upgrade_timeout = checker.duration("listen.upgrade_timeout", raw.listen.upgrade_timeout);
-    let auth_method = auth_method(raw.auth, checker);
+    let auth = auth::settings(raw.auth, raw.hba, &users, checker);
     let client_tls = tls::clients(raw.tls, checker);
     let server_tls = tls::servers(raw.server_tls, checker);
     let pool = pool::settings(raw.pool, raw.pools, (tcp, &server_tls), checker);
@@ -48,7 +48,7 @@ pub(crate) fn settings(raw: raw::Raw, cores: usize, checker: &mut Checker<'_>) -
         drain_timeout,
         upgrade_timeout,
         tls: client_tls,
-        auth_method,
+        auth,
         pool,
         nodes: nodes(raw.nodes, &probe, &users, checker),
         probe,
@@ -93,42 +93,6 @@ pub(super) fn addresses_of(
         }
     }
     addresses
-}
-
-fn auth_method(raw: raw::Auth, checker: &mut Checker<'_>) -> AuthMethod {
-    match checker.choice("auth.method", raw.method) {
-        Some("trust") => {
-            checker.warning("auth.method", "trust lets everybody in as anybody");
-            AuthMethod::Trust
-        }
-        Some("password") => AuthMethod::Password,
-        Some("md5") => AuthMethod::Md5,
-        _ => AuthMethod::ScramSha256,
-    }
-}
-
-fn users(raw: Vec<raw::User>, checker: &mut Checker<'_>) -> HashMap<String, User> {
-    let mut users = HashMap::new();
-    for (index, raw) in raw.into_iter().enumerate() {
-        let prefix = format!("users[{index}].");
-        let name = checker.required(&format!("{prefix}name"), raw.name);
-        let neither = raw.password.is_none() && raw.password_file.is_none();
-        if neither {
-            let advice = "give it, or the file it is in: the proxy logs in with it";
-            checker.error(&format!("{prefix}password"), "is missing", advice);
-        }
-        let password = checker.secret(&prefix, raw.password, raw.password_file);
-        let Some(name) = name else { continue };
-        let password = Arc::from(password.unwrap_or_default());
-        if users.insert(name.clone(), User { password }).is_some() {
-            checker.error(
-                &format!("{prefix}name"),
-                format!("repeats the user {name}"),
-                "remove one",
-            );
-        }
-    }
-    users
 }
 
 fn nodes(
@@ -201,7 +165,7 @@ fn probe(
     let own: Option<Arc<str>> = checker
         .secret("probe.", raw.password, raw.password_file)
         .map(Arc::from);
-    let password = own.or_else(|| users.get(&user).map(|user| Arc::clone(&user.password)));
+    let password = own.or_else(|| users.get(&user).and_then(|user| user.password().cloned()));
     if password.is_none() && !given {
         checker.error(
             "probe.password",

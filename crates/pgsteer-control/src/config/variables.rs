@@ -20,8 +20,6 @@ pub(crate) enum Use {
     Special,
     /// Has no effect: why, and the values that ask for nothing and need no warning.
     Ignored(&'static str, &'static [&'static str]),
-    /// Cannot be granted, and going on without it would be dangerous: why, and harmless values.
-    Refused(&'static str, &'static [&'static str]),
 }
 
 /// What this variable is used for; `None` if it is unknown.
@@ -36,12 +34,13 @@ const NO: &[&str] = &["no", "false", "off", "0"];
 const YES: &[&str] = &["yes", "true", "on", "1"];
 
 const NO_CHILDREN: &str = "there are no child processes that would have to be replaced";
-const NO_HBA: &str = "there is no pool_hba.conf: PGPOOL_AUTHENTICATION_METHOD and the users decide";
+const NO_HBA: &str =
+    "PGPOOL_USER_HBA_FILE decides if it is set, else PGPOOL_AUTHENTICATION_METHOD and the users";
 const NO_LOG: &str = "logging is configured by PGSTEER_LOG";
 const NO_LDAP: &str = "LDAP is not supported";
 const NO_SHELL: &str = "this is about the container's own scripts";
 
-use Use::{Either, Ignored, Milliseconds, Refused, Seconds, Special, Switch, Text, Word};
+use Use::{Either, Ignored, Milliseconds, Seconds, Special, Switch, Text, Word};
 
 #[rustfmt::skip]
 pub(crate) const VARIABLES: &[(&str, Use)] = &[
@@ -71,7 +70,7 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_ENABLE_POOL_HBA", Ignored(NO_HBA, YES)),
     ("PGPOOL_ENABLE_POOL_PASSWD", Ignored(NO_HBA, YES)),
     ("PGPOOL_PASSWD_FILE", Ignored("passwords come from variables or their _FILE forms", &[])),
-    ("PGPOOL_USER_HBA_FILE", Refused("there is no pool_hba.conf, so its restrictions would be missing", &[])),
+    ("PGPOOL_USER_HBA_FILE", Text("auth.hba_file")),
     ("PGPOOL_USER_CONF_FILE", Ignored("pgpool.conf is not read", &[])),
     ("PGPOOL_ENABLE_LOAD_BALANCING", Switch("router.load_balance_mode")),
     ("PGPOOL_ENABLE_STATEMENT_LOAD_BALANCING", Switch("router.statement_level_load_balance")),

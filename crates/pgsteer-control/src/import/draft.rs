@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use toml::Value;
 
+use crate::config::hba::Entry;
+
 /// Settings gathered so far.
 #[derive(Default)]
 pub(crate) struct Draft {
@@ -13,7 +15,11 @@ pub(crate) struct Draft {
     pub(crate) pools: Vec<Vec<(String, Value)>>,
     /// By key path such as `pool.connect_timeout`; sections stay in the order of [`SECTIONS`].
     settings: Vec<(String, Value)>,
+    /// Rules of access.
+    pub(crate) rules: Vec<Entry>,
     pub(crate) users: Vec<(String, String)>,
+    /// Users whose password is known as PostgreSQL stores it.
+    pub(crate) users_stored: Vec<(String, String)>,
     /// Users whose password is not known, with how it is stored.
     pub(crate) users_without: Vec<(String, &'static str)>,
     pub(crate) nodes: Vec<Node>,
@@ -71,6 +77,7 @@ impl Draft {
         let mut out = HEAD.replace("Pgpool-II", origin);
         for section in SECTIONS {
             match section {
+                "hba" => self.write_rules(&mut out),
                 "users" => self.write_users(&mut out),
                 "nodes" => self.write_nodes(&mut out),
                 "pcp_users" => self.write_pcp_users(&mut out),
@@ -99,10 +106,23 @@ impl Draft {
         }
     }
 
+    fn write_rules(&self, out: &mut String) {
+        for rule in &self.rules {
+            out.push_str("\n[[hba]]\n");
+            for (key, value) in rule.settings() {
+                let _ = writeln!(out, "{key} = {value}");
+            }
+        }
+    }
+
     fn write_users(&self, out: &mut String) {
         for (name, password) in &self.users {
             let (name, password) = (quoted(name), quoted(password));
             let _ = write!(out, "\n[[users]]\nname = {name}\npassword = {password}\n");
+        }
+        for (name, stored) in &self.users_stored {
+            let (name, stored) = (quoted(name), quoted(stored));
+            let _ = write!(out, "\n[[users]]\nname = {name}\nverifier = {stored}\n");
         }
         for (name, how) in &self.users_without {
             // A name with a line end would leave the comment.
@@ -161,11 +181,12 @@ fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 19] = [
     "listen",
     "tcp",
     "tls",
     "auth",
+    "hba",
     "users",
     "nodes",
     "server_tls",

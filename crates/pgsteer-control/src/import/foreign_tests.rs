@@ -213,7 +213,8 @@ fn a_whole_pgcat_toml_is_carried_over() {
         .pool
         .timeouts_of("app", "simple", &settings.timeouts);
     assert_eq!(timeouts.query.as_secs(), 2);
-    assert_eq!(&*settings.users["simple"].password, "user");
+    let password = settings.users["simple"].password();
+    assert_eq!(password.map(|text| &**text), Some("user"));
     assert_eq!(settings.operators, ["admin"]);
     let nodes: Vec<_> = settings.nodes.iter().map(|n| &*n.host).collect();
     assert_eq!(nodes, ["10.0.0.1", "10.0.0.2"]);

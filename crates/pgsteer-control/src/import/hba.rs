@@ -1,20 +1,19 @@
-//! `pool_hba.conf`: one method for all clients comes out of its rules, and a word about each.
+//! `pool_hba.conf`: its rules become `[[hba]]`, in their order, and a word about each.
+
+use std::collections::HashMap;
+use std::io;
 
 use super::items::{Answer, Items};
 use super::report::Line;
 use super::report::Verdict::{self, CarriedOver, NotNeeded, NotThere, OtherMeaning};
-use super::{FileKind, InputFile, Work, listen, mistake};
+use super::{FileKind, InputFile, Work, mistake};
 use crate::config::ConfigError;
+use crate::config::hba::{Entry, World, lines};
 
 /// One rule.
 pub(crate) struct Rule {
     place: String,
-    kind: String,
-    database: String,
-    user: String,
-    /// Empty for `local`.
-    address: String,
-    method: String,
+    entry: Entry,
 }
 
 /// Reads all rules and notes every line that is none; `None` if there is no such file.
@@ -22,135 +21,108 @@ pub(crate) fn read(files: &[InputFile], mistakes: &mut Vec<ConfigError>) -> Opti
     let mut rules = None;
     for file in files.iter().filter(|file| file.kind == FileKind::Hba) {
         let rules = rules.get_or_insert_with(Vec::new);
-        for (index, line) in file.text.lines().enumerate() {
-            let fields = fields(line);
-            if fields.is_empty() {
-                continue;
-            }
-            match rule(&fields, format!("{}:{}", file.name, index + 1)) {
-                Some(rule) => rules.push(rule),
-                None => mistakes.push(mistake(
-                    &file.name,
-                    index + 1,
-                    "is not a rule",
-                    "write type, database, user, address (not for local) and method",
-                )),
+        let (lines, problems) = lines::lines(&file.text);
+        for (number, problem) in problems {
+            mistakes.push(mistake(&file.name, number, problem, ADVICE));
+        }
+        for line in lines {
+            let place = format!("{}:{}", file.name, line.number);
+            match Entry::from_fields(line.fields) {
+                Ok(entry) => rules.push(Rule { place, entry }),
+                Err(_) => {
+                    mistakes.push(mistake(&file.name, line.number, "is not a rule", ADVICE));
+                }
             }
         }
     }
     rules
 }
 
-/// Words, in double quotes or not, up to a comment.
-fn fields(line: &str) -> Vec<String> {
-    let mut fields: Vec<String> = Vec::new();
-    let (mut is_quoted, mut is_inside) = (false, false);
-    for c in line.chars() {
-        match c {
-            '"' => is_quoted = !is_quoted,
-            '#' if !is_quoted => break,
-            c if c.is_whitespace() && !is_quoted => {
-                is_inside = false;
-                continue;
-            }
-            _ => {}
-        }
-        if !is_inside {
-            fields.push(String::new());
-            is_inside = true;
-        }
-        if let Some(field) = fields.last_mut().filter(|_| c != '"') {
-            field.push(c);
-        }
-    }
-    fields
-}
+const ADVICE: &str = "write type, database, user, address (not for local) and method";
 
-fn rule(fields: &[String], place: String) -> Option<Rule> {
-    let mut fields = fields.iter().map(String::as_str);
-    let kind = fields.next()?.to_ascii_lowercase();
-    let (database, user) = (fields.next()?.to_owned(), fields.next()?.to_owned());
-    let mut address = String::new();
-    match kind.as_str() {
-        "local" => {}
-        "host" | "hostssl" | "hostnossl" => fields.next()?.clone_into(&mut address),
-        _ => return None,
-    }
-    let mut method = fields.next()?;
-    // A mask may stand in a column of its own.
-    if !address.is_empty() && method.parse::<std::net::IpAddr>().is_ok() {
-        address = format!("{address} {method}");
-        method = fields.next()?;
-    }
-    let method = method.to_ascii_lowercase();
-    Some(Rule {
-        place,
-        kind,
-        database,
-        user,
-        address,
-        method,
-    })
+/// What a rule of Pgpool-II becomes.
+enum Fate {
+    /// The same.
+    Same,
+    /// The same clients, who must answer SCRAM.
+    OtherMethod,
+    /// Nobody knows here whom it is for: nobody gets further than this.
+    Rejects(String),
 }
 
 impl Rule {
-    fn accepts(&self) -> bool {
-        self.method != "reject"
+    fn fate(&self) -> Fate {
+        let names_file = |word: &lines::Word| !word.is_quoted && word.text.starts_with('@');
+        let mut names = self.entry.databases.iter().chain(&self.entry.users);
+        if names.any(names_file) {
+            return Fate::Rejects("names come from a file that was not read".to_owned());
+        }
+        // The import reads no files, and networks of another machine mean nothing here.
+        let no_files =
+            |_: &std::path::Path| -> io::Result<String> { Err(io::ErrorKind::NotFound.into()) };
+        let world = World {
+            read_file: &no_files,
+            maps: &HashMap::new(),
+            map_file: None,
+        };
+        match self.entry.rule(&self.place, &world) {
+            Ok(_) => Fate::Same,
+            Err((problem, _)) => match self.with_scram().rule(&self.place, &world) {
+                Ok(_) => Fate::OtherMethod,
+                Err(_) => Fate::Rejects(format!("it {problem}")),
+            },
+        }
     }
 
-    fn is_loopback(&self) -> bool {
-        let address = self.address.as_str();
-        address.is_empty()
-            || address.starts_with("127.")
-            || address.starts_with("::1")
-            || ["localhost", "samehost"].contains(&address)
+    fn with_scram(&self) -> Entry {
+        Entry {
+            method: "scram-sha-256".to_owned(),
+            options: Vec::new(),
+            ..self.entry.clone()
+        }
     }
 
-    /// Whether it is for some clients only. `is_local`: the proxy serves this machine alone.
-    fn is_restricted(&self, is_local: bool) -> bool {
-        let everywhere = ["all", "0.0.0.0/0", "0.0.0.0 0.0.0.0", "::/0", "::0/0"];
-        let everybody = self.database == "all" && self.user == "all";
-        let from_anywhere = everywhere.contains(&self.address.as_str());
-        !(everybody && (from_anywhere || is_local && self.is_loopback()))
-    }
-
+    /// The rule without its options, which may hold secrets.
     fn subject(&self) -> String {
-        let fields = [
-            &self.kind,
-            &self.database,
-            &self.user,
-            &self.address,
-            &self.method,
-        ];
+        let names = |words: &[lines::Word]| {
+            let texts = words.iter().map(|word| word.text.as_str());
+            texts.collect::<Vec<_>>().join(",")
+        };
+        let Entry {
+            kind,
+            databases,
+            users,
+            address,
+            mask,
+            method,
+            ..
+        } = &self.entry;
+        let (databases, users) = (names(databases), names(users));
+        let fields = [kind, &databases, &users, address, mask, method];
         let fields = fields.into_iter().filter(|field| !field.is_empty());
-        fields
-            .map(|field| field.replace(char::is_control, "?"))
-            .collect::<Vec<_>>()
-            .join(" ")
+        let clean = |field: &String| field.replace(char::is_control, "?");
+        fields.map(clean).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// From the weakest to the strictest.
-const METHODS: [&str; 4] = ["trust", "password", "md5", "scram-sha-256"];
-
-/// The strictest method of the accepting rules. Nobody is trusted whom some rule did not trust.
-fn method(rules: &[Rule], is_local: bool) -> &'static str {
-    let rank = |rule: &Rule| METHODS.iter().position(|method| *method == rule.method);
-    let strictest = METHODS.len() - 1;
-    let accepting = rules.iter().filter(|rule| rule.accepts());
-    // What is not known here, such as certificates, was meant to be strict.
-    let chosen = accepting.map(|rule| rank(rule).unwrap_or(strictest)).max();
-    let not_for_all = rules
-        .iter()
-        .any(|rule| !rule.accepts() || rule.is_restricted(is_local));
-    match chosen {
-        Some(0) if not_for_all => METHODS[strictest],
-        Some(chosen) => METHODS[chosen],
-        None => METHODS[strictest],
-    }
+/// Rules that let nobody any further, over whatever they came.
+fn rejections() -> [Entry; 2] {
+    let all = || {
+        vec![lines::Word {
+            text: "all".to_owned(),
+            is_quoted: false,
+        }]
+    };
+    ["local", "host"].map(|kind| Entry {
+        kind: kind.to_owned(),
+        databases: all(),
+        users: all(),
+        method: "reject".to_owned(),
+        ..Entry::default()
+    })
 }
 
-/// Chooses `auth.method`, and answers every rule and `enable_pool_hba`.
+/// Takes the rules over, and answers each of them and `enable_pool_hba`.
 pub(crate) fn answer(items: &Items, rules: Option<Vec<Rule>>, work: &mut Work) {
     let is_on = items.is_on("enable_pool_hba");
     let given = items.get("enable_pool_hba").map(|(index, _)| index);
@@ -165,20 +137,16 @@ pub(crate) fn answer(items: &Items, rules: Option<Vec<Rule>>, work: &mut Work) {
              may log in from everywhere",
         )
         .warn(),
-        (Some(_), true) => Answer::to(OtherMeaning, METHOD, "one method for all clients"),
+        (Some(rules), true) => {
+            Answer::new(CarriedOver, format!("[[hba]], {} of them", rules.len()))
+        }
     };
     if let Some(index) = given {
         work.answers.insert(index, switch);
     }
-    let rules = rules.unwrap_or_default();
-    let is_local = listen::is_local(items);
-    let chosen = method(&rules, is_local);
-    if is_on && !rules.is_empty() {
-        work.draft.set(METHOD, chosen);
-    }
-    for rule in &rules {
+    for rule in rules.unwrap_or_default() {
         let (verdict, text, is_warning) = match is_on {
-            true => judge(rule, chosen, is_local),
+            true => carry_over(&rule, work),
             false => (
                 NotNeeded,
                 "enable_pool_hba is not on, so it is not in force".to_owned(),
@@ -195,46 +163,34 @@ pub(crate) fn answer(items: &Items, rules: Option<Vec<Rule>>, work: &mut Work) {
     }
 }
 
-const METHOD: &str = "auth.method";
-
-fn judge(rule: &Rule, chosen: &str, is_local: bool) -> (Verdict, String, bool) {
-    if !rule.accepts() {
-        let text = "nobody is rejected here; keep these clients away with a firewall, or leave their \
-                    users out of [[users]]";
-        return (NotThere, text.to_owned(), true);
-    }
-    if !METHODS.contains(&rule.method.as_str()) {
-        let text =
-            format!("this method is not there; auth.method = {chosen:?} asks for a password");
-        return (NotThere, text, true);
-    }
-    if rule.kind.starts_with("hosts") || rule.kind.starts_with("hostn") {
-        let text = format!(
-            "clients are not told apart by TLS; auth.method = {chosen:?} is for all, and `tls.mode` says whether they must use it"
-        );
-        return (NotThere, text, true);
-    }
-    let change = match rule.method == chosen {
-        true => String::new(),
-        false => format!("; these clients must answer {chosen} now"),
-    };
-    if rule.kind == "local" {
-        let text = format!("there is no Unix socket; auth.method = {chosen:?} over TCP{change}");
-        return (OtherMeaning, text, false);
-    }
-    if rule.is_restricted(is_local) {
-        let text = format!(
-            "auth.method = {chosen:?} is for every user, database and address{change}; restrict \
-             addresses with a firewall, databases in the nodes' pg_hba.conf"
-        );
-        return (OtherMeaning, text, true);
-    }
-    match change.is_empty() {
-        true => (CarriedOver, format!("auth.method = {chosen:?}"), false),
-        false => (
-            OtherMeaning,
-            format!("auth.method = {chosen:?}{change}"),
-            false,
-        ),
+fn carry_over(rule: &Rule, work: &mut Work) -> (Verdict, String, bool) {
+    let rules = &mut work.draft.rules;
+    match rule.fate() {
+        Fate::Same => {
+            rules.push(rule.entry.clone());
+            let needs = match rule.entry.kind.as_str() {
+                "local" => "; it takes listen.unix_socket_dir",
+                "hostssl" => "; it takes [tls]",
+                _ => "",
+            };
+            (CarriedOver, format!("[[hba]]{needs}"), false)
+        }
+        Fate::OtherMethod => {
+            rules.push(rule.with_scram());
+            let method = rule.entry.method.replace(char::is_control, "?");
+            let text = format!(
+                "the method {method} with these options is not there: these clients must answer \
+                 scram-sha-256 now"
+            );
+            (OtherMeaning, text, true)
+        }
+        Fate::Rejects(why) => {
+            rules.extend(rejections());
+            let text = format!(
+                "{why}: rules that reject everybody stand in its place, and nobody gets to those \
+                 behind them until you have written it anew"
+            );
+            (NotThere, text, true)
+        }
     }
 }

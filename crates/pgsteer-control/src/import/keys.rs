@@ -174,8 +174,8 @@ pub(crate) const KEYS: &[Key] = &[
     each("backend_flag", Always, Special(CarriedOver, "`nodes[].flag`"), "of several the strictest; DISALLOW_TO_FAILOVER is part of ALWAYS_PRIMARY"),
     each("backend_application_name", Always, NotNeeded, "replicas are found in pg_stat_replication by their slot, name or address"),
 
-    key("enable_pool_hba", Special(OtherMeaning, "`auth.method`"), "one method for all clients; rules by address, database or user are not there"),
-    key("pool_passwd", Special(OtherMeaning, "`[[users]]`"), "give the file to the import as well: its plain passwords become users"),
+    key("enable_pool_hba", Special(CarriedOver, "`[[hba]]`"), "give `pool_hba.conf` to the import as well: its rules become `[[hba]]`"),
+    key("pool_passwd", Special(OtherMeaning, "`[[users]]`"), "give the file to the import as well: its passwords and hashes become users, but for those encrypted with AES"),
     key("authentication_timeout", Duration("listen.login_timeout", Unit::Seconds, "10m"), ""),
     key("allow_clear_text_frontend_auth", Missing(OFF), "passwords are in `[[users]]`; `auth.method = \"password\"` asks clients for clear text"),
 

@@ -17,14 +17,6 @@ pub(crate) fn answer(items: &Items, work: &mut Work) {
     mode(items, work);
 }
 
-/// Whether only clients of this machine can connect.
-pub(crate) fn is_local(items: &Items) -> bool {
-    let (addresses, _) = ips(items, "listen_addresses");
-    addresses
-        .iter()
-        .all(|ip| ["127.0.0.1", "[::1]"].contains(&ip.as_str()))
-}
-
 fn addresses(items: &Items, work: &mut Work) {
     const ADDRESS: &str = "listen.address";
     let mut port = PORT;

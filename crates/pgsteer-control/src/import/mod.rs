@@ -14,7 +14,6 @@ mod hba;
 mod items;
 mod keys;
 mod listen;
-mod passwd;
 mod pgbouncer;
 mod pgcat;
 mod probe;

@@ -2,10 +2,10 @@
 
 use super::Work;
 use super::items::{Answer, Item, Items};
-use super::passwd::{Stored, stored};
 use super::report::Verdict::{CarriedOver, NotNeeded, OtherMeaning};
 use super::rules::{count, duration, shown_duration, whole, wrong};
 use super::values::{self, Unit};
+use crate::config::userlist::{Stored, pgpool as stored};
 
 /// Answers these parameters. Users must be known before.
 pub(crate) fn answer(items: &Items, work: &mut Work) {
@@ -80,11 +80,13 @@ fn login(items: &Items, work: &mut Work) {
     let mut answer = Answer::new(CarriedOver, "probe.password");
     match &given {
         Some((_, Stored::Plain(password))) => work.draft.set("probe.password", password.as_str()),
-        Some((_, Stored::Hidden(how))) if is_known => {
+        Some((_, hidden)) if is_known => {
+            let how = hidden.how();
             let text = format!("it is {how}; the password of [[users]] {user} is used");
             answer = Answer::new(OtherMeaning, text);
         }
-        Some((_, Stored::Hidden(how))) => {
+        Some((_, hidden)) => {
+            let how = hidden.how();
             answer =
                 Answer::new(OtherMeaning, format!("it is {how}: fill in probe.password")).warn();
             no_password(user, work);
@@ -223,13 +225,14 @@ fn of_node(items: &Items, number: u32, work: &mut Work) {
         let text = item.entry.value.as_str();
         let value = match stored(text) {
             _ if text.is_empty() => continue,
-            Stored::Hidden(how) if name == "password" => {
+            Stored::Plain(password) if name == "password" => password,
+            hidden if name == "password" => {
+                let how = hidden.how();
                 let text = format!("it is {how}: fill in probe_password of the node");
                 work.answers
                     .insert(index, Answer::new(OtherMeaning, text).warn());
                 continue;
             }
-            Stored::Plain(password) if name == "password" => password,
             _ => text.to_owned(),
         };
         let place = work

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use pgsteer_core::settings::{AuthMethod, NodeFlag};
+use pgsteer_core::auth::AuthMethod;
+use pgsteer_core::settings::NodeFlag;
 use proptest::prelude::*;
 
 use super::keys::KEYS;
@@ -69,7 +70,8 @@ black_function_list = 'nextval,setval'
 #[test]
 fn a_whole_configuration_loads() {
     let hba = "local all all trust\nhost all all 0.0.0.0/0 md5 # all\n";
-    let passwd = "check:TEXTsecret\nalice:wonder:land\nbob:md5d41d8cd98f00b204e9800998ecf8427e\n";
+    let passwd = "check:TEXTsecret\nalice:wonder:land\n\
+        bob:md5d41d8cd98f00b204e9800998ecf8427e\ncarl:AESabc=\n";
     let import = imported(&[
         ("pgpool.conf", WHOLE),
         ("pool_hba.conf", hba),
@@ -82,7 +84,9 @@ fn a_whole_configuration_loads() {
     );
     assert_eq!(settings.clients_max, 96);
     assert_eq!(settings.pool.connections_per_node_max, 200);
-    assert_eq!(settings.auth_method, AuthMethod::Md5);
+    let rules = settings.auth.rules.as_ref().expect("rules");
+    let methods: Vec<_> = rules.0.iter().map(|rule| rule.method).collect();
+    assert_eq!(methods, [AuthMethod::Trust, AuthMethod::Md5]);
     assert_eq!(settings.nodes.len(), 2);
     assert_eq!(
         (settings.nodes[0].port, settings.nodes[0].weight),
@@ -102,8 +106,12 @@ fn a_whole_configuration_loads() {
     assert_eq!(settings.probe.interval.as_secs(), 10);
     assert_eq!(settings.probe.timeout.as_secs(), 20);
     assert_eq!(settings.probe.failures_max, 3);
-    assert_eq!(&*settings.users["alice"].password, "wonder:land");
-    assert!(!settings.users.contains_key("bob"));
+    assert_eq!(
+        settings.users["alice"].password().map(|p| &**p),
+        Some("wonder:land")
+    );
+    assert!(settings.users["bob"].password().is_none(), "a hash is none");
+    assert!(!settings.users.contains_key("carl"));
     let router: serde_json::Value = serde_json::from_str(&settings.router_config).expect("JSON");
     let expected = serde_json::json!({
         "load_balance_mode": true,
@@ -116,8 +124,9 @@ fn a_whole_configuration_loads() {
     });
     assert_eq!(router, expected);
     assert_eq!(import.report.count(Verdict::Unknown), 0);
-    assert!(line(&import, "user bob").is_warning);
-    assert!(import.report.to_do.iter().any(|text| text.contains("bob")));
+    assert!(!line(&import, "user bob").is_warning);
+    assert!(line(&import, "user carl").is_warning);
+    assert!(import.report.to_do.iter().any(|text| text.contains("carl")));
 }
 
 /// Everything about failover and the tools.
@@ -304,57 +313,56 @@ fn what_protects_data_is_a_warning_when_it_is_lost() {
 }
 
 #[test]
-fn the_method_is_the_strictest_and_trust_stays_where_it_was() {
-    let cases = [
-        (
-            "host all all 0.0.0.0/0 md5\nlocal all all trust\n",
-            "*",
-            AuthMethod::Md5,
-        ),
-        (
-            "host all all all scram-sha-256\nhost all all all md5\n",
-            "*",
-            AuthMethod::ScramSha256,
-        ),
-        ("host all all all trust\n", "*", AuthMethod::Trust),
-        (
-            "host all all 127.0.0.1/32 trust\n",
-            "localhost",
-            AuthMethod::Trust,
-        ),
-        (
-            "host all all 127.0.0.1/32 trust\n",
-            "*",
-            AuthMethod::ScramSha256,
-        ),
-        (
-            "host all alice all trust\n",
-            "localhost",
-            AuthMethod::ScramSha256,
-        ),
-        (
-            "host all all all trust\nhost x all all reject\n",
-            "*",
-            AuthMethod::ScramSha256,
-        ),
-        ("hostssl all all all cert\n", "*", AuthMethod::ScramSha256),
-        (
-            "host all all 10.0.0.0 255.0.0.0 password\n",
-            "*",
-            AuthMethod::Password,
-        ),
-        ("", "*", AuthMethod::ScramSha256),
+fn rules_are_carried_over_in_their_order_and_none_lets_more_in() {
+    let hba = "host all \"my user\",\"all\" 10.0.0.0 255.0.0.0 md5\n\
+        hostssl shop all samehost cert clientcert=1\n\
+        host all all 10.0.0.0/8 pam pamservice=hush\n\
+        host all +staff all trust\n\
+        local all @names trust\n\
+        host sameuser all ::1/128 reject\n";
+    let conf = format!("{NODES}enable_pool_hba = on\n");
+    let import = imported(&[("pgpool.conf", &conf), ("pool_hba.conf", hba)]);
+    let rules = loaded(&import.toml).settings.auth.rules.expect("rules");
+    let methods: Vec<_> = rules.0.iter().map(|rule| rule.method.as_str()).collect();
+    let expected = [
+        "md5",
+        "scram-sha-256",
+        "scram-sha-256",
+        "reject",
+        "reject",
+        "reject",
+        "reject",
+        "reject",
     ];
-    for (hba, listen, expected) in cases {
-        let conf = format!("{NODES}enable_pool_hba = on\nlisten_addresses = '{listen}'\n");
-        let import = imported(&[("pgpool.conf", &conf), ("pool_hba.conf", hba)]);
-        assert_eq!(loaded(&import.toml).settings.auth_method, expected, "{hba}");
+    assert_eq!(methods, expected, "{}", import.toml);
+    for (subject, verdict) in [
+        (
+            "host all my user,all 10.0.0.0 255.0.0.0 md5",
+            Verdict::CarriedOver,
+        ),
+        ("hostssl shop all samehost cert", Verdict::OtherMeaning),
+        ("host all all 10.0.0.0/8 pam", Verdict::OtherMeaning),
+        ("host all +staff all trust", Verdict::NotThere),
+        ("local all @names trust", Verdict::NotThere),
+        ("host sameuser all ::1/128 reject", Verdict::CarriedOver),
+    ] {
+        let line = line(&import, subject);
+        assert_eq!(line.verdict, verdict, "{subject}");
+        assert_eq!(
+            line.is_warning,
+            verdict != Verdict::CarriedOver,
+            "{subject}"
+        );
     }
-    let import = imported(&[
-        ("pgpool.conf", "enable_pool_hba = on\n"),
-        ("pool_hba.conf", "host all \"my user\" 10.0.0.0/8 md5\n"),
-    ]);
-    assert!(line(&import, "host all my user 10.0.0.0/8 md5").is_warning);
+    assert!(!import.toml.contains("hush"), "{}", import.toml);
+    // Names stay names, whatever they say.
+    let users = format!("{:?}", rules.0[0].users);
+    assert_eq!(users, "[Exact(\"my user\"), Exact(\"all\")]");
+
+    let off = imported(&[("pgpool.conf", NODES), ("pool_hba.conf", hba)]);
+    let auth = loaded(&off.toml).settings.auth;
+    assert!(auth.rules.is_none());
+    assert_eq!(auth.method, AuthMethod::ScramSha256);
 }
 
 #[test]

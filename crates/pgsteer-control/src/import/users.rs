@@ -2,15 +2,15 @@
 
 use super::draft::Draft;
 use super::items::{Answer, Items};
-use super::passwd::{self, Stored};
 use super::report::Line;
 use super::report::Verdict::{CarriedOver, NotNeeded, NotThere, OtherMeaning};
 use super::{FileKind, InputFile, Work, mistake};
 use crate::config::ConfigError;
+use crate::config::userlist::{self, Stored};
 use crate::pcp;
 
 /// An entry of `pool_passwd` with its file.
-pub(crate) type Password = (String, passwd::Entry);
+pub(crate) type Password = (String, userlist::Entry);
 
 /// Reads all files of passwords and notes every line that cannot be read.
 pub(crate) fn read(files: &[InputFile], mistakes: &mut Vec<ConfigError>) -> Vec<Password> {
@@ -19,7 +19,7 @@ pub(crate) fn read(files: &[InputFile], mistakes: &mut Vec<ConfigError>) -> Vec<
         if ![FileKind::Passwd, FileKind::Pcp].contains(&file.kind) {
             continue;
         }
-        let (entries, problems) = passwd::parse(&file.text);
+        let (entries, problems) = userlist::parse(&file.text);
         for (line, problem) in problems {
             mistakes.push(mistake(
                 &file.name,
@@ -41,6 +41,7 @@ pub(crate) fn answer(passwords: &[Password], work: &mut Work) {
         let name = &entry.name;
         let draft = &mut work.draft;
         let is_known = draft.users.iter().any(|(known, _)| known == name)
+            || draft.users_stored.iter().any(|(known, _)| known == name)
             || draft.users_without.iter().any(|(known, _)| known == name);
         let (verdict, text, is_warning) = match &entry.password {
             _ if is_known => (
@@ -56,11 +57,21 @@ pub(crate) fn answer(passwords: &[Password], work: &mut Work) {
                     false,
                 )
             }
-            Stored::Hidden(how) => {
+            Stored::Md5(stored) | Stored::Scram(stored) => {
+                draft.users_stored.push((name.clone(), stored.clone()));
+                let how = entry.password.how();
+                let text = format!(
+                    "[[users]] with name and verifier, which is {how}: it logs in to nodes that store \
+                     the same"
+                );
+                (CarriedOver, text, false)
+            }
+            Stored::Aes | Stored::Nothing => {
+                let how = entry.password.how();
                 draft.users_without.push((name.clone(), how));
                 let text = format!(
-                    "the password is {how}, and the proxy needs the password itself: fill in [[users]] \
-                     (or `password_file`); until then this user cannot log in"
+                    "the password is {how}: fill in [[users]] (`password`, `password_file` or \
+                     `verifier`); until then this user cannot log in"
                 );
                 (NotThere, text, true)
             }
@@ -80,7 +91,7 @@ pub(crate) fn answer_keys(items: &Items, files: &[InputFile], work: &mut Work) {
     let is_given = files.iter().any(|file| file.kind == FileKind::Passwd);
     if let Some((index, item)) = items.get("pool_passwd") {
         let answer = if is_given {
-            let count = work.draft.users.len();
+            let count = work.draft.users.len() + work.draft.users_stored.len();
             Answer::new(CarriedOver, format!("[[users]], {count} of them"))
         } else if item.entry.value.is_empty() {
             Answer::new(
@@ -94,7 +105,7 @@ pub(crate) fn answer_keys(items: &Items, files: &[InputFile], work: &mut Work) {
         };
         work.answers.insert(index, answer);
     }
-    if work.draft.users.is_empty() {
+    if work.draft.users.is_empty() && work.draft.users_stored.is_empty() {
         work.report.to_do.push(
             "fill in [[users]] with name and password: without a user nobody can log in, the proxy \
              logs in to the nodes with them"
@@ -117,7 +128,7 @@ pub(crate) fn answer_keys(items: &Items, files: &[InputFile], work: &mut Work) {
 pub(crate) fn pcp(files: &[InputFile], draft: &mut Draft) -> Vec<Line> {
     let mut lines = Vec::new();
     for file in files.iter().filter(|file| file.kind == FileKind::Pcp) {
-        let (entries, _) = passwd::parse(&file.text);
+        let (entries, _) = userlist::parse(&file.text);
         for entry in entries {
             let is_known = draft
                 .pcp_users

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use pgsteer_core::settings::{AuthMethod, OnFailure, Settings};
+use pgsteer_core::settings::{OnFailure, Settings};
 use pgsteer_core::topology::Topology;
 
 use super::nodes::{share, status};
@@ -103,12 +103,7 @@ fn listening(items: &mut Vec<Item>, settings: &Settings) {
         .listen
         .first()
         .map_or(0, std::net::SocketAddr::port);
-    let auth = match settings.auth_method {
-        AuthMethod::Trust => "trust",
-        AuthMethod::Password => "password",
-        AuthMethod::Md5 => "md5",
-        AuthMethod::ScramSha256 => "scram-sha-256",
-    };
+    let auth = settings.auth.method.as_str();
     items.extend([
         text(
             "backend_clustering_mode",

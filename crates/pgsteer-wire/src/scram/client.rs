@@ -1,8 +1,8 @@
 //! The side that proves it knows the password: the proxy towards a server.
 
 use super::{
-    ChannelBinding, ITERATIONS_MAX, Key, SaltedPassword, ScramError, attribute, decode, decode_key,
-    encode, hmac, nonce, sha256, text, xor,
+    ChannelBinding, ITERATIONS_MAX, Key, SaltedPassword, ScramError, ScramKeys, attribute, decode,
+    decode_key, encode, hmac, is_nonce, nonce, sha256, text, xor,
 };
 
 /// What a server demands.
@@ -67,7 +67,8 @@ impl ClientExchange {
         let iterations = attribute(&mut fields, "i")?
             .parse()
             .map_err(|_| ScramError::Malformed)?;
-        let continues = nonce.len() > self.nonce.len() && nonce.starts_with(&self.nonce);
+        let longer = nonce.len() > self.nonce.len() && nonce.starts_with(&self.nonce);
+        let continues = longer && is_nonce(nonce);
         if !continues || salt.is_empty() || !(1..=ITERATIONS_MAX).contains(&iterations) {
             return Err(ScramError::Malformed);
         }
@@ -80,21 +81,26 @@ impl ClientExchange {
         })
     }
 
-    /// The client-final message.
+    /// The client-final message, from the password.
     pub fn last(&mut self, salted: &SaltedPassword, challenge: &Challenge) -> String {
+        self.last_of(&salted.client_key(), &salted.server_key(), challenge)
+    }
+
+    /// The client-final message, from the keys of an earlier login; see [`ScramKeys::fit`].
+    pub fn last_with(&mut self, keys: &ScramKeys, challenge: &Challenge) -> String {
+        self.last_of(&keys.client_key, &keys.server_key, challenge)
+    }
+
+    fn last_of(&mut self, client_key: &Key, server_key: &Key, challenge: &Challenge) -> String {
         let without_proof = format!("c={},r={}", self.binding.proof(), challenge.nonce);
         let auth = format!(
             "{},{},{without_proof}",
             self.first_bare(),
             challenge.server_first
         );
-        let client_key = salted.client_key();
-        let signature = hmac(&sha256(&client_key), &[auth.as_bytes()]);
-        self.server_signature = Some(hmac(&salted.server_key(), &[auth.as_bytes()]));
-        format!(
-            "{without_proof},p={}",
-            encode(&xor(&client_key, &signature))
-        )
+        let signature = hmac(&sha256(client_key), &[auth.as_bytes()]);
+        self.server_signature = Some(hmac(server_key, &[auth.as_bytes()]));
+        format!("{without_proof},p={}", encode(&xor(client_key, &signature)))
     }
 
     /// Reads the server-final message.

@@ -3,11 +3,15 @@
 
 mod binding;
 mod client;
+mod keys;
 mod server;
+mod verifier;
 
 pub use binding::ChannelBinding;
 pub use client::{Challenge, ClientExchange};
-pub use server::{ServerExchange, Verifier};
+pub use keys::ScramKeys;
+pub use server::{Accepted, ServerExchange};
+pub use verifier::Verifier;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,11 +28,18 @@ pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// Iterations for verifiers that the proxy makes itself; PostgreSQL's default (`scram_iterations`).
 pub const ITERATIONS: u32 = 4096;
 
-/// Most iterations we let a server demand, so that it cannot keep a worker busy.
-pub const ITERATIONS_MAX: u32 = 100_000;
+/// Most iterations we let a server or a stored verifier demand, so that neither keeps us busy for
+/// long: about half a second.
+pub const ITERATIONS_MAX: u32 = 1_000_000;
 
 /// Longest message of an exchange we read, in bytes; ours.
 pub const MESSAGE_LEN_MAX: usize = 2048;
+
+/// Longest nonce of a peer we read, in bytes; ours. libpq's has 24, PostgreSQL's own half as well.
+const NONCE_LEN_MAX: usize = 512;
+
+/// Longest salt of a stored verifier, in bytes; ours. PostgreSQL's has 16.
+const SALT_LEN_MAX: usize = 1024;
 
 const NONCE_LEN: usize = 18;
 const KEY_LEN: usize = 32;
@@ -134,6 +145,12 @@ fn nonce() -> Result<String, ScramError> {
     Ok(encode(&bytes))
 }
 
+/// Whether this can be a nonce: printable ASCII (RFC 5802), and not too long.
+fn is_nonce(text: &str) -> bool {
+    let printable = text.bytes().all(|b| b.is_ascii_graphic());
+    (1..=NONCE_LEN_MAX).contains(&text.len()) && printable
+}
+
 /// The value of the next attribute, which must be `name`.
 fn attribute<'a>(
     fields: &mut std::str::Split<'a, char>,
@@ -176,8 +193,91 @@ mod tests {
         let first = server.first(client.first().as_bytes())?;
         let challenge = client.challenge(first.as_bytes())?;
         let salted = SaltedPassword::derive(given, &challenge.salt, challenge.iterations);
-        let last = server.last(client.last(&salted, &challenge).as_bytes())?;
-        client.verify(last.as_bytes())
+        let accepted = server.last(client.last(&salted, &challenge).as_bytes())?;
+        client.verify(accepted.message.as_bytes())
+    }
+
+    /// A proxy in the middle that knows the verifier alone: what the client proves to it is enough
+    /// to log in where the verifier is the same, and nowhere else.
+    #[test]
+    fn keys_of_a_proof_log_in_where_the_verifier_is_the_same() {
+        let stored = Verifier::from_password("secret").unwrap();
+        let mut client = ClientExchange::new().unwrap();
+        let mut proxy = ServerExchange::new(&stored);
+        let first = proxy.first(client.first().as_bytes()).unwrap();
+        let challenge = client.challenge(first.as_bytes()).unwrap();
+        let salted = SaltedPassword::derive("secret", &challenge.salt, challenge.iterations);
+        let proof = client.last(&salted, &challenge);
+        let accepted = proxy.last(proof.as_bytes()).unwrap();
+        client.verify(accepted.message.as_bytes()).unwrap();
+
+        let mut onward = ClientExchange::new().unwrap();
+        let mut server = ServerExchange::new(&stored);
+        let first = server.first(onward.first().as_bytes()).unwrap();
+        let challenge = onward.challenge(first.as_bytes()).unwrap();
+        assert!(accepted.keys.fit(&challenge));
+        let proof = onward.last_with(&accepted.keys, &challenge);
+        let again = server.last(proof.as_bytes()).unwrap();
+        onward.verify(again.message.as_bytes()).unwrap();
+
+        let other = Verifier::from_password("secret").unwrap();
+        let elsewhere = ClientExchange::new().unwrap();
+        let mut server = ServerExchange::new(&other);
+        let first = server.first(elsewhere.first().as_bytes()).unwrap();
+        let challenge = elsewhere.challenge(first.as_bytes()).unwrap();
+        assert!(!accepted.keys.fit(&challenge));
+    }
+
+    #[test]
+    fn a_password_in_clear_text_is_checked_too() {
+        let verifier = Verifier::from_password("secret").unwrap();
+        assert!(verifier.check("secret"));
+        assert!(!verifier.check("Secret"));
+        assert!(!verifier.check(""));
+    }
+
+    #[test]
+    fn numbers_of_a_peer_are_bounded() {
+        let client = ClientExchange::new().unwrap();
+        let own = client.first().split_once("r=").unwrap().1.to_owned();
+        let challenge = |nonce: &str, salt: &str, iterations: &str| {
+            let message = format!("r={own}{nonce},s={salt},i={iterations}");
+            client.challenge(message.as_bytes()).map(|_| ())
+        };
+        assert_eq!(challenge("x", "c2FsdA==", "4096"), Ok(()));
+        let long = "x".repeat(600);
+        for (nonce, salt, iterations) in [
+            ("x", "c2FsdA==", "0"),
+            ("x", "c2FsdA==", "2147483647"),
+            ("x", "c2FsdA==", "99999999999999999999"),
+            ("x", "c2FsdA==", "-1"),
+            ("x", "", "4096"),
+            ("x", "not base64", "4096"),
+            ("", "c2FsdA==", "4096"),
+            ("\u{7f}", "c2FsdA==", "4096"),
+            (&long, "c2FsdA==", "4096"),
+        ] {
+            let refused = challenge(nonce, salt, iterations);
+            assert_eq!(
+                refused,
+                Err(ScramError::Malformed),
+                "{nonce} {salt} {iterations}"
+            );
+        }
+        let verifier = Verifier::from_salt("x", b"salt");
+        for nonce in ["", "\u{e9}", "a b", &long] {
+            let mut server = ServerExchange::new(&verifier);
+            let refused = server.first(format!("n,,n=,r={nonce}").as_bytes());
+            assert_eq!(refused, Err(ScramError::Malformed), "{nonce}");
+        }
+        for stored in [
+            "SCRAM-SHA-256$0:c2FsdA==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+            "SCRAM-SHA-256$4294967295:c2FsdA==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+            "SCRAM-SHA-256$4096:$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+            "SCRAM-SHA-256$4096:c2FsdA==$short:short",
+        ] {
+            assert!(stored.parse::<Verifier>().is_err(), "{stored}");
+        }
     }
 
     #[test]
@@ -199,10 +299,7 @@ mod tests {
             run(end_point(b"other"), mine),
             Err(ScramError::OtherChannel)
         );
-        assert_eq!(
-            run(end_point(b"mine"), None),
-            Err(ScramError::ChannelBinding)
-        );
+        assert_eq!(run(end_point(b"mine"), None), Err(ScramError::Malformed));
         // It need not bind, but one that can must have seen the offer.
         assert_eq!(run(ChannelBinding::Unsupported, mine), Ok(()));
         assert_eq!(
@@ -259,6 +356,8 @@ mod tests {
             let client = ClientExchange::new().unwrap();
             let _ = client.challenge(a.as_bytes());
             let _ = client.verify(b.as_bytes());
+            let _ = a.parse::<Verifier>();
+            let _ = format!("SCRAM-SHA-256${a}:{b}").parse::<Verifier>();
         }
     }
 }

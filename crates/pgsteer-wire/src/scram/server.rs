@@ -1,100 +1,17 @@
 //! The side that checks the password: the proxy towards a client.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::binding::read_header;
 use super::{
-    ChannelBinding, ITERATIONS, Key, MECHANISM, MECHANISM_PLUS, SaltedPassword, ScramError,
-    attribute, decode, decode_key, encode, hmac, nonce, sha256, text, xor,
+    ChannelBinding, MECHANISM, MECHANISM_PLUS, ScramError, ScramKeys, Verifier, attribute,
+    decode_key, encode, hmac, is_nonce, nonce, sha256, text, xor,
 };
 
-/// What is needed to check a password without knowing it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Verifier {
-    iterations: u32,
-    salt: Vec<u8>,
-    stored_key: Key,
-    server_key: Key,
-}
-
-impl Verifier {
-    /// Makes one with a fresh salt. Takes milliseconds.
-    ///
-    /// # Errors
-    /// The operating system gave no random numbers.
-    pub fn from_password(password: &str) -> Result<Self, ScramError> {
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|_| ScramError::NoRandom)?;
-        Ok(Self::from_salt(password, &salt))
-    }
-
-    /// Makes one with this salt. Takes milliseconds.
-    #[must_use]
-    pub fn from_salt(password: &str, salt: &[u8]) -> Self {
-        let salted = SaltedPassword::derive(password, salt, ITERATIONS);
-        let (stored_key, server_key) = (sha256(&salted.client_key()), salted.server_key());
-        Self {
-            iterations: ITERATIONS,
-            salt: salt.to_vec(),
-            stored_key,
-            server_key,
-        }
-    }
-
-    /// One that no password fits, for users that do not exist: they must take as long as others
-    /// and see the same salt every time. `secret` is the proxy's own, fixed while it runs.
-    #[must_use]
-    pub fn mock(secret: &[u8], user: &str) -> Self {
-        let derived = |label: &[u8]| hmac(secret, &[label, user.as_bytes()]);
-        let mut salt = derived(b"salt").to_vec();
-        salt.truncate(16);
-        let (stored_key, server_key) = (derived(b"stored"), derived(b"server"));
-        Self {
-            iterations: ITERATIONS,
-            salt,
-            stored_key,
-            server_key,
-        }
-    }
-}
-
-impl fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Verifier(<hidden>)")
-    }
-}
-
-impl fmt::Display for Verifier {
-    /// As `pg_authid.rolpassword` has it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (salt, stored) = (encode(&self.salt), encode(&self.stored_key));
-        let server = encode(&self.server_key);
-        write!(
-            f,
-            "{MECHANISM}${}:{salt}${stored}:{server}",
-            self.iterations
-        )
-    }
-}
-
-impl FromStr for Verifier {
-    type Err = ScramError;
-
-    fn from_str(text: &str) -> Result<Self, ScramError> {
-        let parts = || {
-            let rest = text.strip_prefix(MECHANISM)?.strip_prefix('$')?;
-            let (parameters, keys) = rest.split_once('$')?;
-            Some((parameters.split_once(':')?, keys.split_once(':')?))
-        };
-        let ((iterations, salt), (stored, server)) = parts().ok_or(ScramError::Malformed)?;
-        Ok(Self {
-            iterations: iterations.parse().map_err(|_| ScramError::Malformed)?,
-            salt: decode(salt)?,
-            stored_key: decode_key(stored)?,
-            server_key: decode_key(server)?,
-        })
-    }
+/// A client has proven that it knows the password.
+pub struct Accepted {
+    /// The server-final message, which proves the same to the client.
+    pub message: String,
+    /// What logs in wherever the verifier is the same.
+    pub keys: ScramKeys,
 }
 
 /// One login of a client.
@@ -166,7 +83,7 @@ impl<'a> ServerExchange<'a> {
         let mut fields = bare.split(',');
         attribute(&mut fields, "n")?;
         let client_nonce = attribute(&mut fields, "r")?;
-        if client_nonce.is_empty() {
+        if !is_nonce(client_nonce) {
             return Err(ScramError::Malformed);
         }
         self.nonce = format!("{client_nonce}{}", nonce()?);
@@ -176,11 +93,12 @@ impl<'a> ServerExchange<'a> {
         Ok(self.server_first.clone())
     }
 
-    /// Reads the client-final message and answers the server-final message.
+    /// Reads the client-final message and answers the server-final message, with the keys that the
+    /// proof gives away.
     ///
     /// # Errors
     /// The password is wrong, or the message is malformed.
-    pub fn last(&mut self, message: &[u8]) -> Result<String, ScramError> {
+    pub fn last(&mut self, message: &[u8]) -> Result<Accepted, ScramError> {
         let message = text(message)?;
         let (without_proof, proof) = message.rsplit_once(",p=").ok_or(ScramError::Malformed)?;
         let mut fields = without_proof.split(',');
@@ -203,6 +121,9 @@ impl<'a> ServerExchange<'a> {
             return Err(ScramError::WrongPassword);
         }
         let server_signature = hmac(&self.verifier.server_key, &[auth.as_bytes()]);
-        Ok(format!("v={}", encode(&server_signature)))
+        Ok(Accepted {
+            message: format!("v={}", encode(&server_signature)),
+            keys: ScramKeys::new(client_key, self.verifier),
+        })
     }
 }

@@ -7,8 +7,9 @@ pub(crate) mod keys;
 
 use super::foreign::{Found, Key, Rule, answer, is_known, set_rule, value};
 use super::report::Verdict::{CarriedOver, NotNeeded, NotThere, OtherMeaning, Unknown};
-use super::{FileKind, Import, InputFile, Work, complaints, mistake, passwd};
+use super::{FileKind, Import, InputFile, Work, complaints, mistake};
 use crate::config::ConfigErrors;
+use crate::config::userlist::{self, Stored};
 
 /// What stands in the files, in order.
 struct Input {
@@ -347,7 +348,7 @@ fn rule_value(
 
 /// The users of `userlist.txt`, unless it is read as it is.
 fn users(files: &[InputFile], work: &mut Work) {
-    let read_as_it_is = is_known("auth.users_file");
+    let read_as_it_is = work.draft.shown("auth.users_file").is_some();
     for file in files.iter().filter(|file| file.kind == FileKind::Userlist) {
         let (users, problems) = ini::userlist(&file.text);
         for (line, problem) in problems {
@@ -364,12 +365,21 @@ fn users(files: &[InputFile], work: &mut Work) {
                 subject: format!("user {name}"),
                 value: String::new(),
             };
-            let line = match passwd::stored(&password) {
-                passwd::Stored::Plain(_) => {
+            let stored = userlist::pgbouncer(&password);
+            let how = stored.how();
+            let line = match stored {
+                Stored::Plain(password) => {
                     work.draft.users.push((name, password));
                     found.line(CarriedOver, "[[users]] with name and password")
                 }
-                passwd::Stored::Hidden(how) => {
+                Stored::Md5(stored) | Stored::Scram(stored) => {
+                    work.draft.users_stored.push((name, stored));
+                    found.line(
+                        CarriedOver,
+                        format!("[[users]] with name and verifier, {how}"),
+                    )
+                }
+                Stored::Aes | Stored::Nothing => {
                     work.draft.users_without.push((name, how));
                     let text = format!("the password is {how}: fill it in in [[users]]");
                     found.warning(NotThere, text)
@@ -383,7 +393,7 @@ fn users(files: &[InputFile], work: &mut Work) {
 fn notes(work: &mut Work) {
     for text in [
         "every database of the nodes can be connected to, those that are not listed too; rules of \
-         who may connect to what are in [[hba]] where this version has it",
+         who may connect to what are in [[hba]]",
         "reads are spread over replicas by default: give a replica `weight = 0` to keep them off it",
         "`failover.promote` is false: PgBouncer promoted nobody, so something else may",
         "the console is the database `pgbouncer` as before, for admin_users and stats_users",

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use pgsteer_core::Settings;
-use pgsteer_core::settings::{AuthMethod, PoolMode};
+use pgsteer_core::auth::AuthMethod;
+use pgsteer_core::settings::PoolMode;
 
 use super::table::Row;
 use crate::session::Session;
@@ -66,11 +67,10 @@ fn listening(settings: &Settings) -> Vec<Item> {
         .listen
         .first()
         .map_or(0, std::net::SocketAddr::port);
-    let auth = match settings.auth_method {
-        AuthMethod::Trust => "trust",
+    let auth = match settings.auth.method {
+        _ if settings.auth.rules.is_some() => "hba",
         AuthMethod::Password => "plain",
-        AuthMethod::Md5 => "md5",
-        AuthMethod::ScramSha256 => "scram-sha-256",
+        method => method.as_str(),
     };
     let clients = &settings.client_limits;
     vec![

@@ -1,0 +1,220 @@
+//! A leg for what comes next: it is held, and its server is what the session is, or becomes it in front
+//! of the client's own message.
+
+use pgsteer_core::{NodeId, Role};
+use pgsteer_sql::{Analysis, Class, Effect, OwnState};
+use pgsteer_wire::{ErrorReply, SqlState};
+
+use crate::end::{End, server_lost_idle};
+use crate::leg::{Books, Leg, PrologueError};
+use crate::session::Session;
+
+/// A leg could not be had.
+pub(crate) enum LegError {
+    /// The client is told, and the session goes on.
+    Reply(ErrorReply),
+    /// The server's own words, as body of an ErrorResponse.
+    Refused(Vec<u8>),
+    /// The session cannot go on.
+    Ended(End),
+    /// The node does not answer; another one may.
+    NodeFailed(ErrorReply),
+    /// The node left service before anything was sent: the statement is to be placed again.
+    Moved,
+}
+
+/// Whether what comes behind the proxy's own queries may be sent along with them: if one of them
+/// fails it is refused, unless it ends the transaction that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// It may.
+    Pipelined,
+    /// Their answers are awaited first.
+    Waits,
+}
+
+impl Haste {
+    /// For what is known of a text.
+    pub(crate) fn of(analysis: &Analysis) -> Self {
+        let ends = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Commit { .. }
+                    | Effect::Rollback { .. }
+                    | Effect::RollbackTo(_)
+                    | Effect::PrepareTransaction
+            )
+        };
+        let executes = analysis.executes.is_some();
+        if executes || analysis.class == Class::Unknown || analysis.effects.iter().any(ends) {
+            Self::Waits
+        } else {
+            Self::Pipelined
+        }
+    }
+}
+
+/// What became of bringing a leg up to date.
+enum Brought {
+    /// Nothing was waited for.
+    Ready,
+    /// Something was; the node may have left meanwhile.
+    Waited {
+        took_part: bool,
+        stays: bool,
+        done: Result<(), PrologueError>,
+    },
+}
+impl Session {
+    /// Sees to it that the session holds a leg on a node, and that it is up to date before what is
+    /// sent there next.
+    pub(crate) async fn need(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
+        let needed = self.need_leg(node, haste).await;
+        if needed.is_err() && !self.busy && self.transaction.is_none() {
+            self.steering.writes.forget();
+        }
+        needed
+    }
+
+    /// The same for a statement.
+    pub(crate) async fn need_for(
+        &mut self,
+        node: NodeId,
+        analysis: &Analysis,
+        in_batch: bool,
+    ) -> Result<(), LegError> {
+        if let Some(state) = analysis.looks_at.filter(|_| self.shares()) {
+            self.prepare_to_look(node, state).await?;
+        }
+        self.need(node, Haste::of(analysis)).await?;
+        let took_part = self.held(node).is_some_and(|leg| leg.took_part);
+        let exposed = self.expose(node, analysis, in_batch).await;
+        exposed.or_else(|lost| self.not_brought_up(node, took_part, PrologueError::Lost(lost)))
+    }
+
+    /// A statement looks at what its server keeps for the session.
+    async fn prepare_to_look(&mut self, node: NodeId, state: OwnState) -> Result<(), LegError> {
+        let session = self.steering.identity.session;
+        if state == OwnState::Sequences && !self.follows_sequences {
+            self.follows_sequences = true;
+            let identity = &self.steering.identity;
+            self.steering
+                .worker
+                .note_sequences(&identity.database, &identity.user);
+        }
+        if self.held(node).is_none() {
+            self.lease(node).await?;
+            self.still_serves(node, false)?;
+        }
+        if let Some(leg) = self.held(node) {
+            leg.forget_others(state, session);
+        }
+        Ok(())
+    }
+
+    async fn need_leg(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
+        let is_new = self.held(node).is_none();
+        if is_new {
+            self.lease(node).await?;
+            self.still_serves(node, false)?;
+        }
+        let known = self.steering.snapshot.topology.node(node);
+        let replica = known.is_some_and(|n| n.role == Role::Replica);
+        let Some(index) = self.legs.iter().position(|leg| leg.node == node) else {
+            return Ok(());
+        };
+        let mut legs = std::mem::take(&mut self.legs);
+        let brought = match legs.get_mut(index) {
+            Some(leg) => self.bring_up(leg, replica, haste).await,
+            None => Brought::Ready,
+        };
+        self.legs = legs;
+        let (took_part, stays, done) = match brought {
+            Brought::Ready => return Ok(()),
+            Brought::Waited {
+                took_part,
+                stays,
+                done,
+            } => (took_part, stays, done),
+        };
+        let Err(error) = done else {
+            return self.still_serves(node, stays);
+        };
+        self.not_brought_up(node, took_part, error)
+    }
+
+    /// Brings a leg up to date, if possible without waiting for it.
+    async fn bring_up(&mut self, leg: &mut Leg, replica: bool, haste: Haste) -> Brought {
+        let books = Books {
+            session: self.steering.identity.session,
+            settings: &self.settings,
+            sets: &self.steering.worker.parameter_sets,
+            transaction: &self.transaction,
+            prepared: &self.sql_prepared,
+            enforced: self.enforced.as_deref(),
+        };
+        let took_part = leg.in_transaction();
+        let stays = took_part || leg.busy;
+        // EXECUTE goes to the primary, so only that has to know them.
+        let no_need = replica || took_part || books.prepared.is_empty();
+        let knows_prepared = no_need || leg.knows_prepared(&books);
+        if knows_prepared && leg.is_up_to_date(&books) {
+            return Brought::Ready;
+        }
+        let hurries = haste == Haste::Pipelined && knows_prepared && !leg.busy;
+        if hurries && leg.put_up_to_date(&books, replica, &mut self.flow) {
+            return Brought::Ready;
+        }
+        let told = match no_need {
+            true => Ok(()),
+            false => leg.prepare_in_sql(&books).await,
+        };
+        let done = match told {
+            Ok(()) => leg.bring_up_to_date(&books, replica).await,
+            Err(error) => Err(error),
+        };
+        // What the server said meanwhile that was meant for the client.
+        let asides = std::mem::take(&mut leg.connection().asides);
+        self.client.output.extend_from_slice(&asides);
+        Brought::Waited {
+            took_part,
+            stays,
+            done,
+        }
+    }
+
+    /// A leg could not be brought up to date.
+    fn not_brought_up(
+        &mut self,
+        node: NodeId,
+        took_part: bool,
+        error: PrologueError,
+    ) -> Result<(), LegError> {
+        let pinned = self.held(node).is_some_and(|leg| leg.pinned.is_some());
+        self.drop_leg(node);
+        if took_part {
+            // What the transaction did there is gone: it must not go on as if nothing had been.
+            self.lose_transaction(node);
+        }
+        if pinned {
+            return Err(LegError::Ended(End::Fatal(server_lost_idle())));
+        }
+        Err(match error {
+            PrologueError::Refused(body) => {
+                self.is_refused = true;
+                LegError::Refused(body)
+            }
+            PrologueError::Lost(_) if took_part => {
+                self.suspect(node);
+                LegError::Reply(self.tell_loss())
+            }
+            PrologueError::Lost(lost) => {
+                self.suspect(node);
+                LegError::NodeFailed(ErrorReply::error(
+                    SqlState::CONNECTION_FAILURE,
+                    format!("connection to node {node} was lost: {lost}"),
+                ))
+            }
+        })
+    }
+}
