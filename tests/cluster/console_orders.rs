@@ -6,6 +6,14 @@ use anyhow::Result;
 
 use crate::support::{DEADLINE, Options, Wire, database, msg, runtime, shown};
 
+/// With one worker a session that comes later needs no server to be welcomed.
+fn one_worker() -> Options {
+    Options {
+        listen: "workers = 1",
+        ..Options::default()
+    }
+}
+
 /// Gives an order that is carried out.
 fn order(console: &mut Wire, text: &str) {
     let frames = console.query(text);
@@ -29,7 +37,10 @@ fn wait_for(console: &mut Wire, name: &str, column: &str, wanted: &str) {
     loop {
         let frames = console.query("SHOW POOLS");
         let columns = frames[0].columns();
-        let at = columns.iter().position(|c| c == column).expect("a column");
+        let at = columns
+            .iter()
+            .position(|c| c.split(':').next() == Some(column))
+            .expect("a column");
         let rows = frames.iter().filter(|frame| frame.tag == b'D');
         let mut of_it = rows
             .map(|row| row.values())
@@ -54,7 +65,7 @@ fn pid(wire: &mut Wire) -> String {
 fn pause_waits_for_transactions_and_sessions_wait_for_resume() -> Result<()> {
     let name = "orders_pause";
     let _database = runtime().block_on(database(name, "CREATE TABLE t (id int)"))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let (mut open, mut idle) = (
         Wire::connect(proxy.port(), name),
@@ -117,7 +128,7 @@ fn a_paused_statement_is_refused_after_its_time_and_can_be_cancelled() -> Result
     let _database = runtime().block_on(database(name, ""))?;
     let options = Options {
         pool: "connections_per_node_max = 60\ncheckout_timeout = \"300ms\"",
-        ..Options::default()
+        ..one_worker()
     };
     let proxy = options.start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
@@ -136,7 +147,7 @@ fn a_paused_statement_is_refused_after_its_time_and_can_be_cancelled() -> Result
 fn reconnect_opens_servers_anew_and_wait_close_waits_for_the_old_ones() -> Result<()> {
     let name = "orders_reconnect";
     let _database = runtime().block_on(database(name, ""))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let mut client = Wire::connect(proxy.port(), name);
     let before = pid(&mut client);
@@ -162,7 +173,7 @@ fn reconnect_opens_servers_anew_and_wait_close_waits_for_the_old_ones() -> Resul
 fn disable_keeps_clients_out_and_drain_makes_them_go() -> Result<()> {
     let name = "orders_disable";
     let _database = runtime().block_on(database(name, ""))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let mut client = Wire::connect(proxy.port(), name);
     order(&mut console, &format!("DISABLE {name}"));
@@ -194,7 +205,7 @@ fn disable_keeps_clients_out_and_drain_makes_them_go() -> Result<()> {
 fn kill_ends_clients_at_once_and_pauses_their_database() -> Result<()> {
     let name = "orders_kill";
     let _database = runtime().block_on(database(name, ""))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let mut client = Wire::connect(proxy.port(), name);
     client.send(&msg::query("SELECT pg_sleep(600)"));
@@ -228,7 +239,7 @@ fn kill_ends_clients_at_once_and_pauses_their_database() -> Result<()> {
 fn suspend_lets_nothing_begin_until_resume() -> Result<()> {
     let name = "orders_suspend";
     let _database = runtime().block_on(database(name, ""))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let mut client = Wire::connect(proxy.port(), name);
     client.query("BEGIN");

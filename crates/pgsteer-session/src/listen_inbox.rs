@@ -201,11 +201,6 @@ mod tests {
             encryption: "",
             is_console: false,
             started: SystemTime::UNIX_EPOCH,
-            local: None,
-            application_name: "".into(),
-            session: 1,
-            encryption: "",
-            is_console: false,
         };
         let session = Arc::new(CancelRegistry::default()).register(about, 4);
         Inbox::new(Arc::clone(&session.unwrap().slot))

@@ -46,7 +46,11 @@ pub(super) fn answer(input: &Input, work: &mut Work) {
     };
     let mut nodes = first.hosts.clone();
     // Those that lead to the same database elsewhere are most often its replicas.
-    let same = entries.iter().filter(|entry| entry.dbname == first.dbname);
+    let here = entries.iter().filter(|entry| entry.hosts == first.hosts);
+    let names: Vec<_> = here.map(|entry| entry.dbname.as_str()).collect();
+    let same = entries
+        .iter()
+        .filter(|entry| names.contains(&entry.dbname.as_str()));
     for host in same.flat_map(|entry| &entry.hosts) {
         if !nodes.contains(host) {
             nodes.push(host.clone());
