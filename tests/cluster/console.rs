@@ -59,7 +59,7 @@ fn value(wire: &mut Wire, show: &str, first: &str, column: &str) -> String {
     let columns = description.column_names();
     let at = columns
         .iter()
-        .position(|name| name == column)
+        .position(|c| c.split(':').next() == Some(column))
         .expect(column);
     let rows = rows(&frames);
     let row = rows.iter().find(|row| row[0] == first);

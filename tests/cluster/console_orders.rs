@@ -6,6 +6,14 @@ use anyhow::Result;
 
 use crate::support::{DEADLINE, Options, Wire, database, msg, runtime, shown};
 
+/// With one worker a session that comes later needs no server to be welcomed.
+fn one_worker() -> Options {
+    Options {
+        listen: "workers = 1",
+        ..Options::default()
+    }
+}
+
 /// Gives an order that is carried out.
 fn order(console: &mut Wire, text: &str) {
     let frames = console.query(text);
@@ -54,7 +62,7 @@ fn pid(wire: &mut Wire) -> String {
 fn pause_waits_for_transactions_and_sessions_wait_for_resume() -> Result<()> {
     let name = "orders_pause";
     let _database = runtime().block_on(database(name, "CREATE TABLE t (id int)"))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let (mut open, mut idle) = (
         Wire::connect(proxy.port(), name),
@@ -117,7 +125,7 @@ fn a_paused_statement_is_refused_after_its_time_and_can_be_cancelled() -> Result
     let _database = runtime().block_on(database(name, ""))?;
     let options = Options {
         pool: "connections_per_node_max = 60\ncheckout_timeout = \"300ms\"",
-        ..Options::default()
+        ..one_worker()
     };
     let proxy = options.start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
@@ -136,7 +144,7 @@ fn a_paused_statement_is_refused_after_its_time_and_can_be_cancelled() -> Result
 fn reconnect_opens_servers_anew_and_wait_close_waits_for_the_old_ones() -> Result<()> {
     let name = "orders_reconnect";
     let _database = runtime().block_on(database(name, ""))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let mut client = Wire::connect(proxy.port(), name);
     let before = pid(&mut client);
@@ -162,7 +170,7 @@ fn reconnect_opens_servers_anew_and_wait_close_waits_for_the_old_ones() -> Resul
 fn disable_keeps_clients_out_and_drain_makes_them_go() -> Result<()> {
     let name = "orders_disable";
     let _database = runtime().block_on(database(name, ""))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let mut client = Wire::connect(proxy.port(), name);
     order(&mut console, &format!("DISABLE {name}"));
@@ -194,7 +202,7 @@ fn disable_keeps_clients_out_and_drain_makes_them_go() -> Result<()> {
 fn kill_ends_clients_at_once_and_pauses_their_database() -> Result<()> {
     let name = "orders_kill";
     let _database = runtime().block_on(database(name, ""))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let mut client = Wire::connect(proxy.port(), name);
     client.send(&msg::query("SELECT pg_sleep(600)"));
@@ -228,7 +236,7 @@ fn kill_ends_clients_at_once_and_pauses_their_database() -> Result<()> {
 fn suspend_lets_nothing_begin_until_resume() -> Result<()> {
     let name = "orders_suspend";
     let _database = runtime().block_on(database(name, ""))?;
-    let proxy = Options::default().start();
+    let proxy = one_worker().start();
     let mut console = Wire::connect(proxy.port(), "pgbouncer");
     let mut client = Wire::connect(proxy.port(), name);
     client.query("BEGIN");
