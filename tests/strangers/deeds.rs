@@ -319,7 +319,6 @@ fn in_answer() -> Vec<Deed> {
         )
         .staying()
         .in_anything(),
-        deed("asks for COPY", bytes(&msg::frame(b'G', b"\0\0\0"))).in_anything(),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
 use pgsteer_core::policy::traits;
-use pgsteer_sql::{Analysis, Class, Effect, PinReason, TransactionMode, set_config_names};
+use pgsteer_sql::{FunctionRef, Analysis, Class, Effect, PinReason, TransactionMode, set_config_names};
 use pgsteer_wire::HEADER_LEN;
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::error_response::ErrorFields;
@@ -37,8 +37,8 @@ fn may_use_sequences(analysis: &Analysis, placement: &Placement) -> bool {
     match analysis.class {
         Class::Insert | Class::Merge | Class::Copy | Class::Call | Class::Unknown => true,
         Class::Select | Class::Update | Class::Delete | Class::Execute | Class::Explain => {
-            !placement.is_proven_read()
-                && (placement.meaning.runs_code || !analysis.functions.is_empty())
+            let takes = |f: &FunctionRef| matches!(&*f.name, "nextval" | "setval");
+            placement.meaning.runs_code || analysis.functions.iter().any(takes)
         }
         _ => false,
     }
@@ -435,6 +435,10 @@ impl Session {
             return;
         };
         leg.pinned = Some(reason);
+        if matches!(reason, PinReason::Code | PinReason::Unknown) {
+            // What it set, only that server knows.
+            self.steering.tied_to_primary = true;
+        }
         if self.shares() {
             let text = without_strings(&self.last_text);
             self.cancel.slot.note_pin(Pin {

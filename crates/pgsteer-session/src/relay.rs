@@ -5,7 +5,9 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pgsteer_core::NodeId;
 use pgsteer_pool::{BUFFER_LEN, Channel, Connection, ServerLost};
@@ -13,6 +15,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{HEADER_LEN, frame};
 use thiserror::Error;
+use tokio::time::{Sleep, sleep};
 
 use crate::flow::{Flow, Next};
 use crate::worker::Control;
@@ -68,6 +71,9 @@ pub(crate) enum RelayError {
 /// Turns per wake-up before other sessions of the worker get theirs. At 16 KiB a turn this is
 /// about half a millisecond of copying.
 const TURNS_MAX: u32 = 64;
+
+/// How long the answer may take for a client that has closed its side of the connection.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// Bytes of a client that waits for an answer that are read ahead.
 const READ_AHEAD_MAX: usize = BUFFER_LEN;
@@ -146,7 +152,7 @@ impl Relay<'_> {
                     Poll::Pending => Poll::Pending,
                 };
             }
-            if self.client_has_left(cx) {
+            if self.client_has_left(cx, forward) {
                 return Poll::Ready(Err(RelayError::ClientGone));
             }
             return Poll::Pending;
@@ -156,12 +162,19 @@ impl Relay<'_> {
     }
 
     /// Whether the client has gone away while its server works. What it sends meanwhile is read, as far
-    /// as it is not much, because its end comes behind it.
-    fn client_has_left(&mut self, cx: &mut Context<'_>) -> bool {
+    /// as it is not much, because its end comes behind it. One that has only said that it will say
+    /// nothing more looks the same, and gets some time for its answer.
+    fn client_has_left(&mut self, cx: &mut Context<'_>, forward: &mut Forward) -> bool {
         while self.client.input.len() < READ_AHEAD_MAX {
             match self.client.poll_fill(cx) {
                 Poll::Ready(Ok(len)) if len > 0 => {}
-                Poll::Ready(_) => return true,
+                Poll::Ready(Ok(_)) => {
+                    let patience = forward
+                        .patience
+                        .get_or_insert_with(|| Box::pin(sleep(LAST_ANSWER)));
+                    return patience.as_mut().poll(cx).is_ready();
+                }
+                Poll::Ready(Err(_)) => return true,
                 Poll::Pending => return false,
             }
         }
@@ -348,6 +361,8 @@ impl Relay<'_> {
 pub(crate) struct Forward {
     len: usize,
     ready: bool,
+    /// Until when a client that says nothing more is waited for.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl Forward {
