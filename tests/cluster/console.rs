@@ -56,7 +56,7 @@ fn value(wire: &mut Wire, show: &str, first: &str, column: &str) -> String {
         .iter()
         .find(|frame| frame.tag == b'T')
         .expect("columns");
-    let columns = description.columns();
+    let columns = description.column_names();
     let at = columns
         .iter()
         .position(|c| c.split(':').next() == Some(column))

@@ -36,11 +36,8 @@ fn wait_for(console: &mut Wire, name: &str, column: &str, wanted: &str) {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let frames = console.query("SHOW POOLS");
-        let columns = frames[0].columns();
-        let at = columns
-            .iter()
-            .position(|c| c.split(':').next() == Some(column))
-            .expect("a column");
+        let columns = frames[0].column_names();
+        let at = columns.iter().position(|c| c == column).expect("a column");
         let rows = frames.iter().filter(|frame| frame.tag == b'D');
         let mut of_it = rows
             .map(|row| row.values())

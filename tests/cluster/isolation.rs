@@ -14,7 +14,7 @@ fn narrow(pool: &'static str) -> Running {
     options.start()
 }
 
-const ONE: &str = "connections_per_node_max = 1";
+const ONE: &str = "mode = \"session\"\nconnections_per_node_max = 1";
 
 fn is_error(frames: &[Frame]) -> bool {
     frames.iter().any(|frame| frame.tag == b'E')

@@ -139,6 +139,10 @@ fn transactions_and_savepoints_count_for_listen_as_for_everything() {
         ("SELECT 1", &[]),
         ("UNLISTEN a", &[]),
         ("COMMIT", &["NOTIFY a, 'not heard'", "NOTIFY c, 'five'"]),
+        ("BEGIN", &["NOTIFY c, 'not heard'"]),
+        ("UNLISTEN c", &["NOTIFY c, 'not heard either'"]),
+        ("COMMIT", &[]),
+        ("LISTEN c", &[]),
         ("UNLISTEN nothing", &["NOTIFY c, 'six'"]),
         ("LISTEN c", &["NOTIFY c, 'once'"]),
         ("LISTEN a", &["NOTIFY a, 'seven'"]),
@@ -247,13 +251,17 @@ fn a_client_that_does_not_read_is_given_up_and_others_go_on() {
     let mut good = Wire::connect(proxy.port(), "listen_flood");
     run(&mut deaf, "LISTEN flood");
     run(&mut good, "LISTEN flood");
+    let (read, portions) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         for number in 1..=COUNT {
             let (_, payload) = heard(&mut good);
             assert!(payload.starts_with(&format!("{number} ")), "in order");
+            if number % 200 == 0 {
+                read.send(()).expect("somebody waits");
+            }
         }
     });
-    // In portions: PostgreSQL's own queue is bounded, too.
+    // In portions: who reads, however slowly, is not meant.
     for first in (1..=COUNT).step_by(200) {
         let last = first + 199;
         let sql = format!(
@@ -261,6 +269,7 @@ fn a_client_that_does_not_read_is_given_up_and_others_go_on() {
              FROM generate_series({first}, {last}) g"
         );
         run(&mut sender, &sql);
+        portions.recv().expect("the other one reads");
     }
     reader.join().expect("the other one heard everything");
     let mut count = 0;

@@ -68,10 +68,13 @@ fn work(name: &str, options: &Options) -> Result<()> {
     let proxy = options.start();
     run(&proxy, name, &["-i", "-q", "-s", "4"])?;
     runtime().block_on(crate::support::cluster().wait_until_caught_up(crate::support::DEADLINE))?;
+    // A thread for each client: pgbench waits for the answer to PREPARE, and while it does so for a
+    // session that waits for a server no other client of that thread ends its transaction.
+    let threads = "32";
     for mode in ["simple", "extended", "prepared"] {
         for script in ["tpcb-like", "select-only"] {
             let args = [
-                "-n", "-c", "32", "-j", "2", "-T", "3", "-M", mode, "-b", script,
+                "-n", "-c", "32", "-j", threads, "-T", "3", "-M", mode, "-b", script,
             ];
             run(&proxy, name, &args)?;
         }
@@ -81,7 +84,7 @@ fn work(name: &str, options: &Options) -> Result<()> {
     let script = script.display().to_string();
     for mode in ["extended", "prepared"] {
         let args = [
-            "-n", "-c", "32", "-j", "2", "-T", "3", "-M", mode, "-f", &script,
+            "-n", "-c", "32", "-j", threads, "-T", "3", "-M", mode, "-f", &script,
         ];
         run(&proxy, name, &args)?;
     }

@@ -10,6 +10,8 @@ use crate::support::{
 fn balancing() -> Running {
     let options = Options {
         router: "read_your_writes = \"off\"",
+        // LISTEN goes to a server here.
+        pool: "mode = \"session\"\nconnections_per_node_max = 60",
         ..Options::weights([0, 1, 1])
     };
     options.start()

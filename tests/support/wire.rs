@@ -70,6 +70,13 @@ impl Frame {
         columns
     }
 
+    /// Name of each column.
+    pub(crate) fn column_names(&self) -> Vec<String> {
+        let all = self.columns().into_iter();
+        let name = |column: String| column.split(':').next().unwrap_or_default().to_owned();
+        all.map(name).collect()
+    }
+
     /// Values of a row as text; null is `None`.
     pub(crate) fn values(&self) -> Vec<Option<String>> {
         let mut rest = self.body.get(2..).unwrap_or_default();

@@ -1,11 +1,13 @@
 //! How many connections the whole proxy has to each node. The only thing workers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgsteer_core::servers::Servers;
 use pgsteer_core::traffic::Traffic;
 use pgsteer_core::{Connections, Facts, NodeId};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::quotas::Quotas;
 
@@ -25,7 +27,14 @@ pub struct NodeLimits {
     pub(crate) traffic: Arc<Traffic>,
     /// What there may be of databases, users and pools.
     pub(crate) quotas: Arc<Quotas>,
+    // Wakes the workers, which may have idle connections that others wait for.
+    wanted: Arc<Notify>,
 }
+
+/// How long a session waits before it asks other workers for the room of what they do not use, and
+/// before it asks again. Under load somebody nearer has usually finished by then.
+const ASK_AFTER: Duration = Duration::from_millis(2);
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 impl NodeLimits {
     /// Limits that count among these facts, where others see what is counted.
@@ -39,7 +48,25 @@ impl NodeLimits {
             servers: Arc::clone(&facts.servers),
             traffic: Arc::clone(&facts.traffic),
             quotas: Arc::default(),
+            wanted: Arc::default(),
         }
+    }
+
+    /// Asks all workers to give up what they do not use, for as long as it is polled. Never resolves.
+    pub(crate) async fn ask(&self) {
+        sleep(ASK_AFTER).await;
+        loop {
+            self.wanted.notify_waiters();
+            sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// Resolves when a session of any worker has been waiting for a connection.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: whoever waits asks again.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
     }
 
     /// Nodes there are.

@@ -324,10 +324,37 @@ impl Pools {
         credential: &Credential,
         parameters: &[(&str, &str)],
     ) -> Result<Connection, CheckoutError> {
+        let max = self.0.settings.borrow().connections_per_node_max;
+        self.alone(key, target, (credential, parameters), max).await
+    }
+
+    /// The same for the proxy's own needs. It counts, but is not kept waiting: who waits for it may
+    /// hold the very connections it would wait for.
+    ///
+    /// # Errors
+    /// Opening it failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, as above.
+    pub async fn extra(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        credential: &Credential,
+    ) -> Result<Connection, CheckoutError> {
+        self.alone(key, target, (credential, &[]), u32::MAX).await
+    }
+
+    async fn alone(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        (credential, parameters): (&Credential, &[(&str, &str)]),
+        max: u32,
+    ) -> Result<Connection, CheckoutError> {
         if self.0.gates.is_closed(key.node) {
             return Err(CheckoutError::Closed(key.node));
         }
-        let max = self.0.settings.borrow().connections_per_node_max;
         let slot = self.0.limits.take(key.node, max);
         let slot = slot.ok_or(CheckoutError::QueueFull(key.node))?;
         // It belongs to no pool, so quotas are not about it.
@@ -446,6 +473,7 @@ impl Pools {
                 () = self.0.limits.freed(key.node), if !lacks_quota => None,
                 () = quota_freed, if lacks_quota => None,
                 () = self.0.gates.shut(key.node) => None,
+                () = self.0.limits.ask() => None,
             }
         };
         let until = reserve.map_or(queue.deadline, |at| at.min(queue.deadline));
@@ -565,17 +593,27 @@ impl Pools {
         settings.quota_of(&key.database, &key.user).size_min
     }
 
+    /// Closes an idle connection for each pool whose room somebody waits for, the one that was not used
+    /// for longest.
+    pub fn give_way(&self) {
+        let mut state = self.0.state.borrow_mut();
+        for (key, idle) in &mut state.idle {
+            let wanted = self.0.limits.is_wanted(key.node) || self.0.limits.quotas.is_wanted(key);
+            if wanted && !idle.is_empty() {
+                drop(idle.remove(0));
+            }
+        }
+    }
+
     /// Closes connections that nobody used for too long, that their server closed, or whose room
     /// somebody waits for. To be called about once a second.
     pub fn sweep(&self) {
+        self.give_way();
         let idle_timeout = self.0.settings.borrow().idle_timeout;
         let mut state = self.0.state.borrow_mut();
         state.waiters.retain(|w| !w.hand_over.is_closed());
         let mut nobody = Context::from_waker(Waker::noop());
         state.idle.retain(|key, idle| {
-            if self.0.limits.is_wanted(key.node) || self.0.limits.quotas.is_wanted(key) {
-                idle.clear();
-            }
             let kept = self.kept(key);
             let mut spare = self.0.limits.quotas.of_pool(key).saturating_sub(kept);
             idle.retain(|i| {

@@ -32,6 +32,18 @@ pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
 /// Bytes of a statement that pins its session that are kept.
 const TEXT_SHOWN_MAX: usize = 512;
 
+/// Whether a statement may take a value from a sequence.
+fn may_use_sequences(analysis: &Analysis, placement: &Placement) -> bool {
+    match analysis.class {
+        Class::Insert | Class::Merge | Class::Copy | Class::Call | Class::Unknown => true,
+        Class::Select | Class::Update | Class::Delete | Class::Execute | Class::Explain => {
+            !placement.is_proven_read()
+                && (placement.meaning.runs_code || !analysis.functions.is_empty())
+        }
+        _ => false,
+    }
+}
+
 /// Whether it calls `set_config` for longer than a transaction.
 pub(crate) fn sets_by_function(analysis: &Analysis) -> bool {
     let sets = |e: &Effect| matches!(e, Effect::SetByFunction { local: false });
@@ -340,7 +352,7 @@ impl Session {
         self.doubt_others(node, &open.journal);
         if !rolled_back {
             let wishes = open.journal.commit(&mut self.settings, &self.startup);
-            self.hear(wishes);
+            self.hear_later(wishes);
         }
         self.told(node);
         self.portals.clear();
@@ -404,7 +416,7 @@ impl Session {
         {
             leg.told().stained_by = Some(session);
         }
-        if !placement.is_proven_read() {
+        if may_use_sequences(analysis, placement) {
             if let Some(leg) = self.held(placement.node) {
                 leg.told().wrote.add(session);
             }

@@ -166,6 +166,9 @@ impl Session {
         };
         let name: Box<[u8]> = parsed.name.clone();
         let analysis = Rc::clone(&parsed.analysis);
+        if let Err(reply) = self.check_text(&name) {
+            return self.fail(batch, &reply).await;
+        }
         if !name.is_empty() && self.is_prepared(&name) {
             let shown = String::from_utf8_lossy(&name);
             return self.fail(batch, &already_prepared(&shown)).await;
@@ -201,6 +204,27 @@ impl Session {
         self.put_parse(node, (name, before), &prepared, watched);
         self.put_stale(node);
         Ok(())
+    }
+
+    /// Servers do not see the client's names, so it is the proxy that refuses what they would.
+    fn check_text(&self, name: &[u8]) -> Result<(), ErrorReply> {
+        if !self.shares() {
+            return Ok(());
+        }
+        let Err(error) = std::str::from_utf8(name) else {
+            return Ok(());
+        };
+        let len = error.error_len().unwrap_or(1);
+        let bytes = name.get(error.valid_up_to()..).unwrap_or_default();
+        let bytes = bytes.iter().take(len).map(|byte| format!(" {byte:#04x}"));
+        let text = format!(
+            "invalid byte sequence for encoding \"UTF8\":{}",
+            bytes.collect::<String>()
+        );
+        Err(ErrorReply::error(
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            text,
+        ))
     }
 
     /// Whether the client has a statement of this name, whichever way it prepared it.
@@ -494,6 +518,10 @@ impl Session {
         name: &[u8],
     ) -> Result<(), End> {
         let prepared = self.known_prepared(name);
+        if let Err(reply) = self.check_text(name) {
+            self.skip(header).await?;
+            return self.fail(batch, &reply).await;
+        }
         if self.shares() && !self.is_prepared(name) {
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(name)).await;
@@ -519,7 +547,7 @@ impl Session {
             None => self.put_stale(node),
         }
         let map = prepared.as_ref().and_then(|p| p.map.clone());
-        let of = prepared.clone().filter(|p| p.is_shared());
+        let of = prepared.clone().filter(|_| !name.is_empty());
         let request = Request::Describe { map, of };
         match prepared.filter(|p| *p.name != *name) {
             Some(prepared) => {

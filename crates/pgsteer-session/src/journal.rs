@@ -194,6 +194,11 @@ impl Journal {
         self.notes.last().is_none_or(|note| note.number <= seen)
     }
 
+    /// Whether it wants to hear a channel.
+    pub(crate) fn listens(&self) -> bool {
+        self.wishes.listens()
+    }
+
     /// Notes the effect of a statement that succeeded.
     pub(crate) fn note(&mut self, effect: &Effect) {
         self.wishes.note(effect);

@@ -357,7 +357,7 @@ impl Leg {
         let told = &mut connection.told;
         told.statements
             .insert(&prepared.name, prepared.id, prepared.frame.len());
-        if prepared.is_shared() {
+        if prepared.is_shared {
             while let Some(name) = told.statements.evict(SHARED_BYTES_MAX) {
                 told.stale.push(name);
             }

@@ -26,6 +26,8 @@ pub(crate) struct Listening {
     hub: Sender,
     /// Something was sent since that notifies: the session may hear it itself.
     notified: bool,
+    /// What was committed, and is in force before the client is told so.
+    committed: Wishes,
 }
 
 impl Listening {
@@ -125,11 +127,11 @@ impl Session {
         match &mut self.listening {
             Some(listening) => listening.hub = hub,
             none => {
-                let notified = false;
                 *none = Some(Box::new(Listening {
                     inbox,
                     hub,
-                    notified,
+                    notified: false,
+                    committed: Wishes::default(),
                 }));
             }
         }
@@ -137,6 +139,27 @@ impl Session {
             // Both branches are cancel safe: nobody minds a channel that is listened to in vain.
             confirmed = confirmed => confirmed.unwrap_or_else(|_| Err(lost())),
             () = self.cancel.slot.unwanted() => Err(cancelled()),
+        }
+    }
+
+    /// What a transaction wished was committed.
+    pub(crate) fn hear_later(&mut self, wishes: Wishes) {
+        if let Some(listening) = &mut self.listening {
+            listening.committed.append(wishes);
+        }
+    }
+
+    /// Waits until everything has arrived that was sent up to now: what was sent before a LISTEN was
+    /// committed is not heard, and what a session has sent itself is.
+    pub(crate) async fn catch_up_with_hub(&mut self) {
+        let Some(listening) = &mut self.listening else {
+            return;
+        };
+        listening.notified = false;
+        let (done, arrived) = oneshot::channel();
+        // If the connection is lost, that is told next.
+        if listening.hub.send(Request::CatchUp { done }).await.is_ok() {
+            let _ = arrived.await;
         }
     }
 
@@ -178,28 +201,31 @@ impl Session {
     }
 
     /// Who says ReadyForQuery to what is about to be sent: PostgreSQL tells a session its own
-    /// notifications before it.
+    /// notifications before it, and LISTEN is in force before a commit is answered.
     pub(crate) fn last_word(&self) -> LastWord {
+        let listens = self
+            .transaction
+            .open()
+            .is_some_and(|open| open.journal.listens());
         match &self.listening {
-            Some(listening) if listening.notified => LastWord::ProxyOutside,
+            Some(listening) if listening.notified || listens => LastWord::ProxyOutside,
             _ => LastWord::Server,
         }
     }
 
     /// Says it, if it is the proxy's to say, when what the session has sent itself is there.
     pub(crate) async fn tell_own(&mut self) -> Result<(), End> {
-        if self.flow.last_word != LastWord::Proxy {
-            return Ok(());
-        }
+        let withheld = self.flow.last_word == LastWord::Proxy;
         self.flow.last_word = LastWord::Server;
+        if withheld {
+            self.catch_up_with_hub().await;
+        }
         if let Some(listening) = &mut self.listening {
-            listening.notified = false;
-            let (done, heard) = oneshot::channel();
-            // If the connection is lost, that is told next.
-            let asked = listening.hub.try_send(Request::CatchUp { done });
-            if asked.is_ok() {
-                let _ = heard.await;
-            }
+            let committed = std::mem::take(&mut listening.committed);
+            self.hear(committed);
+        }
+        if !withheld {
+            return Ok(());
         }
         self.tell_notifications()?;
         let status = self.status();

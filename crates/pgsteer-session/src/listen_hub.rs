@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgsteer_core::NodeId;
-use pgsteer_pool::{CheckoutError, Connection, Credential, PoolKey, ServerLost, Target};
+use pgsteer_pool::{Connection, Credential, PoolKey, ServerLost, Target};
 use pgsteer_wire::backend::tag;
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::frame::cstr;
 use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, frame};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::journal::quote_identifier;
 use crate::listen_inbox::{Doom, Inbox};
@@ -23,9 +23,6 @@ use crate::worker::Worker;
 
 /// How long the connection stays when nobody listens any more.
 const LINGER: Duration = Duration::from_secs(30);
-
-/// Time between two attempts to get a connection where there is no room for one.
-const ROOM_LOOK: Duration = Duration::from_millis(50);
 
 /// What a session asks of the connection.
 pub(crate) enum Request {
@@ -122,7 +119,7 @@ async fn serve(
     }
 }
 
-/// A connection to the primary; waits for room there.
+/// A connection to the primary.
 async fn open(
     worker: &Worker,
     key: &PoolKey,
@@ -138,24 +135,11 @@ async fn open(
         host: known.host.clone(),
         port: known.port,
     };
-    let deadline = Instant::now() + snapshot.settings.pool.checkout_timeout;
-    loop {
-        let opened = worker.pools.dedicated(key, &target, credential, &[]).await;
-        match opened {
-            Ok(connection) => return Ok(connection),
-            Err(CheckoutError::QueueFull(_)) if Instant::now() < deadline => {
-                sleep(ROOM_LOOK).await;
-            }
-            Err(error) => {
-                let text = "no connection that listens for notifications could be opened";
-                let state = match error {
-                    CheckoutError::QueueFull(_) => SqlState::TOO_MANY_CONNECTIONS,
-                    _ => SqlState::CANNOT_CONNECT_NOW,
-                };
-                return Err(ErrorReply::error(state, text).with_detail(error.to_string()));
-            }
-        }
-    }
+    let opened = worker.pools.extra(key, &target, credential).await;
+    opened.map_err(|error| {
+        let text = "no connection that listens for notifications could be opened";
+        ErrorReply::error(SqlState::CANNOT_CONNECT_NOW, text).with_detail(error.to_string())
+    })
 }
 
 struct Hub {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use pgsteer_wire::HEADER_LEN;
+use pgsteer_wire::frame::cstr;
 
 use crate::cancel::CancelSlot;
 
@@ -87,7 +89,19 @@ impl Inbox {
     pub(crate) fn drop_channels(&self, only: Option<&str>) -> Vec<Box<str>> {
         let mut state = self.state();
         let fits = |name: &str| only.is_none_or(|only| only == name);
-        let gone = state.channels.extract_if(|name, _| fits(name));
+        let State {
+            channels,
+            ready,
+            waiting_bytes,
+            ..
+        } = &mut *state;
+        // What came while the session did not want to be told is not told any more.
+        ready.retain(|message| {
+            let gone = channel(message).is_some_and(fits);
+            *waiting_bytes -= if gone { message.len() } else { 0 };
+            !gone
+        });
+        let gone = channels.extract_if(|name, _| fits(name));
         gone.map(|(name, _)| name).collect()
     }
 
@@ -164,6 +178,12 @@ impl Inbox {
     pub(crate) fn doom(&self) -> Option<Doom> {
         self.state().doom
     }
+}
+
+/// The channel of a NotificationResponse.
+fn channel(message: &[u8]) -> Option<&str> {
+    let (name, _) = cstr(message.get(HEADER_LEN + 4..)?)?;
+    std::str::from_utf8(name).ok()
 }
 
 impl State {

@@ -39,6 +39,16 @@ impl Wishes {
         }
     }
 
+    /// Whether a channel is to be heard.
+    pub(crate) fn listens(&self) -> bool {
+        self.0.iter().any(|wish| matches!(wish, Wish::Listen(_)))
+    }
+
+    /// What is wished after these.
+    pub(crate) fn append(&mut self, mut later: Self) {
+        self.0.append(&mut later.0);
+    }
+
     /// The wishes that hold, in order.
     pub(crate) fn into_iter(self) -> impl Iterator<Item = Wish> {
         self.0.into_iter()

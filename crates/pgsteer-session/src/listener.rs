@@ -305,6 +305,7 @@ async fn serve(
     let mut open = true;
     let mut times = tokio::time::interval(TIMES_INTERVAL);
     let mut traffic = worker.shared.facts.traffic.subscribe();
+    let limits = worker.shared.limits.clone();
     loop {
         // All branches are cancel safe: what was not received is received next time.
         tokio::select! {
@@ -320,6 +321,7 @@ async fn serve(
                 }
             }
             _ = sweep.tick() => worker.tick(),
+            () = limits.wanted() => worker.pools.give_way(),
             _ = times.tick() => worker.look_at_times(),
             () = traffic.changed() => worker.traffic_changed(),
         }

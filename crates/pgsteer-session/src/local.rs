@@ -187,6 +187,9 @@ impl Session {
                 encode::command_complete(out, "COMMIT");
                 if let Transaction::Open(open) = std::mem::take(&mut self.transaction) {
                     let wishes = open.journal.commit(&mut self.settings, &self.startup);
+                    if wishes.listens() {
+                        self.catch_up_with_hub().await;
+                    }
                     self.hear(wishes);
                 }
                 self.steering.policies.clear_transaction_marks();

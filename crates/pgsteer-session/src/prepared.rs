@@ -98,6 +98,7 @@ impl Session {
                 .with_hint("Close statements that are not needed any more."));
         }
         let context = self.parse_context();
+        let shares = self.shares() && !name.is_empty();
         let Shared {
             id,
             name: own,
@@ -108,6 +109,7 @@ impl Session {
             name: own,
             frame,
             context,
+            is_shared: shares,
             analysis,
             map,
             chain: Cell::new(self.steering.worker.policies.borrow().chain()),
@@ -119,9 +121,6 @@ impl Session {
 
     /// What a statement is parsed under now.
     fn parse_context(&mut self) -> Context {
-        if !self.shares() {
-            return Context::default();
-        }
         let (settings, transaction) = (&self.settings, &self.transaction);
         let hasher = &self.steering.worker.hasher;
         Context {
@@ -172,6 +171,7 @@ impl Session {
             name: own,
             frame,
             context,
+            is_shared: true,
             analysis: Rc::clone(&prepared.analysis),
             map: prepared.map.clone(),
             chain: prepared.chain.clone(),
@@ -306,7 +306,7 @@ impl Session {
         name: &[u8],
         prepared: &Prepared,
     ) -> Result<bool, End> {
-        let Some(described) = prepared.described.get().filter(|_| prepared.is_shared()) else {
+        let Some(described) = prepared.described.get().filter(|_| !name.is_empty()) else {
             return Ok(true);
         };
         if prepared.context.schema == self.steering.names.schema() {

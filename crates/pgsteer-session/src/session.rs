@@ -41,8 +41,10 @@ pub(crate) struct Prepared {
     pub(crate) name: Rc<[u8]>,
     /// The Parse message under that name, to be repeated on other servers.
     pub(crate) frame: Rc<[u8]>,
-    /// What it was parsed under, if it is shared with other sessions.
+    /// What it was parsed under.
     pub(crate) context: Context,
+    /// Other sessions may use it under the same name.
+    pub(crate) is_shared: bool,
     pub(crate) analysis: Rc<Analysis>,
     /// A plugin put the text in the place of the client's, and its parameters are others: for each
     /// the client's, from 1.
@@ -54,11 +56,6 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Whether other sessions may use it under the same name.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.context != Context::default()
-    }
-
     /// The statement.
     pub(crate) fn text(&self) -> &[u8] {
         let body = self.frame.get(HEADER_LEN..).unwrap_or_default();

@@ -55,6 +55,8 @@ states! {
     INVALID_AUTHORIZATION = b"28000";
     /// The password is wrong.
     INVALID_PASSWORD = b"28P01";
+    /// Bytes that are no characters.
+    CHARACTER_NOT_IN_REPERTOIRE = b"22021";
     /// A value that a parameter cannot have.
     INVALID_PARAMETER_VALUE = b"22023";
     /// A parameter that does not exist.

@@ -190,10 +190,6 @@ pub(super) const BINDING: &[Deed] = &[
         &[("SELECT session_user", "alice")],
     ),
     pins(
-        &["LISTEN isolated"],
-        &[("SELECT count(*) FROM pg_listening_channels()", "1")],
-    ),
-    pins(
         &["DO $$ BEGIN PERFORM set_config('work_mem', '7MB', false); END $$"],
         &[("SHOW work_mem", "7MB")],
     ),

@@ -46,11 +46,11 @@ pub(super) fn answer(input: &Input, work: &mut Work) {
     };
     let mut nodes = first.hosts.clone();
     // Those that lead to the same database elsewhere are most often its replicas.
-    let here = entries.iter().filter(|entry| entry.hosts == first.hosts);
-    let names: Vec<_> = here.map(|entry| entry.dbname.as_str()).collect();
-    let same = entries
-        .iter()
-        .filter(|entry| names.contains(&entry.dbname.as_str()));
+    let there = |name: &str| {
+        let mut all = entries.iter().filter(|entry| entry.hosts == first.hosts);
+        all.any(|entry| entry.dbname == name)
+    };
+    let same = entries.iter().filter(|entry| there(&entry.dbname));
     for host in same.flat_map(|entry| &entry.hosts) {
         if !nodes.contains(host) {
             nodes.push(host.clone());
