@@ -3,8 +3,11 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use pgsteer_testkit::wait_until;
 
-use crate::support::{DEADLINE, Login, Options, Running, Wire, database, msg, runtime, shown};
+use crate::support::{
+    DEADLINE, Login, Options, Running, Wire, cluster, database, msg, runtime, shown,
+};
 
 fn start(pool: &'static str) -> Running {
     let options = Options {
@@ -157,7 +160,7 @@ fn there_are_no_more_clients_of_a_kind_than_there_may_be() -> Result<()> {
 #[test]
 fn what_takes_too_long_ends_with_a_state_that_says_what() -> Result<()> {
     let name = "quota_times";
-    let client = runtime().block_on(database(name, ""))?;
+    let _database = runtime().block_on(database(name, ""))?;
     let proxy = start(
         "connections_per_node_max = 60\n[timeouts]\nquery = \"1s\"\nidle_in_transaction = \"1s\"\n\
          transaction = \"3s\"\nclient_idle = \"2s\"\n\
@@ -193,17 +196,17 @@ fn what_takes_too_long_ends_with_a_state_that_says_what() -> Result<()> {
     };
     assert_eq!(end, "25P04");
     // What was cancelled does not run on, and the rule lets others be.
-    runtime().block_on(pgsteer_testkit::wait_until(
-        DEADLINE,
-        "nothing runs",
-        || async {
-            let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' \
+    runtime().block_on(async {
+        let client = cluster().primary().connect(name).await?;
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' \
                    AND state = 'active' AND pid <> pg_backend_pid() \
                    AND datname = current_database()";
+        let nothing_runs = || async {
             let row = client.query_one(sql, &[]).await;
             row.is_ok_and(|row| row.get::<_, i64>(0) == 0)
-        },
-    ))?;
+        };
+        wait_until(DEADLINE, "nothing runs", nothing_runs).await
+    })?;
     let mut patient = patient;
     assert_eq!(patient.value("SELECT 7"), "7");
     Ok(())
