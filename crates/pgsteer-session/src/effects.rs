@@ -6,7 +6,9 @@ use std::time::SystemTime;
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
 use pgsteer_core::policy::traits;
-use pgsteer_sql::{FunctionRef, Analysis, Class, Effect, PinReason, TransactionMode, set_config_names};
+use pgsteer_sql::{
+    Analysis, Class, Effect, FunctionRef, PinReason, TransactionMode, set_config_names,
+};
 use pgsteer_wire::HEADER_LEN;
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::error_response::ErrorFields;
