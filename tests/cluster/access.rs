@@ -101,13 +101,16 @@ fn logins_pass_through_with_no_password_in_the_configuration() {
     for _ in 0..9 {
         let mut wire = Wire::open(proxy.port());
         assert_eq!(wire.log_in(&ALICE, "postgres"), None);
-        // One leg on a replica, one on the primary.
+        // One leg on a replica, before anything was written that the replicas may lack.
         nodes.insert(wire.value("SELECT current_setting('port')"));
+        wires.push(wire);
+    }
+    for wire in &mut wires {
+        // And one on the primary.
         let on_primary =
             wire.value("SELECT current_user || current_setting('port') || txid_current()");
         let expected = format!("alice{}", cluster().primary().port());
         assert!(on_primary.starts_with(&expected), "{on_primary}");
-        wires.push(wire);
     }
     assert!(nodes.len() > 1, "reads are balanced: {nodes:?}");
     // With libpq, too.
