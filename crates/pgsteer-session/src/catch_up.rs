@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use pgsteer_pool::Parameters;
 
-use crate::journal::{USER_PARAMETERS, is_reset, quote_identifier};
+use crate::journal::{USER_PARAMETERS, is_reset, push_statement, quote_identifier};
 
 /// Sets of parameters that sessions of one worker have, each kept once, so that equal ones can be
 /// told by their address.
@@ -54,43 +54,46 @@ pub(crate) enum Forget {
 /// Statements that make a connection with the parameters `from` one with the parameters `to`, as one
 /// string; empty if there is nothing to do.
 pub(crate) fn change(from: &Parameters, to: &Parameters, forget: Forget) -> String {
-    let mut texts = Texts::default();
+    let mut texts = String::new();
+    let mut tell = |text: &str| push_statement(&mut texts, text);
     let from = match forget {
         Forget::Known => from.as_slice(),
         Forget::Stains => {
-            texts.push(CLEAN);
+            tell(CLEAN);
             &[]
         }
         Forget::Parameters => {
-            texts.push("RESET SESSION AUTHORIZATION;RESET ALL");
+            tell("RESET SESSION AUTHORIZATION;RESET ALL");
             &[]
         }
         Forget::Everything => &[],
-    };
-    let find = |all: &[(Box<str>, Box<str>)], name: &str| -> Option<Box<str>> {
-        let found = all.iter().find(|(known, _)| **known == *name);
-        found.map(|(_, text)| text.clone())
     };
     // As another user it might not be allowed to change the rest.
     let users = USER_PARAMETERS.iter();
     let switches = users.clone().any(|name| find(from, name) != find(to, name));
     if switches {
         let set = users.filter(|name| find(from, name).is_some());
-        set.for_each(|name| texts.push(&undo(name)));
+        set.for_each(|name| tell(&undo(name)));
     }
     let is_user = |name: &str| USER_PARAMETERS.contains(&name);
     for (name, _) in from.iter().filter(|(name, _)| !is_user(name)) {
         if find(to, name).is_none() {
-            texts.push(&undo(name));
+            tell(&undo(name));
         }
     }
     for (name, text) in to {
         let again = switches && is_user(name);
-        if again || find(from, name).as_deref() != Some(&**text) {
-            texts.push(text);
+        if again || find(from, name) != Some(&**text) {
+            tell(text);
         }
     }
-    texts.0
+    texts
+}
+
+/// The text that set a parameter.
+fn find<'a>(all: &'a [(Box<str>, Box<str>)], name: &str) -> Option<&'a str> {
+    let found = all.iter().find(|(known, _)| **known == *name);
+    found.map(|(_, text)| &**text)
 }
 
 /// The statement that takes a parameter back to what a fresh connection has.
@@ -101,20 +104,6 @@ fn undo(name: &str) -> String {
              RESET default_transaction_read_only;RESET default_transaction_deferrable"
             .to_owned(),
         _ => format!("RESET {}", quote_identifier(name)),
-    }
-}
-
-/// Statements in one string.
-#[derive(Default)]
-struct Texts(String);
-
-impl Texts {
-    fn push(&mut self, text: &str) {
-        // On a line of its own: a text may end in a comment.
-        if !self.0.is_empty() {
-            self.0.push_str("\n;");
-        }
-        self.0.push_str(text);
     }
 }
 

@@ -126,15 +126,13 @@ fn is_about_user(name: &str) -> bool {
     USER_PARAMETERS.contains(&name)
 }
 
-fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
-    texts.fold(String::new(), |mut all, text| {
-        // On a line of its own: a text may end in a comment.
-        if !all.is_empty() {
-            all.push_str("\n;");
-        }
-        all.push_str(text);
-        all
-    })
+/// Puts a statement behind others in one string.
+pub(crate) fn push_statement(all: &mut String, text: &str) {
+    // On a line of its own: a text may end in a comment.
+    if !all.is_empty() {
+        all.push_str("\n;");
+    }
+    all.push_str(text);
 }
 
 #[derive(Debug)]
@@ -268,8 +266,10 @@ impl Journal {
             .notes
             .iter()
             .filter(|n| n.number > seen && (modes || !is_mode(n)));
-        let texts: Vec<_> = new.map(|note| note.what.text()).collect();
-        join(texts.iter().map(String::as_str))
+        new.fold(String::new(), |mut all, note| {
+            push_statement(&mut all, &note.what.text());
+            all
+        })
     }
 
     /// The transaction was committed: what it set for the session stays. Gives what it wants to hear.

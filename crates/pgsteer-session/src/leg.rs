@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::catch_up::{self, Forget, ParameterSets};
 use crate::flow::{Flow, Request};
-use crate::journal::Settings;
+use crate::journal::{Settings, push_statement};
 use crate::session::Prepared;
 use crate::sql_prepared::SqlPrepared;
 use crate::transaction::{Open, Transaction};
@@ -211,9 +211,7 @@ impl Leg {
         if !began {
             (prologue.discards, prologue.state) = self.change(books);
             if let Some(enforced) = books.enforced.filter(|_| !self.assured) {
-                let join = if prologue.state.is_empty() { "" } else { "\n;" };
-                prologue.state.push_str(join);
-                prologue.state.push_str(enforced);
+                push_statement(&mut prologue.state, enforced);
             }
         }
         if let Transaction::Open(open) = books.transaction {

@@ -65,6 +65,7 @@ enum Brought {
         done: Result<(), PrologueError>,
     },
 }
+
 impl Session {
     /// Sees to it that the session holds a leg on a node, and that it is up to date before what is
     /// sent there next.
@@ -102,22 +103,24 @@ impl Session {
                 .worker
                 .note_sequences(&identity.database, &identity.user);
         }
-        if self.held(node).is_none() {
-            self.lease(node).await?;
-            self.still_serves(node, false)?;
-        }
+        self.hold_leg(node).await?;
         if let Some(leg) = self.held(node) {
             leg.forget_others(state, session);
         }
         Ok(())
     }
 
-    async fn need_leg(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
-        let is_new = self.held(node).is_none();
-        if is_new {
+    /// Sees to it that the session holds a leg on a node, whatever its server was told so far.
+    async fn hold_leg(&mut self, node: NodeId) -> Result<(), LegError> {
+        if self.held(node).is_none() {
             self.lease(node).await?;
             self.still_serves(node, false)?;
         }
+        Ok(())
+    }
+
+    async fn need_leg(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
+        self.hold_leg(node).await?;
         let known = self.steering.snapshot.topology.node(node);
         let replica = known.is_some_and(|n| n.role == Role::Replica);
         let Some(index) = self.legs.iter().position(|leg| leg.node == node) else {

@@ -54,9 +54,7 @@ impl NameSpace {
         settings: &Settings,
         transaction: &Transaction,
     ) {
-        let journal = transaction.open().map(|open| &open.journal);
-        let noted = journal.map_or((0, 0), |j| (j.latest(), j.len()));
-        let books = (settings.latest(), noted.0, noted.1);
+        let books = transaction.books_stand(settings);
         let version = Some(self.database.version());
         if self.version == version && self.books == books {
             return;

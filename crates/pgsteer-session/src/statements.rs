@@ -58,9 +58,7 @@ impl ParseParameters {
         settings: &Settings,
         transaction: &Transaction,
     ) -> u64 {
-        let journal = transaction.open().map(|open| &open.journal);
-        let noted = journal.map_or((0, 0), |j| (j.latest(), j.len()));
-        let books = (settings.latest(), noted.0, noted.1);
+        let books = transaction.books_stand(settings);
         if books != self.books {
             self.books = books;
             let set = |name: &&'static str| {

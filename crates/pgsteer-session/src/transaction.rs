@@ -159,7 +159,14 @@ impl Transaction {
         noted.unwrap_or_else(|| settings.last_set(name))
     }
 
-    /// The same, to change it.
+    /// Where the books stand on what was set: another value whenever something was, or was taken back.
+    pub(crate) fn books_stand(&self, settings: &Settings) -> (u64, u64, usize) {
+        let journal = self.open().map(|open| &open.journal);
+        let (noted, kept) = journal.map_or((0, 0), |j| (j.latest(), j.len()));
+        (settings.latest(), noted, kept)
+    }
+
+    /// The transaction, if one is open, to change it.
     pub(crate) fn open_mut(&mut self) -> Option<&mut Open> {
         match self {
             Self::Open(open) => Some(open),
