@@ -30,6 +30,8 @@ pub(crate) enum Piece {
     Forever(Vec<u8>),
     /// A challenge of SCRAM; `{nonce}` is the client's.
     Challenge(String),
+    /// Once something more has come, which stays unread: closing then resets the connection.
+    OverUnread(Vec<u8>),
 }
 
 /// One thing a server does.
@@ -241,6 +243,13 @@ pub(crate) fn at_query() -> Vec<Deed> {
     let mut deeds = in_answer();
     deeds.extend(without_end());
     deeds
+}
+
+/// Asks for data, and goes away over them with these words.
+pub(crate) fn resets_over_data(words: Vec<u8>) -> Deed {
+    let copy_in = Piece::Bytes(msg::frame(b'G', b"\0\0\0"));
+    let pieces = vec![copy_in, Piece::OverUnread(words)];
+    Deed::new("resets over data", Stage::Query, pieces)
 }
 
 /// Until the client has had enough.

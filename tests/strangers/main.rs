@@ -18,7 +18,7 @@ mod wire;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use deeds::{Deed, Ends, at_login, at_query};
+use deeds::{Deed, Ends, at_login, at_query, resets_over_data};
 use plane::Plane;
 use server::Server;
 use wire::{Frame, Login, Wire, msg, shown};
@@ -141,4 +141,28 @@ fn servers_that_misbehave_at_the_login() {
 #[test]
 fn servers_that_misbehave_when_asked() {
     check(&at_query());
+}
+
+/// The write to such a server fails while its words wait to be read.
+#[test]
+fn last_words_of_a_server_that_resets_the_connection_are_passed_on() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start();
+    let plane = Plane::start(server.port());
+    let words = [
+        msg::frame(b'E', b"SERROR\0C08P01\0Mnot like this\0\0"),
+        msg::frame(b'E', b"SFATAL\0C08P01\0Mthat was it\0\0"),
+    ];
+    server.misbehave(resets_over_data(words.concat()));
+    let data = msg::copy_data(&[b'x'; 64 * 1024]).repeat(16);
+    for _ in 0..30 {
+        let (mut wire, refused) = connect(&plane).expect("a session");
+        assert_eq!(refused, None);
+        wire.send(&msg::query("COPY hello FROM STDIN"));
+        assert_eq!(wire.read().expect("an answer").tag, b'G');
+        wire.send(&data);
+        let heard = [wire.read(), wire.read()].map(|frame| frame.map(|frame| frame.error().1));
+        let [first, second] = heard.map(|text| text.unwrap_or_else(|e| e.to_string()));
+        assert_eq!([&*first, &*second], ["not like this", "that was it"]);
+    }
 }

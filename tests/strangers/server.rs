@@ -136,6 +136,10 @@ fn put(stream: &mut TcpStream, piece: &Piece) -> io::Result<()> {
     match piece {
         Piece::Bytes(bytes) => stream.write_all(bytes),
         Piece::Challenge(text) => stream.write_all(text.as_bytes()),
+        Piece::OverUnread(bytes) => {
+            stream.peek(&mut [0])?;
+            stream.write_all(bytes)
+        }
         Piece::Forever(bytes) => {
             let many = bytes.repeat(65536_usize.div_ceil(bytes.len()));
             loop {

@@ -131,7 +131,7 @@ impl Relay<'_> {
         }
         self.control.wake_by(cx);
         for _ in 0..TURNS_MAX {
-            let up = self.up(cx)?;
+            let up = self.up_while_heard(cx, forward)?;
             match self.down(cx, forward)? {
                 Turn::Done(stop) => return Poll::Ready(Ok(stop)),
                 Turn::Moved => continue,
@@ -221,7 +221,10 @@ impl Relay<'_> {
         if forward.ready {
             // The rest of a frame the client is sending must not be taken for frames of its own.
             if self.flow.up_left > 0 {
-                return Ok(Turn::Blocked);
+                return match forward.deaf.take() {
+                    Some(error) => Err(RelayError::ServerLost(ServerLost::Io(error))),
+                    None => Ok(Turn::Blocked),
+                };
             }
             forward.ready = false;
             return Ok(Turn::Done(Stop::Ready));
@@ -298,6 +301,26 @@ impl Relay<'_> {
         }
     }
 
+    /// [`Relay::up`], until the server has reset the connection. What it said before that is still to be
+    /// read, and tells the client more than that it has gone; then reading fails as well.
+    fn up_while_heard(
+        &mut self,
+        cx: &mut Context<'_>,
+        forward: &mut Forward,
+    ) -> Result<Turn, RelayError> {
+        if forward.deaf.is_some() {
+            return Ok(Turn::Blocked);
+        }
+        match self.up(cx) {
+            Err(RelayError::ServerLost(ServerLost::Io(error))) if is_reset(&error) => {
+                self.server.channel.output.clear();
+                forward.deaf = Some(error);
+                Ok(Turn::Blocked)
+            }
+            other => other,
+        }
+    }
+
     /// One turn from the client to the server: what is waiting, then copied data.
     fn up(&mut self, cx: &mut Context<'_>) -> Result<Turn, RelayError> {
         let lost = |e: io::Error| RelayError::ServerLost(ServerLost::Io(e));
@@ -363,6 +386,8 @@ pub(crate) struct Forward {
     ready: bool,
     /// Until when a client that says nothing more is waited for.
     patience: Option<Pin<Box<Sleep>>>,
+    /// Why the server takes nothing more.
+    deaf: Option<io::Error>,
 }
 
 impl Forward {
@@ -371,6 +396,12 @@ impl Forward {
     pub(crate) fn is_answered(&self) -> bool {
         self.ready && self.len == 0
     }
+}
+
+/// Whether a write failed because the other side has closed the connection.
+fn is_reset(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), ConnectionReset | BrokenPipe)
 }
 
 /// Writes bytes to a server, or keeps those the socket does not take now.
