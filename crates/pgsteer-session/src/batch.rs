@@ -52,7 +52,62 @@ impl Batch {
     }
 }
 
+/// A batch without Sync at its end: it is one transaction with the simple query that comes next.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    /// Where it changed something.
+    pub(crate) node: NodeId,
+    settings_before: Option<Settings>,
+    /// The query was refused by the proxy.
+    pub(crate) is_refused: bool,
+}
+
 impl Session {
+    /// A simple query ends the batch. What the batch did outside a transaction is committed or undone
+    /// with that.
+    pub(crate) async fn end_with_query(&mut self, batch: &mut Batch) -> Result<(), End> {
+        let sets = batch.settings_before.is_some();
+        let changed = batch.written.or(batch.active.filter(|_| sets));
+        let Some(node) = changed.filter(|_| self.transaction.is_none()) else {
+            return self.end_batch(batch, true).await;
+        };
+        for other in std::mem::take(&mut batch.touched) {
+            if other != node {
+                self.sync_leg(batch, other, true, false).await?;
+            }
+        }
+        for placement in std::mem::take(&mut batch.placements) {
+            self.apply_marks(&placement);
+        }
+        self.unfinished = Some(Unfinished {
+            node,
+            settings_before: batch.settings_before.take(),
+            is_refused: false,
+        });
+        Ok(())
+    }
+
+    /// The query behind a batch without Sync has run, or has not.
+    pub(crate) async fn finish(&mut self, unfinished: Unfinished) -> Result<(), End> {
+        let node = unfinished.node;
+        let undone = self.flow.error || unfinished.is_refused;
+        if self.held(node).is_some_and(|leg| leg.busy) {
+            // It was not sent there.
+            self.flow.begin();
+            let mut batch = Batch {
+                failed: unfinished.is_refused,
+                ..Batch::default()
+            };
+            self.sync_leg(&mut batch, node, true, unfinished.is_refused)
+                .await?;
+            self.busy = false;
+        }
+        if let Some(before) = unfinished.settings_before.filter(|_| undone) {
+            self.settings.restore(&before);
+        }
+        Ok(())
+    }
+
     /// Passes answers on until the client sends more.
     pub(crate) async fn await_client(&mut self, batch: &mut Batch) -> Result<(), End> {
         let busy = !self.flow.is_drained() || self.flow.up_left > 0;

@@ -410,6 +410,9 @@ impl Session {
     /// must not find what it leaves there.
     pub(crate) fn note_code(&mut self, analysis: &Analysis, placement: &Placement, text: &[u8]) {
         if !self.shares() {
+            // It keeps its servers anyway, but what it set is on this one alone.
+            let known = !self.steering.names.is_awaited();
+            self.steering.tied_to_primary |= known && placement.meaning.may_leave_something;
             return;
         }
         self.last_text.clear();
@@ -445,14 +448,14 @@ impl Session {
 
     /// The session keeps its server on this node until it ends.
     pub(crate) fn pin(&mut self, node: NodeId, reason: PinReason) {
+        if matches!(reason, PinReason::Code | PinReason::Unknown) {
+            // What it set, only that server knows, whatever else the session keeps it for.
+            self.steering.tied_to_primary = true;
+        }
         let Some(leg) = self.held(node).filter(|leg| leg.pinned.is_none()) else {
             return;
         };
         leg.pinned = Some(reason);
-        if matches!(reason, PinReason::Code | PinReason::Unknown) {
-            // What it set, only that server knows.
-            self.steering.tied_to_primary = true;
-        }
         if self.shares() {
             let text = without_strings(&self.last_text);
             self.cancel.slot.note_pin(Pin {

@@ -127,7 +127,7 @@ impl Session {
             // A simple query without Sync before it ends the batch by itself.
             tag::QUERY | tag::FUNCTION_CALL => {
                 if self.drain(batch).await? {
-                    self.end_batch(batch, true).await?;
+                    self.end_with_query(batch).await?;
                     return Ok(Progress::Over);
                 }
                 self.skip(header).await?;

@@ -29,7 +29,8 @@ impl Session {
             Some(Effect::Begin { mode, .. }) => {
                 let inside = !self.transaction.is_none();
                 let healthy = self.status() != TransactionStatus::Failed;
-                no_leg || (inside && healthy && !mode.says_something())
+                let first = no_leg && self.unfinished.is_none();
+                first || (inside && healthy && !mode.says_something())
             }
             Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }) => {
                 let on_server = self.transaction.open().is_some_and(|o| o.pinned.is_some());

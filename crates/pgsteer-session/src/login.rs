@@ -199,6 +199,7 @@ fn logged_in(
         prepared_bytes: 0,
         sql_prepared: SqlPrepared::default(),
         portals: Portals::default(),
+        unfinished: None,
         mode,
         learns: Vec::new(),
         is_refused: false,

@@ -16,6 +16,7 @@ use pgsteer_wire::malformed::{check_len, is_known};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
+use crate::batch::Unfinished;
 use crate::cancel::{Registered, cancel_abandoned};
 use crate::console::{Extended, Options};
 use crate::end::{End, server_lost, unknown_message, with_severity};
@@ -143,6 +144,8 @@ pub(crate) struct Session {
     pub(crate) idle_deadline: Option<Instant>,
     /// The transaction ended on one leg, and this ends it on the others.
     pub(crate) ended_with: Option<&'static str>,
+    /// What came before the next simple query in one transaction with it.
+    pub(crate) unfinished: Option<Unfinished>,
     /// Statements that set what a plugin wants set at the beginning of each transaction.
     pub(crate) enforced: Option<Rc<str>>,
 }
@@ -246,7 +249,15 @@ impl Session {
             self.suspended().await?;
             self.begin_query();
         }
-        let served = self.serve(header).await;
+        let mut served = self.serve(header).await;
+        // A batch leaves it behind for what comes next.
+        let behind = matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL);
+        if behind
+            && served.is_ok()
+            && let Some(unfinished) = self.unfinished.take()
+        {
+            served = self.finish(unfinished).await;
+        }
         if is_query {
             self.end_query();
         }

@@ -93,6 +93,7 @@ impl Session {
     /// Finds a node that runs it, and runs it there.
     async fn run_simple(&mut self, header: Header, analysis: &Rc<Analysis>) -> Result<(), End> {
         let mut attempts = Attempts::default();
+        attempts.tied = self.unfinished.as_ref().map(|batch| batch.node);
         loop {
             let (placement, again) = match self.find_node(analysis, &mut attempts).await {
                 Ok(found) => found,
@@ -228,7 +229,9 @@ impl Session {
     /// Whether a read that this node does not answer may be sent to another one: nothing of it
     /// can have happened, and the session loses nothing with this node.
     fn may_retry(&mut self, node: NodeId) -> bool {
-        self.transaction.is_none() && self.held(node).is_some_and(|leg| leg.pinned.is_none())
+        self.transaction.is_none()
+            && self.unfinished.is_none()
+            && self.held(node).is_some_and(|leg| leg.pinned.is_none())
     }
 
     /// What a statement about savepoints means to the other legs of the transaction.
@@ -343,6 +346,9 @@ impl Session {
     }
 
     async fn refuse_simple(&mut self, header: Header, reply: ErrorReply) -> Result<(), End> {
+        if let Some(batch) = &mut self.unfinished {
+            batch.is_refused = true;
+        }
         encode::error(&mut self.client.output, &reply);
         self.refuse_transaction();
         self.end_simple(header).await
