@@ -362,6 +362,9 @@ impl Session {
         let Transaction::Open(open) = std::mem::take(&mut self.transaction) else {
             return;
         };
+        if let Some(before) = open.settings_before.as_ref().filter(|_| rolled_back) {
+            self.settings.restore(before);
+        }
         self.ended_with = Some(if rolled_back { "ROLLBACK" } else { "COMMIT" });
         self.doubt_others(node, &open.journal);
         if !rolled_back {
@@ -409,6 +412,13 @@ impl Session {
     /// A statement is about to run on a leg: if it runs code of which nobody knows what it does, others
     /// must not find what it leaves there.
     pub(crate) fn note_code(&mut self, analysis: &Analysis, placement: &Placement, text: &[u8]) {
+        if analysis
+            .effects
+            .contains(&Effect::Pin(PinReason::AdvisoryLock))
+        {
+            // It outlives an error.
+            self.pin(placement.node, PinReason::AdvisoryLock);
+        }
         if !self.shares() {
             // It keeps its servers anyway, but what it set is on this one alone.
             let known = !self.steering.names.is_awaited();

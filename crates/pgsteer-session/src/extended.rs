@@ -555,7 +555,13 @@ impl Session {
                 Err(reply) => self.fail(batch, &reply).await,
             };
         }
-        if let Err(reply) = self.control_transaction(analysis).await {
+        let done = match analysis.sole_effect() {
+            Some(effect @ (Effect::Listen(_) | Effect::Unlisten(_))) => {
+                self.listen_later(effect, &mut batch.wishes).await
+            }
+            _ => self.control_transaction(analysis).await,
+        };
+        if let Err(reply) = done {
             return self.fail(batch, &reply).await;
         }
         // ROLLBACK destroys its own portal, and an empty one can be executed again.
@@ -648,7 +654,7 @@ impl Session {
 
 /// Whether PostgreSQL binds and executes it in a transaction that has failed.
 pub(crate) fn is_accepted_in_failed(analysis: &Analysis) -> bool {
-    analysis.class == Class::Empty || analysis.sole_effect().is_some_and(ends)
+    analysis.sole_effect().is_some_and(ends)
 }
 
 /// Whether what a message means depends on what the session has set, prepared and begun.

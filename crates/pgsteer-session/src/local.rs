@@ -2,7 +2,7 @@
 //! and the SHOW commands.
 
 use pgsteer_core::settings::PoolMode;
-use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_sql::{Analysis, Class, Effect, TransactionMode};
 use pgsteer_wire::backend::{TransactionStatus, tag};
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
@@ -94,7 +94,11 @@ impl Session {
         let reply = (untold && is_commit).then(|| self.tell_loss());
         let sql = match (analysis.sole_effect(), self.transaction.open_mut()) {
             (Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }), _) => {
-                self.transaction = Transaction::None;
+                if let Transaction::Open(open) = std::mem::take(&mut self.transaction)
+                    && let Some(before) = open.settings_before
+                {
+                    self.settings.restore(&before);
+                }
                 self.steering.policies.clear_transaction_marks();
                 self.portals.clear();
                 "ROLLBACK".to_owned()
@@ -110,7 +114,8 @@ impl Session {
                 Some(Effect::Commit { chain: true } | Effect::Rollback { chain: true }),
                 Some(open),
             ) if loss == Loss::None => {
-                *open = Open::new(&open.begin, open.mode);
+                // What the failed one was has been undone with it.
+                *open = Open::new("BEGIN", TransactionMode::default());
                 self.steering.policies.clear_transaction_marks();
                 self.portals.clear();
                 "ROLLBACK".to_owned()

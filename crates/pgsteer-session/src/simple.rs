@@ -77,13 +77,14 @@ impl Session {
         if whole {
             self.note_trace_of_query(analysis.fingerprint);
         }
+        // It takes the unnamed statement's place, whoever answers.
+        self.forget_prepared(b"", None);
         if whole && self.answer_locally(&analysis).await {
             self.client.input.consume(header.frame_len());
             let status = self.status();
             encode::ready(&mut self.client.output, status);
             return Ok(self.client.flush().await?);
         }
-        self.forget_prepared(b"", None);
         match self.rewrite_query(header, analysis) {
             Ok((header, analysis)) => self.run_simple(header, &analysis).await,
             Err(reply) => self.refuse_simple(header, reply).await,
