@@ -333,9 +333,10 @@ impl Session {
     fn discard_all(&mut self, node: NodeId) {
         self.note_unlisten(&Effect::Unlisten(None));
         self.settings.reset(&self.startup);
-        self.prepared.clear();
+        // The unnamed one is not among those that are deallocated.
+        self.prepared.retain(|name, _| name.is_empty());
         self.sql_prepared.clear();
-        self.prepared_bytes = 0;
+        self.prepared_bytes = self.prepared.values().map(|p| p.frame.len()).sum();
         self.portals.clear();
         self.steering.temporary.clear();
         self.steering.tied_to_primary = false;
@@ -359,6 +360,7 @@ impl Session {
 
     /// Ends the transaction in the session's books, by what the server's last answer said.
     fn end_transaction(&mut self, node: NodeId, rolled_back: bool) {
+        self.portals.clear();
         let Transaction::Open(open) = std::mem::take(&mut self.transaction) else {
             return;
         };
@@ -372,7 +374,6 @@ impl Session {
             self.hear_later(wishes);
         }
         self.told(node);
-        self.portals.clear();
         self.steering.policies.clear_transaction_marks();
     }
 

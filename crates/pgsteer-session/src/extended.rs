@@ -382,7 +382,8 @@ impl Session {
         if let Some(prepared) = prepared.as_ref().filter(|p| by_proxy(p)) {
             self.skip(header).await?;
             let put = |out: &mut bytes::BytesMut| {
-                encode::frame(out, b't', &[0, 0]);
+                // As it was said to have: types that were given, in the form they were given.
+                encode::frame(out, b't', prepared.types());
                 describe_local(out, &prepared.analysis);
             };
             return self.answer(batch, put).await;
@@ -539,7 +540,7 @@ impl Session {
         analysis: &Rc<Analysis>,
     ) -> Result<(), End> {
         // What was sent since BEGIN was bound is no part of what it begins.
-        let ready = match begins(analysis) {
+        let ready = match begins(analysis) && self.transaction.is_none() {
             true => self.close_part(batch).await?,
             false => self.drain(batch).await?,
         };

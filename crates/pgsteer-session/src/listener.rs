@@ -286,7 +286,13 @@ fn work(
     match runtime {
         Ok(runtime) => {
             let tasks = LocalSet::new();
-            tasks.block_on(&runtime, serve(index, shared, subscription, receiver));
+            // A task of its own: what is blocked on is polled whenever any session is woken.
+            let served = tasks.spawn_local(serve(index, shared, subscription, receiver));
+            if let Err(ended) = tasks.block_on(&runtime, served)
+                && ended.is_panic()
+            {
+                std::panic::resume_unwind(ended.into_panic());
+            }
         }
         Err(error) => warn!(index, %error, "worker could not start"),
     }

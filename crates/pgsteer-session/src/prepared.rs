@@ -251,7 +251,9 @@ impl Session {
 
     /// Forgets all of them, after DEALLOCATE ALL on one server.
     pub(crate) fn forget_all_prepared(&mut self, knows: NodeId) {
-        let names: Vec<_> = self.prepared.keys().cloned().collect();
+        // The unnamed one stays.
+        let named = self.prepared.keys().filter(|name| !name.is_empty());
+        let names: Vec<_> = named.cloned().collect();
         for name in names {
             self.forget_prepared(&name, Some(knows));
         }
@@ -375,7 +377,8 @@ impl Session {
     /// What an error swept away: that server does not have those statements, or still has them, and
     /// the client does not have those it had no ParseComplete for.
     pub(crate) fn forget_lost(&mut self, node: NodeId) {
-        for lost in std::mem::take(&mut self.flow.lost) {
+        // The last first: each gives its name back to what was there before it.
+        for lost in std::mem::take(&mut self.flow.lost).into_iter().rev() {
             let (name, own, id, before, hidden) = match lost {
                 Lost::Parse {
                     name,

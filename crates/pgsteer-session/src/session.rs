@@ -64,6 +64,12 @@ impl Prepared {
         frontend::parse(body).map(|p| p.text).unwrap_or_default()
     }
 
+    /// The number of parameter types that were given, and the types, as they stand in the message.
+    pub(crate) fn types(&self) -> &[u8] {
+        let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
+        frontend::parse(body).map_or(&[0, 0], |parse| parse.types)
+    }
+
     /// Checks the numbers of formats and values of a Bind, as far as they are known.
     ///
     /// # Errors
@@ -76,7 +82,12 @@ impl Prepared {
         let Some((formats, values)) = counts else {
             return Ok(());
         };
-        if self.analysis.class == Class::Unknown || self.map.is_some() {
+        // Of other statements not all that looks like a parameter is one, for instance in PREPARE.
+        let is_plain = matches!(
+            self.analysis.class,
+            Class::Select | Class::Insert | Class::Update | Class::Delete | Class::Transaction
+        );
+        if !is_plain || self.map.is_some() {
             return Ok(());
         }
         let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
@@ -216,11 +227,13 @@ impl Session {
     fn park_legs(&mut self) {
         let rests = !self.busy && self.transaction.is_none();
         if self.shares() && rests {
-            for leg in std::mem::take(&mut self.legs) {
+            let mut at = 0;
+            while let Some(leg) = self.legs.get(at) {
                 if leg.may_be_parked() {
+                    let leg = self.legs.remove(at);
                     self.let_go(leg);
                 } else {
-                    self.legs.push(leg);
+                    at += 1;
                 }
             }
         }

@@ -335,6 +335,9 @@ impl Session {
             }
         }
         self.reconcile(node).await;
+        if self.transaction.is_none() {
+            self.portals.clear();
+        }
         self.learn(node, !self.flow.error).await;
     }
 
