@@ -270,6 +270,13 @@ fn statements() -> Vec<Program> {
             ],
         ),
         (
+            "EXECUTE of what was prepared for a read that ran elsewhere",
+            vec![
+                synced(&[whole("s", "", "SELECT a FROM t ORDER BY a")]),
+                query("EXECUTE s"),
+            ],
+        ),
+        (
             "a statement is used behind DISCARD ALL",
             vec![
                 synced(&[msg::parse("s", "SELECT 1")]),

@@ -315,6 +315,34 @@ impl Pools {
         Some(self.lease(key.clone(), connection))
     }
 
+    /// Opens one more idle connection of a pool that has fewer than it is to keep. `false`: it has
+    /// enough, or there is no room for one.
+    ///
+    /// # Errors
+    /// Opening it failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was opened by half is closed.
+    pub async fn fill(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        credential: &Credential,
+    ) -> Result<bool, CheckoutError> {
+        let max = self.0.settings.borrow().connections_per_node_max;
+        let enough = self.0.limits.quotas.of_pool(key) >= self.kept(key);
+        if enough || self.0.gates.is_closed(key.node) {
+            return Ok(false);
+        }
+        let queue = Queue::new(Instant::now(), Duration::ZERO);
+        let Some(room) = self.room(key, max, &queue) else {
+            return Ok(false);
+        };
+        let opened = self.open(key, target, credential, &[], room).await?;
+        self.check_in(key, Box::new(opened));
+        Ok(true)
+    }
+
     fn lease(&self, key: PoolKey, mut connection: Box<Connection>) -> Lease {
         connection.uses += 1;
         connection.note(ServerState::Active);

@@ -99,12 +99,16 @@ impl Session {
         } = binding;
         let analysis = prepared.as_ref().map(|p| Rc::clone(&p.analysis));
         let checked = match &prepared {
-            // In a failed transaction, and of no statement, the server has something else to say first.
-            Some(prepared) if self.status() != TransactionStatus::Failed => {
-                let free = self.portals.check_free(&portal, Some(node));
-                free.and(self.check_count(node, (&name, prepared), counts))
+            // Of no statement, and in a failed transaction, the server has something else to say first.
+            None => Ok(()),
+            Some(prepared) => {
+                let counted = self.check_count(node, (&name, prepared), counts);
+                let failed = self.status() == TransactionStatus::Failed;
+                counted.and_then(|()| match failed {
+                    true => Ok(()),
+                    false => self.portals.check_free(&portal, Some(node)),
+                })
             }
-            _ => Ok(()),
         };
         if let Err(reply) = checked {
             self.skip(header).await?;

@@ -326,7 +326,10 @@ async fn serve(
                     break;
                 }
             }
-            _ = sweep.tick() => worker.tick(),
+            _ = sweep.tick() => {
+                worker.tick();
+                worker.fill_pools();
+            }
             () = limits.wanted() => worker.pools.give_way(),
             _ = times.tick() => worker.look_at_times(),
             () = traffic.changed() => worker.traffic_changed(),

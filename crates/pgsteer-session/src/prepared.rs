@@ -214,7 +214,7 @@ impl Session {
         analysis: &Analysis,
         in_batch: bool,
     ) -> Result<(), ServerLost> {
-        let Some(name) = analysis.executes.as_deref().filter(|_| self.shares()) else {
+        let Some(name) = analysis.executes.as_deref() else {
             return Ok(());
         };
         if self.sql_prepared.get(name).is_some() {
@@ -224,7 +224,8 @@ impl Session {
             return Ok(());
         };
         let session = self.steering.identity.session;
-        let mark = self.sql_prepared.mark(session);
+        // Its server is its own in session mode, and nobody else will find it there.
+        let mark = self.shares().then(|| self.sql_prepared.mark(session));
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
             return Ok(());
         };
@@ -234,7 +235,7 @@ impl Session {
         }
         told.statements
             .insert(name.as_bytes(), prepared.id, prepared.frame.len());
-        told.sql = Some(mark);
+        told.sql = mark.or(told.sql);
         let message = renamed(&prepared.frame, name.as_bytes(), 0);
         if leg.busy || in_batch {
             leg.connection().channel.output.extend_from_slice(&message);

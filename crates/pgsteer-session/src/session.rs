@@ -83,11 +83,16 @@ impl Prepared {
             return Ok(());
         };
         // Of other statements not all that looks like a parameter is one, for instance in PREPARE.
-        let is_plain = matches!(
+        let in_doubt = matches!(
             self.analysis.class,
-            Class::Select | Class::Insert | Class::Update | Class::Delete | Class::Transaction
+            Class::Unknown
+                | Class::Prepare
+                | Class::SchemaChange
+                | Class::Copy
+                | Class::Cursor
+                | Class::Explain
         );
-        if !is_plain || self.map.is_some() {
+        if in_doubt || self.map.is_some() {
             return Ok(());
         }
         let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
