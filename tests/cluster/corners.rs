@@ -58,6 +58,16 @@ fn transactions() -> Vec<Program> {
             vec![query("BEGIN"), refused(), query("SELECT 1; COMMIT")],
         ),
         (
+            "what a failed transaction set is undone by COMMIT in a string",
+            vec![
+                query("BEGIN"),
+                query("SET work_mem = '5MB'"),
+                query("SELECT 1/0"),
+                query("COMMIT; SELECT nextval('sq') IS NOT NULL"),
+                query("SHOW work_mem"),
+            ],
+        ),
+        (
             "a failed transaction is chained",
             vec![
                 query("BEGIN ISOLATION LEVEL REPEATABLE READ"),

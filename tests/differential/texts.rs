@@ -192,7 +192,7 @@ pub(crate) const HIDDEN: Theme = theme(
         "DO $$ BEGIN CREATE TEMP TABLE hidden AS SELECT {n} AS a; END $$",
         "SELECT a FROM hidden",
         "DO $$ BEGIN PERFORM pg_advisory_lock({c}, {n}); END $$",
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {c}",
+        "SELECT count(*) FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND locktype = 'advisory' AND classid = {c}",
         "DO $$ BEGIN EXECUTE 'PREPARE {q} AS SELECT {n}'; END $$",
         "EXECUTE {q}",
         "RESET ALL",
@@ -338,7 +338,7 @@ pub(crate) const LOCKS: Theme = theme(
         "SELECT pg_advisory_xact_lock({c}, {n})",
         "SELECT pg_advisory_lock_shared({c}, {n})",
         "SELECT pg_advisory_unlock_all()",
-        "SELECT classid, objid, mode FROM pg_locks WHERE locktype = 'advisory' AND classid = {c} ORDER BY 2, 3",
+        "SELECT classid, objid, mode FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND locktype = 'advisory' AND classid = {c} ORDER BY 2, 3",
         "DISCARD ALL",
     ],
 );

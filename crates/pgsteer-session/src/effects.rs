@@ -16,6 +16,7 @@ use pgsteer_wire::error_response::ErrorFields;
 use crate::flow::Errors;
 use crate::journal::Journal;
 use crate::listen_wishes::Wishes;
+use crate::need::ends;
 use crate::observe::NOTICE_ROUTE;
 use crate::relay::RelayError;
 use crate::reports::returns_to_startup;
@@ -120,7 +121,15 @@ impl Session {
 
     /// A statement succeeded on a leg.
     pub(crate) fn apply(&mut self, analysis: &Rc<Analysis>, node: NodeId, rolled_back: bool) {
+        let mut failed = self.flow.began_failed;
         for effect in &analysis.effects {
+            // The tag is that of the last of several statements.
+            let rolled_back = match effect {
+                Effect::Rollback { .. } => true,
+                _ if analysis.statement_count > 1 => failed,
+                _ => rolled_back,
+            };
+            failed &= !ends(effect);
             if let Effect::Prepare { name, text } = effect {
                 self.note_sql_prepared(node, analysis, (name, text));
             }

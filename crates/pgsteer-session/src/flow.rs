@@ -220,6 +220,8 @@ pub(crate) struct Flow {
     pub(crate) owes_sync: bool,
     /// Bytes of a client's frame that are still to be passed on to the server.
     pub(crate) up_left: usize,
+    /// The transaction had failed before what runs now.
+    pub(crate) began_failed: bool,
     /// An error came since the last ReadyForQuery.
     pub(crate) error: bool,
     /// The server said that it ends the connection, and the client was told.
@@ -317,7 +319,7 @@ impl Flow {
 
     /// A new exchange begins.
     pub(crate) fn begin(&mut self) {
-        self.error = false;
+        (self.error, self.began_failed) = (false, false);
         (self.held_syncs, self.owes_sync) = (false, false);
         self.last_word = LastWord::Server;
         self.answered = false;

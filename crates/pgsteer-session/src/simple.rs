@@ -292,6 +292,7 @@ impl Session {
         keep_request: bool,
     ) -> Result<Stop, RelayError> {
         self.flow.begin();
+        self.flow.began_failed = self.status() == TransactionStatus::Failed;
         self.flow.expect(Request::Query);
         self.flow.reports.begin(analysis);
         self.count(node, analysis);
