@@ -52,6 +52,7 @@ mod prepared;
 mod relay;
 mod replication;
 mod reports;
+mod requests;
 mod rewrite;
 mod search_path;
 mod session;
