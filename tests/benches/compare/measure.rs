@@ -25,32 +25,34 @@ fn parent(pid: u32) -> Option<u32> {
 /// threads that have ended are left out.
 pub(crate) fn cpu_time(pids: &[u32]) -> Duration {
     let threads = pids.iter().flat_map(|pid| threads(*pid));
-    Duration::from_nanos(threads.map(|(_, time)| time).sum())
+    Duration::from_nanos(threads.sum())
 }
 
-/// Threads of a process with their names, and nanoseconds they have run.
-fn threads(pid: u32) -> Vec<(String, u64)> {
+/// Nanoseconds that each thread of a process has run.
+fn threads(pid: u32) -> Vec<u64> {
     let entries = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
         .flatten()
         .flatten();
     let of_thread = |entry: fs::DirEntry| {
         let stat = fs::read_to_string(entry.path().join("schedstat")).ok()?;
-        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-        let time = stat.split_whitespace().next()?.parse().ok()?;
-        Some((name.trim().to_owned(), time))
+        stat.split_whitespace().next()?.parse().ok()
     };
     entries.filter_map(of_thread).collect()
 }
 
-/// Numbers of the threads of a process.
-pub(crate) fn thread_ids(pid: u32) -> Vec<u32> {
+/// Numbers of the threads of a process, with their names.
+pub(crate) fn thread_ids(pid: u32) -> Vec<(u32, String)> {
     let entries = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
         .flatten()
         .flatten();
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.collect()
+    let of_thread = |entry: fs::DirEntry| {
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, name.trim().to_owned()))
+    };
+    entries.filter_map(of_thread).collect()
 }
 
 /// Resident memory of processes in bytes; pages that several share are counted once.

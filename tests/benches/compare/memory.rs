@@ -129,5 +129,5 @@ fn resident(front: &Front) -> Result<f64> {
 
 const BUSY_CLIENTS: usize = 400;
 const WORKERS: (usize, usize) = (1, 9);
-const PLUGINS: usize = 8;
+const PLUGINS: usize = 24;
 const SETTLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);

@@ -33,6 +33,8 @@ pub(crate) async fn run(stage: &Stage) -> Result<BTreeMap<String, Syscalls>> {
     for (name, contender, protocol, clients, pipelined) in cases() {
         let front = contender.start(stage, 64).await?;
         let mut totals = Vec::new();
+        // What the first clients bring along is there.
+        load(&front, protocol, clients, FEW, pipelined)?;
         for transactions in [FEW, MANY] {
             let traced = Traced::start(&front).await?;
             load(&front, protocol, clients, transactions, pipelined)?;
@@ -102,7 +104,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// A strace that counts what a process does.
+/// A strace that counts what the threads do that serve clients.
 struct Traced {
     child: Child,
     output: std::path::PathBuf,
@@ -113,15 +115,15 @@ impl Traced {
         let pid = front.pid().context("a process")?;
         let output = front.dir.join("strace");
         let mut command = Command::new(program("strace")?);
-        command.args(["-f", "-c", "-o"]).arg(&output);
-        let child = command
-            .args(["-p", &pid.to_string()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+        command.args(["-c", "-o"]).arg(&output);
+        let threads = serving(pid);
+        for thread in &threads {
+            command.args(["-p", &thread.to_string()]);
+        }
+        let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
         // Every thread is watched when its status says by whom.
         wait_until(Duration::from_secs(10), "strace to attach", || {
-            let all = thread_ids(pid).into_iter().all(|id| is_traced(pid, id));
+            let all = threads.iter().all(|id| is_traced(pid, *id));
             async move { all }
         })
         .await?;
@@ -135,6 +137,18 @@ impl Traced {
         kill_process(pid, Signal::INT)?;
         self.child.wait()?;
         parse(&self.output)
+    }
+}
+
+/// The workers of pgsteer; another proxy has one thread.
+fn serving(pid: u32) -> Vec<u32> {
+    let all = thread_ids(pid);
+    let workers = all.iter().filter(|(_, name)| name.starts_with("worker"));
+    let workers: Vec<u32> = workers.map(|(number, _)| *number).collect();
+    if workers.is_empty() {
+        vec![pid]
+    } else {
+        workers
     }
 }
 
@@ -189,5 +203,5 @@ fn load(
 }
 
 /// Transactions of a client.
-const FEW: u32 = 50;
-const MANY: u32 = 250;
+const FEW: u32 = 100;
+const MANY: u32 = 600;

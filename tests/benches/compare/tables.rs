@@ -27,8 +27,9 @@ pub(crate) fn syscalls(results: &Results) -> String {
         return "## System calls\n\nNot measured: there was no strace.\n\n".to_owned();
     }
     let mut text = "## System calls\n\n\
-        Of the whole proxy for a transaction in the steady state, by `strace -f -c`; logins and all that happens \
-        once are left out. Under strace everything is slower, so fewer events come together in one \
+        Of the threads that serve clients, for a transaction in the steady state, by `strace -c`; logins and all \
+        that happens once are left out. A further thread of pgsteer wakes up every millisecond to see whether a \
+        plugin takes too long; it is not in the table, and no query waits for it. Under strace everything is slower, so fewer events come together in one \
         `epoll_wait` than in practice.\n\n\
         | select-only | reads | writes | epoll_wait | futex | others |\n|---|---:|---:|---:|---:|---|\n"
         .to_owned();

@@ -1,0 +1,177 @@
+//! A proxy that runs under callgrind.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use pgsteer_testkit::Cluster;
+use pgsteer_testkit::daemon::{Daemon, RunAs};
+use pgsteer_testkit::ports::free_port;
+
+use crate::scenarios::Pooling;
+
+/// What is run.
+pub(crate) struct Programs {
+    valgrind: PathBuf,
+    vgdb: PathBuf,
+    pgsteer: PathBuf,
+}
+
+impl Programs {
+    /// Builds the proxy; `None` without valgrind. `PGSTEER_COUNTED` names a program that is built already.
+    ///
+    /// # Errors
+    /// It does not compile.
+    pub(crate) fn find() -> Result<Option<Self>> {
+        let (Some(valgrind), Some(vgdb)) = (program("valgrind"), program("vgdb")) else {
+            return Ok(None);
+        };
+        let pgsteer = match std::env::var_os("PGSTEER_COUNTED") {
+            Some(program) => program.into(),
+            None => build()?,
+        };
+        Ok(Some(Self {
+            valgrind,
+            vgdb,
+            pgsteer,
+        }))
+    }
+}
+
+fn build() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let target = here.ancestors().nth(3).context("a target directory")?;
+    let args = ["build", "--profile", "counted", "-p", "pgsteer-proxy"];
+    let status = Command::new(env!("CARGO"))
+        .args(args)
+        .args(["--features", "valgrind", "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "the profile counted does not compile");
+    Ok(target.join("counted/pgsteer"))
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut programs = std::env::split_paths(&path).map(|dir| dir.join(name));
+    programs.find(|program| program.is_file())
+}
+
+/// A proxy of which every instruction is counted; dropping it ends it.
+pub(crate) struct Counted<'a> {
+    daemon: Daemon,
+    programs: &'a Programs,
+    dir: PathBuf,
+}
+
+impl<'a> Counted<'a> {
+    pub(crate) async fn start(
+        programs: &'a Programs,
+        cluster: &Cluster,
+        pooling: Pooling,
+    ) -> Result<Self> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = cluster.root().join(format!("counted{number}"));
+        std::fs::create_dir_all(&dir)?;
+        let port = free_port()?;
+        let file = dir.join("pgsteer.toml");
+        std::fs::write(&file, configuration(cluster, port, pooling))?;
+        let file = file.to_string_lossy().into_owned();
+        let serve = ["serve", "--config", &file];
+        let place = (dir.as_path(), port);
+        // Compiles the built-in plugins, which would take long under callgrind.
+        let compiled = Daemon::start("first", &programs.pgsteer, &serve, RunAs::Ourselves, place);
+        drop(compiled.await?);
+        let output = format!("--callgrind-out-file={}", dir.join("out").display());
+        let program = programs.pgsteer.to_string_lossy().into_owned();
+        let mut args = vec![
+            "--tool=callgrind",
+            "--separate-threads=yes",
+            &output,
+            &program,
+        ];
+        args.extend(serve);
+        let valgrind = &programs.valgrind;
+        let daemon = Daemon::start("counted", valgrind, &args, RunAs::Ourselves, place).await?;
+        Ok(Self {
+            daemon,
+            programs,
+            dir,
+        })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.daemon.port()
+    }
+
+    /// Instructions of the busiest thread since this was asked last.
+    ///
+    /// # Errors
+    /// callgrind does not answer.
+    pub(crate) fn instructions(&self) -> Result<f64> {
+        for old in self.dumps()? {
+            std::fs::remove_file(old)?;
+        }
+        let output = Command::new(&self.programs.vgdb)
+            .arg(format!("--pid={}", self.daemon.pid()))
+            .arg("dump")
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "vgdb: {said}\n{}",
+            self.daemon.log()
+        );
+        let mut most = 0.0_f64;
+        for dump in self.dumps()? {
+            most = most.max(total(&dump)?);
+        }
+        ensure!(
+            most > 0.0,
+            "nothing was counted: {said}\n{}",
+            self.daemon.log()
+        );
+        Ok(most)
+    }
+
+    fn dumps(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("out.") {
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// `totals: 123456` of a file of callgrind.
+fn total(dump: &Path) -> Result<f64> {
+    let text = std::fs::read(dump)?;
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find_map(|line| line.strip_prefix("totals: "));
+    Ok(line.map_or(0.0, |number| number.trim().parse().unwrap_or(0.0)))
+}
+
+/// One worker, and nothing that happens by itself.
+fn configuration(cluster: &Cluster, port: u16, pooling: Pooling) -> String {
+    let mode = match pooling {
+        Pooling::Session => "session",
+        Pooling::Transaction => "transaction",
+    };
+    let node = cluster.primary();
+    format!(
+        "[listen]\naddress = \"127.0.0.1:{port}\"\nworkers = 1\ndrain_timeout = \"1s\"\n\
+         [auth]\nmethod = \"trust\"\n[[users]]\nname = \"postgres\"\npassword = \"password\"\n\
+         [pool]\nmode = \"{mode}\"\n[probe]\ninterval = \"1h\"\n[pcp]\nlisten = []\n\
+         [plugins]\nstate_dir = \"state\"\n[[nodes]]\nhost = \"{}\"\nport = {}\n",
+        node.host(),
+        node.port()
+    )
+}
