@@ -44,8 +44,10 @@ impl Case {
     /// Runs it both ways and says where the two differ.
     pub(crate) fn difference(&self, stage: &Stage, proxy: u16) -> Result<Option<String>> {
         let primary = cluster().primary().port();
+        stage.await_unlocked(primary);
         stage.reset(primary)?;
         let direct = self.in_turns(primary, &stage.direct);
+        stage.await_unlocked(primary);
         let silent = direct
             .iter()
             .flatten()

@@ -39,10 +39,11 @@ const RANDOM: u64 = 5;
 const SHOWN: usize = 3;
 
 fn proxy(mode: Mode) -> Running {
+    // Each client may keep one, and one listens for all.
     let pool = match mode {
-        Mode::Session => "mode = \"session\"\nconnections_per_node_max = 4",
-        Mode::Transaction => "mode = \"transaction\"\nconnections_per_node_max = 4",
-        Mode::Statement => "mode = \"statement\"\nconnections_per_node_max = 4",
+        Mode::Session => "mode = \"session\"\nconnections_per_node_max = 5",
+        Mode::Transaction => "mode = \"transaction\"\nconnections_per_node_max = 5",
+        Mode::Statement => "mode = \"statement\"\nconnections_per_node_max = 5",
         Mode::Crowd => "mode = \"transaction\"\nconnections_per_node_max = 2",
     };
     let (listen, weights) = match mode {

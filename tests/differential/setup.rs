@@ -1,6 +1,8 @@
 //! Where programs run: a schema for each client in two databases, one for direct connections and
 //! one for the proxy.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use pgsteer_testkit::Cluster;
 
@@ -27,9 +29,12 @@ impl Stage {
                 primary.sql(&format!("CREATE DATABASE {database}")).await?;
                 // No read at a replica may be stale.
                 let sync = "SET synchronous_commit = 'remote_apply'";
-                primary
-                    .sql(&format!("ALTER DATABASE {database} {sync}"))
-                    .await?;
+                let alter = format!("ALTER DATABASE {database}");
+                primary.sql(&format!("{alter} {sync}")).await?;
+                // A server that has seen such a name once knows it for ever, so all are to know it.
+                for own in ["my.own", "a.b"] {
+                    primary.sql(&format!("{alter} SET {own} = ''")).await?;
+                }
             }
             anyhow::Ok(())
         })?;
@@ -49,7 +54,34 @@ impl Stage {
         }
         Ok(())
     }
+
+    /// Waits until what earlier programs left behind is gone: a server needs a moment to notice that
+    /// its client has.
+    pub(crate) fn await_unlocked(&self, port: u16) {
+        let text = format!(
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON l.database = d.oid
+             WHERE d.datname IN ('{}', '{}') AND (l.locktype = 'advisory' OR l.mode ~ 'Exclusive')",
+            self.direct, self.proxied
+        );
+        let mut wire = Wire::connect(port, "postgres");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let frames = wire.query(&text);
+            let row = frames
+                .iter()
+                .find(|frame| frame.tag == b'D')
+                .expect("a row");
+            if row.values() == [Some("0".to_owned())] {
+                return;
+            }
+            assert!(Instant::now() < end, "locks are left behind: {row:?}");
+            std::thread::yield_now();
+        }
+    }
 }
+
+/// How long clients that have left may be noticed by nobody.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Startup options of a client.
 pub(crate) fn options(client: usize) -> String {

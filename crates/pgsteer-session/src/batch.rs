@@ -13,8 +13,9 @@ use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::journal::Settings;
 use crate::need::LegError;
+use crate::portals::Portal;
 use crate::relay::{RelayError, Stop, Until};
-use crate::session::{Portal, Prepared, Session};
+use crate::session::{Prepared, Session};
 use crate::steering::{Placement, Values};
 
 /// What has happened since the last Sync.
@@ -116,10 +117,6 @@ impl Session {
         values: Values<'_>,
     ) -> Result<Option<NodeId>, End> {
         let mut attempts = Attempts::default();
-        // SET, BEGIN and the like must be in the books before anything else is placed.
-        if self.flow.may_change_session() && !self.drain(batch).await? {
-            return Ok(None);
-        }
         loop {
             let placed = self.place_in(batch, &mut attempts, (analysis, text, values));
             let Some(placement) = placed.await? else {
@@ -444,6 +441,6 @@ impl Session {
     }
 }
 
-fn begins(analysis: &Analysis) -> bool {
+pub(crate) fn begins(analysis: &Analysis) -> bool {
     matches!(analysis.sole_effect(), Some(Effect::Begin { .. }))
 }

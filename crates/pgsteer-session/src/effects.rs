@@ -18,6 +18,7 @@ use crate::journal::Journal;
 use crate::listen_wishes::Wishes;
 use crate::observe::NOTICE_ROUTE;
 use crate::relay::RelayError;
+use crate::reports::returns_to_startup;
 use crate::session::Session;
 use crate::simple::FUNCTION_CALL_PRINT;
 use crate::steering::Placement;
@@ -87,6 +88,7 @@ impl Session {
         if let Some(listening) = &mut self.listening {
             listening.note(analysis);
         }
+        self.portals.note(analysis);
         let wrote = analysis.traits & traits::WRITES != 0;
         if let Some(open) = self.transaction.open_mut().filter(|_| wrote) {
             open.wrote = true;
@@ -124,6 +126,7 @@ impl Session {
             }
             self.apply_effect(effect, node, rolled_back);
         }
+        self.set_startup(&analysis.effects);
         self.note_unknown(analysis, node);
         // Which of several statements wrote is not known: the transaction stays where they ran.
         if analysis.statement_count > 1
@@ -174,10 +177,9 @@ impl Session {
             Effect::ResetAll => {
                 match self.transaction.open_mut() {
                     Some(open) => open.journal.note(effect),
-                    None => self.settings.reset_all(&[]),
+                    None => self.settings.reset_all(),
                 }
                 self.told(node);
-                self.set_startup(None);
             }
             Effect::SetByFunction { local } => self.set_by_function(node, *local),
             Effect::DiscardAll => self.discard_all(node),
@@ -263,13 +265,20 @@ impl Session {
             self.steering.tied_to_primary = true;
         }
         self.knows_notice_route |= name == NOTICE_ROUTE;
-        self.told(node);
-        if text
-            .get(..5)
-            .is_some_and(|verb| verb.eq_ignore_ascii_case("reset"))
-        {
-            self.set_startup(Some(name));
+        if name == "session_authorization" {
+            // Whoever becomes another user is that user, whatever the role was.
+            let (name, text) = ("role", "RESET ROLE");
+            match self.transaction.open_mut() {
+                Some(open) => open.journal.note(&Effect::Set {
+                    name: name.into(),
+                    local,
+                    text: text.into(),
+                }),
+                None if local => {}
+                None => self.settings.set(name, text),
+            }
         }
+        self.told(node);
     }
 
     /// AND CHAIN: the next transaction begins where the last one ended, with the same options.
@@ -288,13 +297,16 @@ impl Session {
         self.told(node);
     }
 
-    /// A parameter was reset, or all were: to the client's mind that is the value of its startup
-    /// packet, which the servers do not know.
-    fn set_startup(&mut self, only: Option<&str>) {
+    /// Parameters that were reset: to the client's mind they have the value of its startup packet,
+    /// which the servers do not know.
+    fn set_startup(&mut self, effects: &[Effect]) {
+        if effects.contains(&Effect::DiscardAll) {
+            return;
+        }
         for (name, text) in self
             .startup
             .iter()
-            .filter(|(n, _)| only.is_none_or(|o| o == &**n))
+            .filter(|(name, _)| returns_to_startup(effects, name) == Some(true))
         {
             match self.transaction.open_mut() {
                 Some(open) => {
@@ -353,7 +365,7 @@ impl Session {
         self.ended_with = Some(if rolled_back { "ROLLBACK" } else { "COMMIT" });
         self.doubt_others(node, &open.journal);
         if !rolled_back {
-            let wishes = open.journal.commit(&mut self.settings, &self.startup);
+            let wishes = open.journal.commit(&mut self.settings);
             self.hear_later(wishes);
         }
         self.told(node);

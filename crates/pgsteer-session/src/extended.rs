@@ -14,34 +14,33 @@ use pgsteer_wire::frontend::{self, Target, tag};
 use pgsteer_wire::malformed::malformed;
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, SqlState, encode, parameters};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, begins};
 use crate::console;
 use crate::end::{End, unknown_message};
 use crate::events::Watched;
 use crate::flow::Request;
 use crate::lost::Sent;
+use crate::need::ends;
 use crate::observe::Message;
-use crate::prepared::{Parsed, Shown};
-use crate::session::{Portal, Prepared, Session, already_prepared};
+use crate::portals::{Portal, cannot_be_run, no_portal};
+use crate::prepared::Parsed;
+use crate::session::{Prepared, Session, already_prepared};
 use crate::steering::Values;
 
 /// Longest Parse the proxy keeps to repeat it on another server, in bytes; ours.
-const PARSE_LEN_MAX: usize = 16 << 20;
+pub(crate) const PARSE_LEN_MAX: usize = 16 << 20;
 
 /// Longest message that only carries names, in bytes; ours.
-const NAMES_LEN_MAX: usize = 64 * 1024;
+pub(crate) const NAMES_LEN_MAX: usize = 64 * 1024;
 
 /// Name of a statement that does not exist.
 const NO_STATEMENT: &[u8] = b"pgsteer: no such statement";
 
-/// What is bound: the client's name for it, the statement if there is one, and what watches it.
-type Bound = (Box<[u8]>, Option<Rc<Prepared>>, Option<Box<Watched>>);
-
 /// A request that is sent, and what watches it.
-type Sending = (Request, Option<Box<Watched>>);
+pub(crate) type Sending = (Request, Option<Box<Watched>>);
 
 /// Whether the batch goes on.
-enum Progress {
+pub(crate) enum Progress {
     More,
     Over,
 }
@@ -106,6 +105,13 @@ impl Session {
                 return self.skip(header).await.map(|()| Progress::More);
             }
         }
+        if refers_to_books(header.tag)
+            && self.flow.may_change_session()
+            && !self.drain(batch).await?
+        {
+            // SET, BEGIN and the like must be in the books before anything else is looked at.
+            return self.skip(header).await.map(|()| Progress::More);
+        }
         match header.tag {
             tag::PARSE => self.parse(header, batch).await?,
             tag::BIND => self.bind(header, batch).await?,
@@ -137,7 +143,11 @@ impl Session {
         Err(end)
     }
 
-    async fn too_long(&mut self, header: Header, batch: &mut Batch) -> Result<Progress, End> {
+    pub(crate) async fn too_long(
+        &mut self,
+        header: Header,
+        batch: &mut Batch,
+    ) -> Result<Progress, End> {
         self.skip(header).await?;
         let len = header.frame_len();
         let text = format!("message of {len} bytes is longer than the proxy accepts");
@@ -152,7 +162,7 @@ impl Session {
         self.client.input.bytes().get(..have).unwrap_or_default()
     }
 
-    fn front_body(&self, header: Header) -> &[u8] {
+    pub(crate) fn front_body(&self, header: Header) -> &[u8] {
         self.front(header).get(HEADER_LEN..).unwrap_or_default()
     }
 
@@ -173,7 +183,8 @@ impl Session {
             let shown = String::from_utf8_lossy(&name);
             return self.fail(batch, &already_prepared(&shown)).await;
         }
-        let local = needs_no_server(&analysis) && self.is_accepted_now(&analysis);
+        let is_empty = analysis.class == Class::Empty && self.transaction.is_refused();
+        let local = is_empty || needs_no_server(&analysis) && self.is_accepted_now(&analysis);
         if local && !self.drain(batch).await? {
             return Ok(());
         }
@@ -228,7 +239,7 @@ impl Session {
     }
 
     /// Whether the client has a statement of this name, whichever way it prepared it.
-    fn is_prepared(&self, name: &[u8]) -> bool {
+    pub(crate) fn is_prepared(&self, name: &[u8]) -> bool {
         let by_sql = || {
             let name = std::str::from_utf8(name).ok();
             self.shares() && name.is_some_and(|name| self.sql_prepared.get(name).is_some())
@@ -314,169 +325,7 @@ impl Session {
 
     /// In a failed transaction PostgreSQL parses only what ends it.
     fn is_accepted_now(&self, analysis: &Analysis) -> bool {
-        let ends = matches!(
-            analysis.sole_effect(),
-            Some(
-                Effect::Commit { .. }
-                    | Effect::Rollback { .. }
-                    | Effect::RollbackTo(_)
-                    | Effect::PrepareTransaction
-            )
-        );
-        ends || self.status() != TransactionStatus::Failed
-    }
-
-    async fn bind(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
-        self.meter.pool.binds.add(1);
-        let bind = frontend::bind(self.front_body(header))?;
-        let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
-        let prepared = self.known_prepared(&name);
-        if self.shares() && !self.is_prepared(&name) {
-            // The server may have one that is another session's.
-            self.skip(header).await?;
-            return self.fail(batch, &not_prepared(&name)).await;
-        }
-        let analysis = prepared.as_ref().map(|p| Rc::clone(&p.analysis));
-        if let Some(local) = analysis.as_ref().filter(|a| self.is_local_in(batch, a)) {
-            self.skip(header).await?;
-            let begins = matches!(local.sole_effect(), Some(Effect::Begin { .. }));
-            if begins && !self.close_part(batch).await? {
-                return Ok(());
-            }
-            self.portals.insert(portal, Portal::local(analysis));
-            return self
-                .answer(batch, |out| encode::frame(out, b'2', b""))
-                .await;
-        }
-        if let Some(prepared) = &prepared
-            && let Err(reply) = self.ask_again(prepared)
-        {
-            self.skip(header).await?;
-            return self.fail(batch, &reply).await;
-        }
-        let map = prepared.as_ref().and_then(|p| p.map.clone());
-        let seen = self
-            .values_of(header, prepared.as_deref(), map.as_deref())
-            .await?;
-        let mut room = Vec::new();
-        let values = seen.shown(&mut room);
-        let placed = self.choose_prepared(batch, prepared.as_deref(), values);
-        let Some(node) = placed.await? else {
-            return self.skip(header).await;
-        };
-        let text = prepared.as_ref().filter(|_| self.is_observed());
-        let text: Option<Rc<[u8]>> = text.map(|p| p.text().into());
-        let shown = text.as_deref().unwrap_or_default();
-        if !self.observe_in(batch, node, Message::Bind, shown).await? {
-            return self.skip(header).await;
-        }
-        match &prepared {
-            Some(prepared) => {
-                if !self.check_description(batch, node, &name, prepared).await? {
-                    return self.skip(header).await;
-                }
-                self.put_preparation(node, &name, prepared);
-            }
-            None => self.put_stale(node),
-        }
-        let traits = analysis.as_ref().map_or(0, |a| batch.last_traits(node, a));
-        let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));
-        let bound = Portal {
-            node: Some(node),
-            analysis,
-            traits,
-            text,
-        };
-        self.portals.insert(portal, bound);
-        self.pass_on_bind(header, batch, node, (name, prepared, watched))
-            .await
-    }
-
-    /// Sends a Bind, with the names and the values that the server knows.
-    async fn pass_on_bind(
-        &mut self,
-        header: Header,
-        batch: &mut Batch,
-        node: NodeId,
-        of: Bound,
-    ) -> Result<(), End> {
-        let (name, prepared, watched) = of;
-        let map = prepared.as_ref().and_then(|p| p.map.clone());
-        let own = match &prepared {
-            Some(prepared) if *prepared.name != *name => Some(Rc::clone(&prepared.name)),
-            _ => None,
-        };
-        let request = Request::Bind {
-            renamed: own.clone().map(|own| Box::new((own, name))),
-        };
-        match (map, own) {
-            (Some(map), own) => {
-                let request = (request, watched);
-                self.bind_mapped(header, batch, node, (&map, own, request))
-                    .await
-            }
-            (None, Some(own)) => {
-                self.pass_on_renamed(header, node, &own, (request, watched));
-                Ok(())
-            }
-            (None, None) => {
-                self.pass_on_watched(header, node, request, watched);
-                Ok(())
-            }
-        }
-    }
-
-    /// The values of the Bind at the front, as far as a plugin wants to see them; if there is a map
-    /// the message must be whole to be changed.
-    async fn values_of(
-        &mut self,
-        header: Header,
-        prepared: Option<&Prepared>,
-        map: Option<&[u16]>,
-    ) -> Result<Shown, End> {
-        let wanted = self.steering.worker.policies.borrow().wanted().values;
-        let has_some = prepared.is_some_and(|p| may_bind(&p.analysis));
-        if map.is_some() && header.frame_len() <= PARSE_LEN_MAX {
-            self.complete(header, PARSE_LEN_MAX).await?;
-        }
-        if !wanted || !has_some {
-            return Ok(Shown::Nothing);
-        }
-        if header.frame_len() > NAMES_LEN_MAX {
-            return Ok(Shown::Withheld);
-        }
-        self.complete(header, NAMES_LEN_MAX).await?;
-        Shown::read(self.front_body(header), map)
-    }
-
-    /// A Bind of values for a text whose parameters are numbered in another way.
-    async fn bind_mapped(
-        &mut self,
-        header: Header,
-        batch: &mut Batch,
-        node: NodeId,
-        (map, own, request): (&[u16], Option<Rc<[u8]>>, Sending),
-    ) -> Result<(), End> {
-        if header.frame_len() > PARSE_LEN_MAX {
-            return self.too_long(header, batch).await.map(|_| ());
-        }
-        let mut message = bytes::BytesMut::new();
-        let put = parameters::put_bind(&mut message, self.front_body(header), map);
-        self.client.input.consume(header.frame_len());
-        if put.is_err() {
-            let text =
-                "the message binds another number of values than the statement has parameters";
-            let reply = ErrorReply::error(SqlState::PROTOCOL_VIOLATION, text);
-            return self.fail(batch, &reply).await;
-        }
-        if let Some(own) = own {
-            message = renamed(&message, &own, 0);
-        }
-        if let Some(leg) = self.held(node) {
-            leg.connection().channel.output.extend_from_slice(&message);
-        }
-        self.flow.expect_watched(request.0, request.1);
-        Ok(())
+        analysis.sole_effect().is_some_and(ends) || self.status() != TransactionStatus::Failed
     }
 
     async fn describe(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
@@ -526,7 +375,11 @@ impl Session {
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(name)).await;
         }
-        if let Some(prepared) = prepared.as_ref().filter(|p| needs_no_server(&p.analysis)) {
+        let is_empty = |p: &Prepared| p.analysis.class == Class::Empty;
+        let by_proxy = |p: &Prepared| {
+            needs_no_server(&p.analysis) || (is_empty(p) && self.transaction.is_refused())
+        };
+        if let Some(prepared) = prepared.as_ref().filter(|p| by_proxy(p)) {
             self.skip(header).await?;
             let put = |out: &mut bytes::BytesMut| {
                 encode::frame(out, b't', &[0, 0]);
@@ -587,6 +440,10 @@ impl Session {
     async fn execute(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
         let name: Box<[u8]> = frontend::execute(self.front_body(header))?.into();
         let portal = self.portals.get(&name).cloned();
+        if let Err(reply) = self.check_execute(&name, portal.as_ref()) {
+            self.skip(header).await?;
+            return self.fail(batch, &reply).await;
+        }
         if let Some(Portal {
             node: None,
             analysis: Some(analysis),
@@ -594,7 +451,7 @@ impl Session {
         }) = portal
         {
             self.skip(header).await?;
-            return self.execute_local(batch, &analysis).await;
+            return self.execute_local(batch, &name, &analysis).await;
         }
         let Some(node) = self.choose_portal(batch, portal.as_ref()).await? else {
             return self.skip(header).await;
@@ -643,8 +500,47 @@ impl Session {
         Ok(())
     }
 
-    async fn execute_local(&mut self, batch: &mut Batch, analysis: &Analysis) -> Result<(), End> {
-        if !self.drain(batch).await? {
+    /// Whether a portal may be executed now, as far as servers would not say so themselves.
+    ///
+    /// # Errors
+    /// PostgreSQL's words for why not.
+    fn check_execute(&mut self, name: &[u8], portal: Option<&Portal>) -> Result<(), ErrorReply> {
+        let is_refused = self.transaction.is_refused();
+        let Some(portal) = portal else {
+            return if is_refused {
+                Err(no_portal(name))
+            } else {
+                Ok(())
+            };
+        };
+        let by_proxy = is_refused || portal.node.is_none();
+        let exits = |a: &Rc<Analysis>| a.class == Class::Empty || a.sole_effect().is_some_and(ends);
+        let exits = portal.analysis.as_ref().is_some_and(exits);
+        if by_proxy && !exits && self.status() == TransactionStatus::Failed {
+            return Err(self.tell_loss());
+        }
+        if portal.is_done {
+            return Err(cannot_be_run(name));
+        }
+        let twice = portal
+            .analysis
+            .as_ref()
+            .and_then(|a| self.prepared_twice(a));
+        twice.map_or(Ok(()), |name| Err(already_prepared(name)))
+    }
+
+    async fn execute_local(
+        &mut self,
+        batch: &mut Batch,
+        name: &[u8],
+        analysis: &Rc<Analysis>,
+    ) -> Result<(), End> {
+        // What was sent since BEGIN was bound is no part of what it begins.
+        let ready = match begins(analysis) {
+            true => self.close_part(batch).await?,
+            false => self.drain(batch).await?,
+        };
+        if !ready {
             return Ok(());
         }
         if let Some(command) = &analysis.console {
@@ -656,10 +552,21 @@ impl Session {
                 Err(reply) => self.fail(batch, &reply).await,
             };
         }
-        match self.control_transaction(analysis).await {
-            Ok(()) => Ok(()),
-            Err(reply) => self.fail(batch, &reply).await,
+        if let Err(reply) = self.control_transaction(analysis).await {
+            return self.fail(batch, &reply).await;
         }
+        // ROLLBACK destroys its own portal, and an empty one can be executed again.
+        let rolls_back = matches!(analysis.sole_effect(), Some(Effect::Rollback { .. }));
+        if rolls_back {
+            self.portals.clear();
+        } else if analysis.class != Class::Empty {
+            let done = Portal {
+                is_done: true,
+                ..Portal::local(Some(Rc::clone(analysis)))
+            };
+            self.portals.insert(name.into(), done);
+        }
+        Ok(())
     }
 
     async fn flush_batch(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
@@ -698,7 +605,13 @@ impl Session {
     }
 
     /// The same with the name servers have for its statement.
-    fn pass_on_renamed(&mut self, header: Header, node: NodeId, own: &[u8], request: Sending) {
+    pub(crate) fn pass_on_renamed(
+        &mut self,
+        header: Header,
+        node: NodeId,
+        own: &[u8],
+        request: Sending,
+    ) {
         self.flow.expect_watched(request.0, request.1);
         let len = header.frame_len().min(self.client.input.len());
         let (input, legs) = (&mut self.client.input, &mut self.legs);
@@ -711,7 +624,7 @@ impl Session {
         self.flow.up_left = header.frame_len() - len;
     }
 
-    fn pass_on_watched(
+    pub(crate) fn pass_on_watched(
         &mut self,
         header: Header,
         node: NodeId,
@@ -730,8 +643,14 @@ impl Session {
     }
 }
 
+/// Whether what a message means depends on what the session has set, prepared and begun.
+fn refers_to_books(tag: u8) -> bool {
+    use frontend::tag::{BIND, CLOSE, DESCRIBE, EXECUTE, PARSE};
+    matches!(tag, PARSE | BIND | DESCRIBE | EXECUTE | CLOSE)
+}
+
 /// PostgreSQL's words for it.
-fn not_prepared(name: &[u8]) -> ErrorReply {
+pub(crate) fn not_prepared(name: &[u8]) -> ErrorReply {
     let text = match name {
         b"" => "unnamed prepared statement does not exist".to_owned(),
         name => {
@@ -767,7 +686,7 @@ pub(crate) fn renamed(message: &[u8], own: &[u8], more: usize) -> bytes::BytesMu
 }
 
 /// Whether values may be bound to it; of what is not understood nobody knows.
-fn may_bind(analysis: &Analysis) -> bool {
+pub(crate) fn may_bind(analysis: &Analysis) -> bool {
     analysis.parameter_count > 0 || analysis.class == Class::Unknown
 }
 

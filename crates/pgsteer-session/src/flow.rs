@@ -64,6 +64,16 @@ pub(crate) enum Request {
     Abort,
 }
 
+impl Request {
+    fn may_change_session(&self) -> bool {
+        let analysis = match self {
+            Self::Execute { analysis, .. } => analysis.as_ref(),
+            _ => None,
+        };
+        analysis.is_some()
+    }
+}
+
 /// The name of a statement on servers, and the client's.
 pub(crate) type Renamed = Box<(Rc<[u8]>, Box<[u8]>)>;
 
@@ -196,6 +206,8 @@ impl Errors {
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     expected: VecDeque<Expected>,
+    // How many of them may change what the session is to know.
+    changes: usize,
     // Bytes of a frame whose beginning was dealt with already.
     body_left: usize,
     /// The server takes copy data.
@@ -259,6 +271,7 @@ impl Flow {
 
     /// A request was sent, and somebody wants to know what becomes of it.
     pub(crate) fn expect_watched(&mut self, request: Request, watched: Option<Box<Watched>>) {
+        self.changes += usize::from(request.may_change_session());
         self.expected.push_back(Expected {
             request,
             hidden: false,
@@ -288,16 +301,7 @@ impl Flow {
 
     /// Whether a request is outstanding that may change what the session is to know.
     pub(crate) fn may_change_session(&self) -> bool {
-        let changes = |e: &Expected| {
-            matches!(
-                e.request,
-                Request::Execute {
-                    analysis: Some(_),
-                    ..
-                }
-            )
-        };
-        self.expected.iter().any(changes)
+        self.changes > 0
     }
 
     /// Whether the end of a message cannot be told apart from the beginning of another, so that
@@ -347,6 +351,7 @@ impl Flow {
         for expected in self.expected.drain(..) {
             self.lost.extend(expected.into_lost());
         }
+        self.changes = 0;
         (self.body_left, self.up_left, self.copy_in) = (0, 0, false);
         (self.held_syncs, self.owes_sync) = (false, false);
     }
@@ -510,7 +515,7 @@ impl Flow {
             tag::ERROR if ErrorFields::new(body).is_server_leaving() => Ok(Next::Leaving { len }),
             tag::ERROR => Ok(Next::Refused { len }),
             tag::READY => {
-                self.expected.pop_front();
+                self.pop();
                 Ok(Next::Skip { len })
             }
             tag::COPY_IN | tag::COPY_BOTH => Err(Violation),
@@ -523,7 +528,7 @@ impl Flow {
         Some(match *step {
             Step::Forward => return None,
             Step::Parsed => {
-                self.expected.pop_front();
+                self.pop();
                 self.substitute.clear();
                 encode::frame(&mut self.substitute, tag::PARSE_COMPLETE, b"");
                 Next::Replace { len }
@@ -586,7 +591,7 @@ impl Flow {
                 Request::Describe { of: Some(of), .. } => of.described.set(described),
                 _ => self.description = described,
             }
-            self.expected.pop_front();
+            self.pop();
         }
         hidden.then_some(Next::Skip { len })
     }
@@ -644,7 +649,7 @@ impl Flow {
                 let hidden = front.hidden;
                 // A frame to be dropped is opened twice if others stand before it.
                 if !hidden {
-                    self.expected.pop_front();
+                    self.pop();
                 }
                 Ok(if hidden { Step::Drop } else { Step::Forward })
             }
@@ -659,7 +664,7 @@ impl Flow {
             .front()
             .is_some_and(|e| matches!(e.request, Request::Describe { .. }))
         {
-            self.expected.pop_front();
+            self.pop();
         }
     }
 
@@ -680,7 +685,7 @@ impl Flow {
             && let Some(Expected {
                 request: Request::Execute { analysis, .. },
                 ..
-            }) = self.expected.pop_front()
+            }) = self.pop()
         {
             if let Some(analysis) = &analysis {
                 self.reports.begin(analysis);
@@ -720,7 +725,7 @@ impl Flow {
         // After an error the server skips everything up to Sync; a simple query ends by itself.
         let resumes = |e: &Expected| matches!(e.request, Request::Sync | Request::Query);
         while self.expected.front().is_some_and(|e| !resumes(e)) {
-            let swept = self.expected.pop_front();
+            let swept = self.pop();
             self.lost.extend(swept.and_then(Expected::into_lost));
         }
         Step::Forward
@@ -741,8 +746,15 @@ impl Flow {
             self.last_word = LastWord::Proxy;
             return Ok(Step::DropReady(status));
         }
-        self.expected.pop_front();
+        self.pop();
         Ok(Step::Ready(status))
+    }
+
+    /// Nothing more is due of the first.
+    fn pop(&mut self) -> Option<Expected> {
+        let first = self.expected.pop_front()?;
+        self.changes -= usize::from(first.request.may_change_session());
+        Some(first)
     }
 
     /// The statement whose answer is due has ended.
@@ -758,7 +770,7 @@ impl Flow {
 
     /// A frame to be dropped was dropped.
     pub(crate) fn dropped(&mut self) {
-        self.expected.pop_front();
+        self.pop();
     }
 }
 

@@ -74,19 +74,16 @@ impl Settings {
     }
 
     /// RESET ALL: all parameters but those about who the user is, which it leaves alone
-    /// (`GUC_NO_RESET_ALL`). `startup` are the statements that make it look as at login.
-    pub(crate) fn reset_all(&mut self, startup: &[(Box<str>, Box<str>)]) {
+    /// (`GUC_NO_RESET_ALL`).
+    pub(crate) fn reset_all(&mut self) {
         self.entries.retain(|e| is_about_user(&e.name));
-        self.reset_rest(startup);
+        self.set(ALL, "RESET ALL");
     }
 
-    /// DISCARD ALL: every parameter, also those about who the user is.
+    /// DISCARD ALL: every parameter, also those about who the user is. `startup` are the statements
+    /// that make it look as at login.
     pub(crate) fn reset(&mut self, startup: &[(Box<str>, Box<str>)]) {
         self.entries.clear();
-        self.reset_rest(startup);
-    }
-
-    fn reset_rest(&mut self, startup: &[(Box<str>, Box<str>)]) {
         self.set(ALL, "RESET ALL");
         for (name, text) in startup {
             self.set(name, text);
@@ -273,14 +270,10 @@ impl Journal {
     }
 
     /// The transaction was committed: what it set for the session stays. Gives what it wants to hear.
-    pub(crate) fn commit(
-        self,
-        settings: &mut Settings,
-        startup: &[(Box<str>, Box<str>)],
-    ) -> Wishes {
+    pub(crate) fn commit(self, settings: &mut Settings) -> Wishes {
         for note in self.notes {
             match note.what {
-                What::Set { name, .. } if &*name == ALL => settings.reset_all(startup),
+                What::Set { name, .. } if &*name == ALL => settings.reset_all(),
                 What::Set {
                     name,
                     local: false,
@@ -349,7 +342,7 @@ mod tests {
         assert_eq!(journal.missing(seen_all, true), "SET d");
         journal.note(&Effect::Release("s".into()));
         let mut settings = Settings::default();
-        let _ = journal.commit(&mut settings, &[]);
+        let _ = journal.commit(&mut settings);
         assert_eq!(texts(&settings), ["SET a", "SET d"]);
     }
 
@@ -384,7 +377,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.set("role", "SET ROLE r");
         settings.set("a", "SET a = 1");
-        settings.reset_all(&[]);
+        settings.reset_all();
         assert_eq!(texts(&settings), ["SET ROLE r"]);
         assert_eq!(settings.last_set("role"), Some("SET ROLE r"));
         let mut journal = Journal::default();

@@ -11,6 +11,7 @@
 mod auth;
 mod balance;
 mod batch;
+mod binding;
 mod cancel;
 mod catch_up;
 mod client_limits;
@@ -45,6 +46,7 @@ mod need;
 mod observe;
 mod pause;
 mod policies;
+mod portals;
 mod prepared;
 mod relay;
 mod replication;

@@ -2,12 +2,13 @@
 //! and the SHOW commands.
 
 use pgsteer_core::settings::PoolMode;
-use pgsteer_sql::{Analysis, Effect};
-use pgsteer_wire::backend::TransactionStatus;
+use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_wire::backend::{TransactionStatus, tag};
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
 use crate::console::{self, Answer};
 use crate::journal::quote_identifier;
+use crate::need::{Haste, LegError};
 use crate::session::{Session, no_transactions};
 use crate::transaction::{Loss, Open, Transaction};
 
@@ -15,7 +16,7 @@ impl Session {
     /// Whether the proxy answers this statement itself now.
     pub(crate) fn is_local(&self, analysis: &Analysis) -> bool {
         if self.transaction.is_refused() {
-            return analysis.is_transaction_control();
+            return analysis.is_transaction_control() || analysis.class == Class::Empty;
         }
         let no_leg = !self.legs.iter().any(|leg| leg.in_transaction());
         if analysis.console.is_some() {
@@ -79,6 +80,7 @@ impl Session {
     /// Ends a transaction of which the proxy refused a statement, on all its legs, or takes it
     /// back to a savepoint.
     async fn end_refused(&mut self, analysis: &Analysis) -> Result<(), ErrorReply> {
+        self.portals.note(analysis);
         let loss = self.transaction.open().map_or(Loss::None, |o| o.loss);
         let is_commit = matches!(analysis.sole_effect(), Some(Effect::Commit { .. }));
         let untold = matches!(loss, Loss::Untold(_));
@@ -98,6 +100,15 @@ impl Session {
                 open.refused = false;
                 format!("ROLLBACK TO {}", quote_identifier(name))
             }
+            (
+                Some(Effect::Commit { chain: true } | Effect::Rollback { chain: true }),
+                Some(open),
+            ) if loss == Loss::None => {
+                *open = Open::new(&open.begin, open.mode);
+                self.steering.policies.clear_transaction_marks();
+                self.portals.clear();
+                "ROLLBACK".to_owned()
+            }
             _ => return Err(reply.unwrap_or_else(|| self.tell_loss())),
         };
         self.roll_back(&sql).await;
@@ -108,6 +119,28 @@ impl Session {
             return Err(self.tell_loss());
         }
         encode::command_complete(&mut self.client.output, "ROLLBACK");
+        Ok(())
+    }
+
+    /// Fails a transaction of which the proxy refused a statement at a server too, which then answers
+    /// a string that ends it and goes on.
+    pub(crate) async fn fail_on_server(&mut self) -> Result<(), LegError> {
+        let held = self.legs.iter().find(|leg| leg.in_transaction());
+        let primary = self.steering.snapshot.topology.primary();
+        let node = held.map(|leg| leg.node).or(primary.map(|node| node.id));
+        let Some(node) = node else { return Ok(()) };
+        self.need(node, Haste::Waits).await?;
+        if let Some(leg) = self.held(node)
+            && let Err(lost) = leg.connection().run(&[FAILS]).await
+        {
+            return Err(LegError::NodeFailed(ErrorReply::error(
+                SqlState::CONNECTION_FAILURE,
+                format!("connection to node {node} was lost: {lost}"),
+            )));
+        }
+        if let Some(open) = self.transaction.open_mut() {
+            open.refused = false;
+        }
         Ok(())
     }
 
@@ -141,6 +174,10 @@ impl Session {
         &mut self,
         analysis: &Analysis,
     ) -> Result<(), ErrorReply> {
+        if analysis.class == Class::Empty {
+            encode::frame(&mut self.client.output, tag::EMPTY_QUERY, b"");
+            return Ok(());
+        }
         if self.transaction.is_refused() {
             return self.end_refused(analysis).await;
         }
@@ -186,7 +223,7 @@ impl Session {
             Some(Effect::Commit { .. }) => {
                 encode::command_complete(out, "COMMIT");
                 if let Transaction::Open(open) = std::mem::take(&mut self.transaction) {
-                    let wishes = open.journal.commit(&mut self.settings, &self.startup);
+                    let wishes = open.journal.commit(&mut self.settings);
                     if wishes.listens() {
                         self.catch_up_with_hub().await;
                     }
@@ -203,6 +240,9 @@ impl Session {
         Ok(())
     }
 }
+
+/// What no server can do, so that its transaction fails.
+const FAILS: &str = "ROLLBACK TO \"pgsteer: failed at the proxy\"";
 
 /// The command tag of what begins a transaction.
 fn begin_tag(effect: &Effect) -> &'static str {

@@ -23,6 +23,7 @@ use crate::journal::{Settings, quote_literal};
 use crate::meter::Meter;
 use crate::need::{Haste, LegError};
 use crate::observe::NOTICE_ROUTE;
+use crate::portals::Portals;
 use crate::replication::{Replication, Wanted};
 use crate::session::Session;
 use crate::sql_prepared::SqlPrepared;
@@ -197,7 +198,7 @@ fn logged_in(
         prepared: HashMap::default(),
         prepared_bytes: 0,
         sql_prepared: SqlPrepared::default(),
-        portals: HashMap::default(),
+        portals: Portals::default(),
         mode,
         learns: Vec::new(),
         is_refused: false,

@@ -36,15 +36,6 @@ pub(crate) enum Haste {
 impl Haste {
     /// For what is known of a text.
     pub(crate) fn of(analysis: &Analysis) -> Self {
-        let ends = |effect: &Effect| {
-            matches!(
-                effect,
-                Effect::Commit { .. }
-                    | Effect::Rollback { .. }
-                    | Effect::RollbackTo(_)
-                    | Effect::PrepareTransaction
-            )
-        };
         let executes = analysis.executes.is_some();
         if executes || analysis.class == Class::Unknown || analysis.effects.iter().any(ends) {
             Self::Waits
@@ -52,6 +43,17 @@ impl Haste {
             Self::Pipelined
         }
     }
+}
+
+/// Whether it is accepted in a transaction that has failed, and ends that.
+pub(crate) fn ends(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Commit { .. }
+            | Effect::Rollback { .. }
+            | Effect::RollbackTo(_)
+            | Effect::PrepareTransaction
+    )
 }
 
 /// What became of bringing a leg up to date.

@@ -339,6 +339,24 @@ impl Session {
         Ok(false)
     }
 
+    /// A server that parses a statement anew may find fault with its text, where one that has it would
+    /// only have seen that the number of values is wrong.
+    ///
+    /// # Errors
+    /// It is: PostgreSQL's words for it.
+    pub(crate) fn check_count(
+        &mut self,
+        node: NodeId,
+        (name, prepared): (&[u8], &Prepared),
+        counts: Option<(u16, u16)>,
+    ) -> Result<(), ErrorReply> {
+        let known = |leg: &mut Leg| leg.told().statements.id(&prepared.name) == Some(prepared.id);
+        if self.held(node).is_none_or(known) {
+            return Ok(());
+        }
+        prepared.check_count(name, counts)
+    }
+
     /// Puts Close of what was forgotten in front.
     pub(crate) fn put_stale(&mut self, node: NodeId) {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {

@@ -13,13 +13,14 @@ struct Report {
     startup: Box<str>,
     /// The value the client was told last.
     current: Box<str>,
+    /// What runs takes it back to the value of the startup packet.
+    returns: bool,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     all: Vec<Report>,
-    resetting: bool,
 }
 
 /// What becomes of a report.
@@ -40,6 +41,7 @@ impl Reports {
             name: name.into(),
             startup: value.into(),
             current: value.into(),
+            returns: false,
         });
     }
 
@@ -48,18 +50,22 @@ impl Reports {
         !self.all.is_empty()
     }
 
-    /// A statement runs whose reports come next.
+    /// A text runs whose reports come at its end.
     pub(crate) fn begin(&mut self, analysis: &Analysis) {
-        self.resetting = match analysis.sole_effect() {
-            Some(Effect::ResetAll | Effect::DiscardAll) => true,
-            Some(Effect::Set { text, .. }) => is_reset(text),
-            _ => false,
-        };
+        if analysis.effects.is_empty() {
+            return;
+        }
+        for report in &mut self.all {
+            let returns = returns_to_startup(&analysis.effects, &report.name);
+            report.returns = returns.unwrap_or(report.returns);
+        }
     }
 
     /// It has ended.
     pub(crate) fn end(&mut self) {
-        self.resetting = false;
+        for report in &mut self.all {
+            report.returns = false;
+        }
     }
 
     /// A server reports a value.
@@ -67,7 +73,7 @@ impl Reports {
         let Some(report) = self.all.iter_mut().find(|r| *r.name == *name) else {
             return Heard::Told;
         };
-        if !self.resetting {
+        if !report.returns {
             report.current = value.into();
             return Heard::Told;
         }
@@ -77,6 +83,19 @@ impl Reports {
         report.current.clone_from(&report.startup);
         Heard::Startup(&report.startup)
     }
+}
+
+/// Whether these leave a parameter at what it is after RESET; none if they do not touch it.
+pub(crate) fn returns_to_startup(effects: &[Effect], name: &str) -> Option<bool> {
+    effects.iter().fold(None, |known, effect| match effect {
+        Effect::ResetAll | Effect::DiscardAll => Some(true),
+        Effect::Set {
+            name: set, text, ..
+        } if set.eq_ignore_ascii_case(name) => Some(is_reset(text)),
+        // What came before is undone.
+        Effect::Rollback { .. } | Effect::RollbackTo(_) => None,
+        _ => known,
+    })
 }
 
 #[cfg(test)]
@@ -98,5 +117,24 @@ mod tests {
         assert_eq!(heard, Heard::Startup("mine"));
         reports.end();
         assert_eq!(reports.heard("application_name", "x"), Heard::Told);
+    }
+
+    #[test]
+    fn the_last_of_several_statements_says_what_a_parameter_is() {
+        let returns = |text: &str| {
+            let analysis = pgsteer_sql::analyze(text.as_bytes());
+            returns_to_startup(&analysis.effects, "application_name")
+        };
+        assert_eq!(returns("SELECT 1; SET work_mem = '1MB'"), None);
+        assert_eq!(returns("RESET ALL; SET LOCAL ROLE alice"), Some(true));
+        assert_eq!(
+            returns("RESET ALL; SET application_name = 'x'"),
+            Some(false)
+        );
+        assert_eq!(
+            returns("SET application_name = 'x'; RESET application_name"),
+            Some(true)
+        );
+        assert_eq!(returns("RESET ALL; ROLLBACK"), None);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pgsteer_core::settings::PoolMode;
 use pgsteer_core::{Generation, NodeId};
 use pgsteer_pool::{Channel, ServerLost};
-use pgsteer_sql::{Analysis, Effect};
+use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, tag};
 use pgsteer_wire::malformed::{check_len, is_known};
@@ -25,6 +25,7 @@ use crate::journal::Settings;
 use crate::leg::Leg;
 use crate::listen::Listening;
 use crate::meter::Meter;
+use crate::portals::Portals;
 use crate::relay::{Forward, Relay, RelayError, Stop, Until};
 use crate::sql_prepared::SqlPrepared;
 use crate::statements::{Context, ParseParameters};
@@ -61,33 +62,41 @@ impl Prepared {
         let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
         frontend::parse(body).map(|p| p.text).unwrap_or_default()
     }
-}
 
-/// Where a portal lives.
-#[derive(Debug, Clone)]
-pub(crate) struct Portal {
-    /// Its node, or none if the proxy answers itself.
-    pub(crate) node: Option<NodeId>,
-    pub(crate) analysis: Option<Rc<Analysis>>,
-    /// What was known of it when it was bound.
-    pub(crate) traits: u64,
-    /// Its text, if somebody wanted to see it when it was made.
-    pub(crate) text: Option<Rc<[u8]>>,
-}
-
-impl Portal {
-    /// One that the proxy answers itself.
-    pub(crate) fn local(analysis: Option<Rc<Analysis>>) -> Self {
-        Self {
-            node: None,
-            analysis,
-            traits: 0,
-            text: None,
+    /// Checks the numbers of formats and values of a Bind, as far as they are known.
+    ///
+    /// # Errors
+    /// They do not fit: PostgreSQL's words for it.
+    pub(crate) fn check_count(
+        &self,
+        name: &[u8],
+        counts: Option<(u16, u16)>,
+    ) -> Result<(), ErrorReply> {
+        let Some((formats, values)) = counts else {
+            return Ok(());
+        };
+        if self.analysis.class == Class::Unknown || self.map.is_some() {
+            return Ok(());
         }
+        let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
+        let typed = frontend::parse(body).map_or(0, |parse| parse.type_count);
+        let requires = self.analysis.parameter_count.max(typed);
+        let text = if formats > 1 && formats != values {
+            format!("bind message has {formats} parameter formats but {values} parameters")
+        } else if values != requires {
+            let name = String::from_utf8_lossy(name);
+            format!(
+                "bind message supplies {values} parameters, but prepared statement \"{name}\" \
+                 requires {requires}"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ErrorReply::error(SqlState::PROTOCOL_VIOLATION, text))
     }
 }
 
-type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
+pub(crate) type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
 
 /// A client that is logged in.
 pub(crate) struct Session {
@@ -102,7 +111,7 @@ pub(crate) struct Session {
     pub(crate) prepared: ByName<Rc<Prepared>>,
     pub(crate) prepared_bytes: usize,
     pub(crate) sql_prepared: SqlPrepared,
-    pub(crate) portals: ByName<Portal>,
+    pub(crate) portals: Portals,
     /// What its texts are parsed under.
     pub(crate) parse_parameters: ParseParameters,
     /// The beginning of the statement that was placed last, if it may pin the session.
@@ -431,7 +440,7 @@ impl Session {
         if self.is_refused {
             self.give_up_parameters(analysis);
         }
-        if let Some(name) = self.prepared_twice(analysis) {
+        if let Some(name) = self.prepared_twice(analysis).filter(|_| text.is_none()) {
             return Err(Denied::Reply(already_prepared(name)));
         }
         if self.mode == PoolMode::Statement && begins_unseen(analysis) {
@@ -485,7 +494,7 @@ impl Session {
 
     /// The name that PREPARE gives a second time: servers would not notice, because they know what was
     /// prepared by the protocol under other names.
-    fn prepared_twice<'a>(&self, analysis: &'a Analysis) -> Option<&'a str> {
+    pub(crate) fn prepared_twice<'a>(&self, analysis: &'a Analysis) -> Option<&'a str> {
         let mut names = analysis.effects.iter().filter_map(|effect| match effect {
             Effect::Prepare { name, .. } => Some(&**name),
             _ => None,

@@ -17,11 +17,12 @@ use crate::events::Ended;
 use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::lost::Sent;
-use crate::need::LegError;
+use crate::need::{LegError, ends};
 use crate::observe::Message;
 use crate::relay::{RelayError, Stop, Until, send};
 use crate::session::{Session, query_text};
 use crate::steering::{Placement, Values};
+use crate::transaction::Loss;
 
 /// In the place of a text where there is none.
 const FUNCTION_CALL: &[u8] = b"(function call)";
@@ -163,6 +164,10 @@ impl Session {
         analysis: &Analysis,
         attempts: &mut Attempts,
     ) -> Result<(Placement, bool), NotRun> {
+        if self.ends_refused_and_goes_on(analysis) {
+            let failed = self.fail_on_server().await;
+            failed.map_err(|_| NotRun::Reply(self.tell_loss()))?;
+        }
         loop {
             let placed = self.place(analysis, None, Values::None, attempts).await?;
             let Some(placement) = placed else {
@@ -189,6 +194,14 @@ impl Session {
                 Err(LegError::Refused(body)) => return Err(NotRun::Refused(body)),
             }
         }
+    }
+
+    /// Whether it is a string that may end a transaction of which the proxy refused a statement, and
+    /// do something else as well.
+    fn ends_refused_and_goes_on(&self, analysis: &Analysis) -> bool {
+        let open = self.transaction.open();
+        let is_refused = open.is_some_and(|open| open.refused && open.loss == Loss::None);
+        is_refused && analysis.statement_count > 1 && analysis.effects.iter().any(ends)
     }
 
     /// The server that ran it is lost: the client is told, and the session goes on. `left` are the

@@ -47,13 +47,15 @@ pub struct Parse<'a> {
     pub type_count: u16,
 }
 
-/// The names of Bind.
+/// The beginning of Bind.
 #[derive(Clone, Copy, Debug)]
 pub struct Bind<'a> {
     /// Name of the portal, empty for the unnamed one.
     pub portal: &'a [u8],
     /// Name of the statement, empty for the unnamed one.
     pub statement: &'a [u8],
+    /// Number of formats and number of values, if so much of the message is there.
+    pub counts: Option<(u16, u16)>,
 }
 
 /// Text of a simple query.
@@ -83,15 +85,24 @@ pub fn parse(body: &[u8]) -> Result<Parse<'_>, FrameError> {
     })
 }
 
-/// Names of Bind, from the start of its body.
+/// Names of Bind and how much it binds, from the start of its body.
 ///
 /// # Errors
 /// What is there of the body is too short.
 pub fn bind(body: &[u8]) -> Result<Bind<'_>, FrameError> {
     let short = FrameError::Truncated('B');
     let (portal, rest) = cstr(body).ok_or(short)?;
-    let (statement, _) = cstr(rest).ok_or(short)?;
-    Ok(Bind { portal, statement })
+    let (statement, rest) = cstr(rest).ok_or(short)?;
+    let counts = rest.split_first_chunk::<2>().and_then(|(formats, rest)| {
+        let formats = u16::from_be_bytes(*formats);
+        let values = rest.get(2 * usize::from(formats)..)?.first_chunk::<2>()?;
+        Some((formats, u16::from_be_bytes(*values)))
+    });
+    Ok(Bind {
+        portal,
+        statement,
+        counts,
+    })
 }
 
 /// What Describe or Close refers to.

@@ -49,6 +49,8 @@ states! {
     INVALID_SQL_STATEMENT_NAME = b"26000";
     /// A portal that does not exist.
     INVALID_CURSOR_NAME = b"34000";
+    /// A cursor or a portal that exists already.
+    DUPLICATE_CURSOR = b"42P03";
     /// A prepared statement that exists already.
     DUPLICATE_PREPARED_STATEMENT = b"42P05";
     /// The user may not log in.

@@ -1,0 +1,241 @@
+//! Bind: a statement and its values become a portal, on the node where it is to run.
+
+use std::rc::Rc;
+
+use pgsteer_core::NodeId;
+use pgsteer_sql::Analysis;
+use pgsteer_wire::{ErrorReply, Header, SqlState, encode, frontend, parameters};
+
+use crate::batch::{Batch, begins};
+use crate::end::End;
+use crate::events::Watched;
+use crate::extended::{NAMES_LEN_MAX, PARSE_LEN_MAX, Sending, may_bind, not_prepared, renamed};
+use crate::flow::Request;
+use crate::observe::Message;
+use crate::portals::Portal;
+use crate::prepared::Shown;
+use crate::session::{Prepared, Session};
+
+/// What is bound: the client's name for it, the statement if there is one, and what watches it.
+type Bound = (Box<[u8]>, Option<Rc<Prepared>>, Option<Box<Watched>>);
+
+/// A Bind that was read.
+struct Binding {
+    portal: Box<[u8]>,
+    /// The client's name for the statement.
+    name: Box<[u8]>,
+    prepared: Option<Rc<Prepared>>,
+    /// See [`frontend::Bind`].
+    counts: Option<(u16, u16)>,
+}
+
+impl Session {
+    pub(crate) async fn bind(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
+        self.meter.pool.binds.add(1);
+        let bind = frontend::bind(self.front_body(header))?;
+        let (portal, name): (Box<[u8]>, Box<[u8]>) = (bind.portal.into(), bind.statement.into());
+        let counts = bind.counts;
+        let prepared = self.known_prepared(&name);
+        if self.shares() && !self.is_prepared(&name) {
+            // The server may have one that is another session's.
+            self.skip(header).await?;
+            return self.fail(batch, &not_prepared(&name)).await;
+        }
+        if let Some(prepared) = &prepared
+            && self.is_local_in(batch, &prepared.analysis)
+        {
+            self.skip(header).await?;
+            if let Err(reply) = prepared.check_count(&name, counts) {
+                return self.fail(batch, &reply).await;
+            }
+            return self.bind_local(batch, portal, &prepared.analysis).await;
+        }
+        if let Some(prepared) = &prepared
+            && let Err(reply) = self.ask_again(prepared)
+        {
+            self.skip(header).await?;
+            return self.fail(batch, &reply).await;
+        }
+        let map = prepared.as_ref().and_then(|p| p.map.clone());
+        let seen = self
+            .values_of(header, prepared.as_deref(), map.as_deref())
+            .await?;
+        let mut room = Vec::new();
+        let values = seen.shown(&mut room);
+        let placed = self.choose_prepared(batch, prepared.as_deref(), values);
+        let Some(node) = placed.await? else {
+            return self.skip(header).await;
+        };
+        self.bind_on(
+            header,
+            batch,
+            node,
+            Binding {
+                portal,
+                name,
+                prepared,
+                counts,
+            },
+        )
+        .await
+    }
+
+    /// Binds on a node, which is first told what it must know.
+    async fn bind_on(
+        &mut self,
+        header: Header,
+        batch: &mut Batch,
+        node: NodeId,
+        binding: Binding,
+    ) -> Result<(), End> {
+        let Binding {
+            portal,
+            name,
+            prepared,
+            counts,
+        } = binding;
+        let analysis = prepared.as_ref().map(|p| Rc::clone(&p.analysis));
+        let checked = self.portals.check_free(&portal, Some(node));
+        let checked = match &prepared {
+            Some(prepared) => checked.and(self.check_count(node, (&name, prepared), counts)),
+            None => checked,
+        };
+        if let Err(reply) = checked {
+            self.skip(header).await?;
+            return self.fail(batch, &reply).await;
+        }
+        let text = prepared.as_ref().filter(|_| self.is_observed());
+        let text: Option<Rc<[u8]>> = text.map(|p| p.text().into());
+        let shown = text.as_deref().unwrap_or_default();
+        if !self.observe_in(batch, node, Message::Bind, shown).await? {
+            return self.skip(header).await;
+        }
+        match &prepared {
+            Some(prepared) => {
+                if !self.check_description(batch, node, &name, prepared).await? {
+                    return self.skip(header).await;
+                }
+                self.put_preparation(node, &name, prepared);
+            }
+            None => self.put_stale(node),
+        }
+        let traits = analysis.as_ref().map_or(0, |a| batch.last_traits(node, a));
+        let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));
+        let bound = Portal {
+            node: Some(node),
+            analysis,
+            traits,
+            text,
+            is_done: false,
+        };
+        self.portals.insert(portal, bound);
+        self.pass_on_bind(header, batch, node, (name, prepared, watched))
+            .await
+    }
+
+    /// Binds what the proxy answers itself.
+    async fn bind_local(
+        &mut self,
+        batch: &mut Batch,
+        portal: Box<[u8]>,
+        analysis: &Rc<Analysis>,
+    ) -> Result<(), End> {
+        if begins(analysis) && !self.close_part(batch).await? {
+            return Ok(());
+        }
+        if let Err(reply) = self.portals.check_free(&portal, None) {
+            return self.fail(batch, &reply).await;
+        }
+        let local = Portal::local(Some(Rc::clone(analysis)));
+        self.portals.insert(portal, local);
+        self.answer(batch, |out| encode::frame(out, b'2', b""))
+            .await
+    }
+
+    /// Sends a Bind, with the names and the values that the server knows.
+    async fn pass_on_bind(
+        &mut self,
+        header: Header,
+        batch: &mut Batch,
+        node: NodeId,
+        of: Bound,
+    ) -> Result<(), End> {
+        let (name, prepared, watched) = of;
+        let map = prepared.as_ref().and_then(|p| p.map.clone());
+        let own = match &prepared {
+            Some(prepared) if *prepared.name != *name => Some(Rc::clone(&prepared.name)),
+            _ => None,
+        };
+        let request = Request::Bind {
+            renamed: own.clone().map(|own| Box::new((own, name))),
+        };
+        match (map, own) {
+            (Some(map), own) => {
+                let request = (request, watched);
+                self.bind_mapped(header, batch, node, (&map, own, request))
+                    .await
+            }
+            (None, Some(own)) => {
+                self.pass_on_renamed(header, node, &own, (request, watched));
+                Ok(())
+            }
+            (None, None) => {
+                self.pass_on_watched(header, node, request, watched);
+                Ok(())
+            }
+        }
+    }
+
+    /// The values of the Bind at the front, as far as a plugin wants to see them; if there is a map
+    /// the message must be whole to be changed.
+    async fn values_of(
+        &mut self,
+        header: Header,
+        prepared: Option<&Prepared>,
+        map: Option<&[u16]>,
+    ) -> Result<Shown, End> {
+        let wanted = self.steering.worker.policies.borrow().wanted().values;
+        let has_some = prepared.is_some_and(|p| may_bind(&p.analysis));
+        if map.is_some() && header.frame_len() <= PARSE_LEN_MAX {
+            self.complete(header, PARSE_LEN_MAX).await?;
+        }
+        if !wanted || !has_some {
+            return Ok(Shown::Nothing);
+        }
+        if header.frame_len() > NAMES_LEN_MAX {
+            return Ok(Shown::Withheld);
+        }
+        self.complete(header, NAMES_LEN_MAX).await?;
+        Shown::read(self.front_body(header), map)
+    }
+
+    /// A Bind of values for a text whose parameters are numbered in another way.
+    async fn bind_mapped(
+        &mut self,
+        header: Header,
+        batch: &mut Batch,
+        node: NodeId,
+        (map, own, request): (&[u16], Option<Rc<[u8]>>, Sending),
+    ) -> Result<(), End> {
+        if header.frame_len() > PARSE_LEN_MAX {
+            return self.too_long(header, batch).await.map(|_| ());
+        }
+        let mut message = bytes::BytesMut::new();
+        let put = parameters::put_bind(&mut message, self.front_body(header), map);
+        self.client.input.consume(header.frame_len());
+        if put.is_err() {
+            let text =
+                "the message binds another number of values than the statement has parameters";
+            let reply = ErrorReply::error(SqlState::PROTOCOL_VIOLATION, text);
+            return self.fail(batch, &reply).await;
+        }
+        if let Some(own) = own {
+            message = renamed(&message, &own, 0);
+        }
+        if let Some(leg) = self.held(node) {
+            leg.connection().channel.output.extend_from_slice(&message);
+        }
+        self.flow.expect_watched(request.0, request.1);
+        Ok(())
+    }
+}
