@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pgsteer_testkit::Cluster;
@@ -10,6 +11,7 @@ use pgsteer_testkit::daemon::{Daemon, RunAs};
 use pgsteer_testkit::ports::free_port;
 
 use crate::scenarios::Pooling;
+use crate::wire::{Wire, msg};
 
 /// What is run.
 pub(crate) struct Programs {
@@ -79,29 +81,61 @@ impl<'a> Counted<'a> {
         std::fs::create_dir_all(&dir)?;
         let port = free_port()?;
         let file = dir.join("pgsteer.toml");
-        std::fs::write(&file, configuration(cluster, port, pooling))?;
-        let file = file.to_string_lossy().into_owned();
-        let serve = ["serve", "--config", &file];
-        let place = (dir.as_path(), port);
-        // Compiles the built-in plugins, which would take long under callgrind.
-        let compiled = Daemon::start("first", &programs.pgsteer, &serve, RunAs::Ourselves, place);
-        drop(compiled.await?);
+        let state = cluster.root().join("counted-state");
+        if !state.exists() {
+            // Compiles the built-in plugins for the processor that valgrind shows, which takes long when
+            // every instruction is counted.
+            std::fs::write(&file, configuration(cluster, port, pooling, &state))?;
+            let mut compiling = Self::spawn(programs, &dir, port, &["--tool=none"]).await?;
+            compiling.wait_until_it_serves()?;
+            compiling.stop();
+        }
+        let port = free_port()?;
+        std::fs::write(&file, configuration(cluster, port, pooling, &state))?;
         let output = format!("--callgrind-out-file={}", dir.join("out").display());
-        let program = programs.pgsteer.to_string_lossy().into_owned();
-        let mut args = vec![
+        let tool = [
             "--tool=callgrind",
             "--separate-threads=yes",
+            "--fair-sched=yes",
             &output,
-            &program,
         ];
-        args.extend(serve);
-        let valgrind = &programs.valgrind;
-        let daemon = Daemon::start("counted", valgrind, &args, RunAs::Ourselves, place).await?;
+        let mut counted = Self::spawn(programs, &dir, port, &tool).await?;
+        counted.wait_until_it_serves()?;
+        Ok(counted)
+    }
+
+    async fn spawn(programs: &'a Programs, dir: &Path, port: u16, tool: &[&str]) -> Result<Self> {
+        let program = programs.pgsteer.to_string_lossy();
+        let file = dir.join("pgsteer.toml");
+        let file = file.to_string_lossy();
+        let args = [tool, &[&program, "serve", "--config", &file]].concat();
+        let place = (dir, port);
+        let daemon = Daemon::start(
+            "counted",
+            &programs.valgrind,
+            &args,
+            RunAs::Ourselves,
+            place,
+        );
         Ok(Self {
-            daemon,
+            daemon: daemon.await?,
             programs,
-            dir,
+            dir: dir.to_owned(),
         })
+    }
+
+    /// It listens before its plugins are there.
+    fn wait_until_it_serves(&mut self) -> Result<()> {
+        let connected = Wire::try_connect(self.port(), "postgres", START_DEADLINE);
+        connected
+            .with_context(|| self.daemon.log())?
+            .send(&msg::terminate());
+        Ok(())
+    }
+
+    /// Ends it; its log and configuration stay.
+    fn stop(self) {
+        drop(self.daemon);
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -160,7 +194,7 @@ fn total(dump: &Path) -> Result<f64> {
 }
 
 /// One worker, and nothing that happens by itself.
-fn configuration(cluster: &Cluster, port: u16, pooling: Pooling) -> String {
+fn configuration(cluster: &Cluster, port: u16, pooling: Pooling, state: &Path) -> String {
     let mode = match pooling {
         Pooling::Session => "session",
         Pooling::Transaction => "transaction",
@@ -170,8 +204,12 @@ fn configuration(cluster: &Cluster, port: u16, pooling: Pooling) -> String {
         "[listen]\naddress = \"127.0.0.1:{port}\"\nworkers = 1\ndrain_timeout = \"1s\"\n\
          [auth]\nmethod = \"trust\"\n[[users]]\nname = \"postgres\"\npassword = \"password\"\n\
          [pool]\nmode = \"{mode}\"\n[probe]\ninterval = \"1h\"\n[pcp]\nlisten = []\n\
-         [plugins]\nstate_dir = \"state\"\n[[nodes]]\nhost = \"{}\"\nport = {}\n",
+         [plugins]\nstate_dir = \"{}\"\n[[nodes]]\nhost = \"{}\"\nport = {}\n",
+        state.display(),
         node.host(),
         node.port()
     )
 }
+
+/// Plugins are compiled in that time, some ten times as slowly as usual.
+const START_DEADLINE: Duration = Duration::from_secs(300);

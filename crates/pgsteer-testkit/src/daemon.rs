@@ -36,7 +36,7 @@ impl Daemon {
     /// in the end. What it prints goes to `NAME.log` in `dir`.
     ///
     /// # Errors
-    /// When it cannot be run, or does not listen within a minute (with the end of its log).
+    /// When it cannot be run, or does not listen within three minutes (with the end of its log).
     pub async fn start(
         name: &str,
         program: &Path,
@@ -113,4 +113,4 @@ impl Drop for Daemon {
 const LOG_LEN_SHOWN: usize = 2000;
 
 /// Under an instrumenting tool a start takes long.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(180);

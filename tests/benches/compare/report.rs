@@ -29,6 +29,7 @@ pub(crate) fn write(results: &Results, page: &Path) -> Result<()> {
     text += &other_work(results);
     text += &idle_clients(results);
     text += &tables::routing(results);
+    text += &tables::instructions();
     text += &tables::syscalls(results);
     text += &tables::memory(results);
     text += &tables::curves(results);

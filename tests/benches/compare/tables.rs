@@ -150,3 +150,21 @@ const ABOUT: [(&str, &str); 5] = [
         "The configuration changes and is reloaded so often while statements run.",
     ),
 ];
+
+/// What `make test` keeps an eye on.
+pub(crate) fn instructions() -> String {
+    let mut text = "## Instructions\n\n\
+        Instructions of the worker for a statement, counted by callgrind with one client. They are the same on a \
+        busy machine and on a quiet one; `make test` fails when one grows by more than 3 %. They are counted in \
+        a build without link-time optimisation, which takes some more than a release. Instructions of the kernel, \
+        which are most of all there are, are not in them.\n\n\
+        | mode, protocol | instructions |\n|---|---:|\n"
+        .to_owned();
+    for line in include_str!("../../instructions/bounds.toml").lines() {
+        if let Some((name, bound)) = line.split_once(" = ") {
+            let _ = writeln!(text, "| {} | {bound} |", name.replacen('-', ", ", 1));
+        }
+    }
+    text.push('\n');
+    text
+}
