@@ -6,7 +6,6 @@ use std::time::Duration;
 use pgsteer_core::policy::{Candidate, Fallback, Limits, Route, Spread, fresh, traits};
 use pgsteer_core::{Moment, NodeId, Role};
 use pgsteer_sql::{Analysis, Class, Isolation};
-use pgsteer_wire::backend::TransactionStatus;
 
 use crate::leg::Leg;
 use crate::names::Meaning;
@@ -89,9 +88,7 @@ impl Steering {
     ) -> Choice {
         let Situation { legs, avoid, .. } = now;
         let open = now.transaction.open();
-        let failed = legs
-            .iter()
-            .find(|leg| leg.status() == TransactionStatus::Failed);
+        let failed = legs.iter().find(|leg| leg.has_failed());
         let pinned = open.and_then(|o| o.pinned).or(failed.map(|leg| leg.node));
         if let Some(node) = pinned.or(now.tied) {
             return choice(Some(node), Rule::TiedToNode);

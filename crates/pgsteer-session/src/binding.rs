@@ -4,12 +4,15 @@ use std::rc::Rc;
 
 use pgsteer_core::NodeId;
 use pgsteer_sql::Analysis;
+use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Header, SqlState, encode, frontend, parameters};
 
-use crate::batch::{Batch, begins};
+use crate::batch::Batch;
 use crate::end::End;
 use crate::events::Watched;
-use crate::extended::{NAMES_LEN_MAX, PARSE_LEN_MAX, Sending, may_bind, not_prepared, renamed};
+use crate::extended::{
+    NAMES_LEN_MAX, PARSE_LEN_MAX, Sending, is_accepted_in_failed, may_bind, not_prepared, renamed,
+};
 use crate::flow::Request;
 use crate::observe::Message;
 use crate::portals::Portal;
@@ -95,7 +98,7 @@ impl Session {
             counts,
         } = binding;
         let analysis = prepared.as_ref().map(|p| Rc::clone(&p.analysis));
-        let checked = self.portals.check_free(&portal, Some(node));
+        let checked = self.check_free(&portal, Some(node));
         let checked = match &prepared {
             Some(prepared) => checked.and(self.check_count(node, (&name, prepared), counts)),
             None => checked,
@@ -133,6 +136,15 @@ impl Session {
             .await
     }
 
+    /// Checks that a portal of this name can be made on a node, or by the proxy.
+    fn check_free(&self, portal: &[u8], node: Option<NodeId>) -> Result<(), ErrorReply> {
+        if self.status() == TransactionStatus::Failed {
+            // There is something else to be said first.
+            return Ok(());
+        }
+        self.portals.check_free(portal, node)
+    }
+
     /// Binds what the proxy answers itself.
     async fn bind_local(
         &mut self,
@@ -140,10 +152,11 @@ impl Session {
         portal: Box<[u8]>,
         analysis: &Rc<Analysis>,
     ) -> Result<(), End> {
-        if begins(analysis) && !self.close_part(batch).await? {
-            return Ok(());
+        if self.status() == TransactionStatus::Failed && !is_accepted_in_failed(analysis) {
+            let reply = self.tell_loss();
+            return self.fail(batch, &reply).await;
         }
-        if let Err(reply) = self.portals.check_free(&portal, None) {
+        if let Err(reply) = self.check_free(&portal, None) {
             return self.fail(batch, &reply).await;
         }
         let local = Portal::local(Some(Rc::clone(analysis)));

@@ -478,13 +478,15 @@ impl Session {
             self.count(node, analysis);
         }
         let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));
-        let ends = |a: &Rc<Analysis>| {
-            matches!(
-                a.sole_effect(),
-                Some(Effect::Commit { .. } | Effect::Rollback { .. })
-            )
+        let enforces = self.enforced.is_some();
+        let ends = |a: &Rc<Analysis>| match a.sole_effect() {
+            // What comes next begins with what a plugin wants set in each transaction.
+            Some(Effect::Commit { .. } | Effect::Rollback { .. }) => enforces,
+            // It stands for itself, and what comes next with what the startup packet says.
+            Some(Effect::DiscardAll) => true,
+            _ => false,
         };
-        let ends = self.enforced.is_some() && analysis.as_ref().is_some_and(ends);
+        let ends = analysis.as_ref().is_some_and(ends);
         let sent = analysis.as_ref().map_or(Sent::Inside, |a| Sent::of(a));
         let analysis = analysis.filter(|a| a.may_change_session());
         let request = Request::Execute {
@@ -494,7 +496,6 @@ impl Session {
         };
         self.pass_on_watched(header, node, request, watched);
         if ends {
-            // What comes next is a new transaction, which begins with what a plugin wants set.
             self.close_part(batch).await?;
         }
         Ok(())
@@ -514,8 +515,10 @@ impl Session {
             };
         };
         let by_proxy = is_refused || portal.node.is_none();
-        let exits = |a: &Rc<Analysis>| a.class == Class::Empty || a.sole_effect().is_some_and(ends);
-        let exits = portal.analysis.as_ref().is_some_and(exits);
+        let exits = portal
+            .analysis
+            .as_deref()
+            .is_some_and(is_accepted_in_failed);
         if by_proxy && !exits && self.status() == TransactionStatus::Failed {
             return Err(self.tell_loss());
         }
@@ -641,6 +644,11 @@ impl Session {
         input.consume(len);
         self.flow.up_left = header.frame_len() - len;
     }
+}
+
+/// Whether PostgreSQL binds and executes it in a transaction that has failed.
+pub(crate) fn is_accepted_in_failed(analysis: &Analysis) -> bool {
+    analysis.class == Class::Empty || analysis.sole_effect().is_some_and(ends)
 }
 
 /// Whether what a message means depends on what the session has set, prepared and begun.

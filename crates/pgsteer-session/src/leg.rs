@@ -105,6 +105,11 @@ impl Leg {
         self.status() != TransactionStatus::Idle
     }
 
+    /// Whether its transaction has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.status() == TransactionStatus::Failed
+    }
+
     /// Whether the server was told everything.
     pub(crate) fn is_up_to_date(&self, books: &Books<'_>) -> bool {
         let in_transaction = self.in_transaction();

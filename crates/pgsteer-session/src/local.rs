@@ -8,6 +8,7 @@ use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
 use crate::console::{self, Answer};
 use crate::journal::quote_identifier;
+use crate::leg::Leg;
 use crate::need::{Haste, LegError};
 use crate::session::{Session, no_transactions};
 use crate::transaction::{Loss, Open, Transaction};
@@ -70,8 +71,12 @@ impl Session {
         true
     }
 
-    /// The proxy refused a statement: if it was part of a transaction, that has failed.
+    /// The proxy refused a statement: if it was part of a transaction, that has failed, unless it had
+    /// before, and its server says so.
     pub(crate) fn refuse_transaction(&mut self) {
+        if self.legs.iter().any(Leg::has_failed) {
+            return;
+        }
         if let Some(open) = self.transaction.open_mut() {
             open.refused = true;
         }

@@ -96,7 +96,8 @@ impl Lookup<'_> {
             let of_user = |f: &FunctionRef| {
                 known_volatility(f.schema.as_deref(), &f.name) == sql::Volatility::Unknown
             };
-            into.runs_code |= analysis.functions.iter().any(of_user);
+            into.may_leave_something |= analysis.functions.iter().any(of_user);
+            into.runs_code |= into.may_leave_something;
             into.runs_code |= analysis.relations.iter().any(|r| r.written);
             if !analysis.relations.is_empty() {
                 into.traits |= traits::UNKNOWN_RELATION;
@@ -134,6 +135,8 @@ impl Lookup<'_> {
             into.runs_code |= &*found.schema != "pg_catalog";
             into.may_leave_something |= found.may_leave_something;
         }
+        // Perhaps it was made a moment ago.
+        into.may_leave_something |= !known;
         into.runs_code |= !known;
     }
 

@@ -121,6 +121,11 @@ impl NameSpace {
         }
     }
 
+    /// Whether the catalog may say soon what it does not say now.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.catalog.is_none()
+    }
+
     /// The catalog and the path, to be shown.
     pub(crate) fn describe(&self) -> (bool, &SearchPath) {
         (self.catalog.is_some(), &self.path)

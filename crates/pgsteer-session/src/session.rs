@@ -486,10 +486,26 @@ impl Session {
                 Err(Unplaced::NoNode) if now.is_unseen() => return Ok(None),
                 Err(Unplaced::NoNode) => return Err(Denied::Reply(no_node())),
             };
+            if self.pins_for_want_of_a_catalog(&placement) {
+                let start = start.get_or_insert_with(Instant::now);
+                if start.elapsed() < CATALOG_WAIT {
+                    tokio::time::sleep(LATE_LOOK).await;
+                    continue;
+                }
+            }
             let open = self.transaction.open_mut();
             self.steering.note_writes(&statement, &placement, open);
             return Ok(Some(placement));
         }
+    }
+
+    /// Whether the session would keep its server only because it is not known yet what a function does.
+    fn pins_for_want_of_a_catalog(&self, placement: &Placement) -> bool {
+        let mut legs = self.legs.iter();
+        self.shares()
+            && placement.meaning.may_leave_something
+            && self.steering.names.is_awaited()
+            && !legs.any(|leg| leg.node == placement.node && leg.pinned.is_some())
     }
 
     /// The name that PREPARE gives a second time: servers would not notice, because they know what was
@@ -519,8 +535,7 @@ impl Session {
 
     /// Transaction status as the client is to see it.
     pub(crate) fn status(&self) -> TransactionStatus {
-        let failed = |leg: &Leg| leg.status() == TransactionStatus::Failed;
-        if self.transaction.is_refused() || self.legs.iter().any(failed) {
+        if self.transaction.is_refused() || self.legs.iter().any(Leg::has_failed) {
             TransactionStatus::Failed
         } else if self.transaction.is_none() {
             TransactionStatus::Idle
@@ -535,6 +550,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How often a read that waits for a replica to catch up looks again.
 const LATE_LOOK: Duration = Duration::from_millis(1);
+
+/// How long the first call of a function waits for the catalog of its database.
+const CATALOG_WAIT: Duration = Duration::from_millis(500);
 
 /// Text of a simple query at the front of a client's input, as far as it is there.
 pub(crate) fn query_text(input: &[u8]) -> &[u8] {
