@@ -41,19 +41,33 @@ impl Programs {
     }
 }
 
+/// With optimisation, and otherwise as tests are built: what does not belong to this workspace is
+/// compiled for them anyway, optimised, and is used as it is.
 fn build() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let target = here.ancestors().nth(3).context("a target directory")?;
-    let args = ["build", "--profile", "counted", "-p", "pgsteer-proxy"];
-    let status = Command::new(env!("CARGO"))
-        .args(args)
-        .args(["--features", "valgrind", "--target-dir"])
+    let program = "pgsteer-counted";
+    let mut command = Command::new(env!("CARGO"));
+    // What cargo tells a test would have build scripts run anew, each time.
+    for (name, _) in std::env::vars_os() {
+        let is_told = name.to_string_lossy().starts_with("CARGO_");
+        if is_told && name != "CARGO_HOME" {
+            command.env_remove(name);
+        }
+    }
+    let status = command
+        .args(["build", "-p", "pgsteer-tests", "--bin", program])
+        .args(["--features", "counted"])
+        .args(["--config", "profile.dev.opt-level=2"])
+        // With it functions are compiled in other groups after each change.
+        .args(["--config", "profile.dev.incremental=false"])
+        .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .context("cannot run cargo")?;
-    ensure!(status.success(), "the profile counted does not compile");
-    Ok(target.join("counted/pgsteer"))
+    ensure!(status.success(), "{program} does not compile");
+    Ok(target.join("debug").join(program))
 }
 
 fn program(name: &str) -> Option<PathBuf> {

@@ -1,7 +1,8 @@
 //! Instructions per transaction of the hottest scenarios, which are the same on a busy machine and on a
 //! quiet one: a change that makes a statement dearer fails here.
 //!
-//! Counted by callgrind in the build of the profile `counted`. What is counted is the thread of the one
+//! Counted by callgrind in a build of its own, with optimisation but without link-time optimisation, and
+//! with the checks of a development build. What is counted is the thread of the one
 //! worker, for few transactions and for many; the difference leaves out logins and all that happens
 //! once. The bounds are in `bounds.toml`. A change of the compiler or of the C library moves all of them
 //! a little; `PGSTEER_COUNT_RUNS=5` counts several times and shows the spread.

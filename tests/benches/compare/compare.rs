@@ -19,7 +19,12 @@ use crate::stage::Stage;
 ///
 /// # Errors
 /// A contender does not start, or fails.
-pub(crate) async fn run(stage: &Stage, options: &Options, scenario: &Scenario) -> Result<Measured> {
+pub(crate) async fn run(
+    stage: &Stage,
+    options: &Options,
+    scenario: &Scenario,
+    rounds: usize,
+) -> Result<Measured> {
     let mut fronts = Vec::new();
     for contender in &scenario.contenders {
         let clients = scenario.work.clients();
@@ -28,7 +33,7 @@ pub(crate) async fn run(stage: &Stage, options: &Options, scenario: &Scenario) -
     }
     let mut samples = vec![Vec::new(); fronts.len()];
     let mut idle = 0;
-    for round in 1..=options.rounds {
+    for round in 1..=rounds {
         for (front, samples) in fronts.iter().zip(&mut samples) {
             let (sample, crowd) = once(&scenario.work, front, options)
                 .with_context(|| format!("{}: {}", scenario.name, front.name))?;
@@ -44,7 +49,7 @@ pub(crate) async fn run(stage: &Stage, options: &Options, scenario: &Scenario) -
     let results = results.map(|(front, samples)| (front.name.clone(), figures(samples)));
     Ok(Measured {
         made: today()?,
-        rounds: options.rounds,
+        rounds,
         seconds: options.seconds,
         idle,
         order: fronts.iter().map(|front| front.name.clone()).collect(),

@@ -159,7 +159,9 @@ async fn add(
     options: &Options,
     scenario: &Scenario,
 ) -> Result<()> {
-    let measured = compare::run(stage, options, scenario).await?;
+    // Relations within one proxy differ less from round to round than those between two.
+    let rounds = options.rounds.min(3);
+    let measured = compare::run(stage, options, scenario, rounds).await?;
     for (name, figures) in measured.results {
         lines.entry(name).or_default().push(figures.cpu_us);
     }

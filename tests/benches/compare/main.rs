@@ -27,6 +27,7 @@ mod plot;
 mod reloads;
 mod report;
 mod results;
+mod scaling;
 mod scenarios;
 mod stage;
 mod syscalls;
@@ -71,7 +72,7 @@ async fn measure_all(options: &Options, mut results: Results) -> Result<Results>
     results.site = stage.site().await?;
     for scenario in scenarios::all() {
         if options.wants(&scenario.name) {
-            let found = compare::run(&stage, options, &scenario).await?;
+            let found = compare::run(&stage, options, &scenario, options.rounds).await?;
             results.scenarios.insert(scenario.name, found);
             results.write(&options.json())?;
         }

@@ -8,11 +8,12 @@ use anyhow::{Context, Result};
 
 use crate::pictures;
 use crate::results::{Figures, Measured, Results};
+use crate::scaling;
 use crate::scenarios::{CLIENTS, COPY_BYTES, PIPELINED, PROTOCOLS, ROW_BYTES};
 use crate::tables;
 use crate::targets;
 
-/// Writes the page and the plots.
+/// Writes the page, its plots, and the page about larger machines.
 ///
 /// # Errors
 /// They cannot be written.
@@ -25,6 +26,7 @@ pub(crate) fn write(results: &Results, page: &Path) -> Result<()> {
     let mut text = introduction(results);
     text += &targets::table(results);
     text += &select_only(results);
+    text += &latency(results);
     text += &transaction_mode(results);
     text += &other_work(results);
     text += &idle_clients(results);
@@ -33,6 +35,7 @@ pub(crate) fn write(results: &Results, page: &Path) -> Result<()> {
     text += &tables::syscalls(results);
     text += &tables::memory(results);
     text += &tables::curves(results);
+    fs::write(page.with_file_name("scaling.md"), scaling::page(results))?;
     fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))
 }
 
@@ -118,6 +121,32 @@ fn select_only(results: &Results) -> String {
             text += &contenders(measured, None);
         }
     }
+    text
+}
+
+/// What one client waits longer than with a direct connection.
+fn latency(results: &Results) -> String {
+    let mut text = "## Latency for one client\n\n\
+        Time of a select-only transaction with one client, and what the proxy adds to a direct connection.\n\n\
+        | protocol | direct | PgBouncer adds | pgsteer adds |\n|---|---:|---:|---:|\n"
+        .to_owned();
+    for protocol in PROTOCOLS {
+        let us = |who| {
+            let figures = results.of(&format!("select-{protocol}-1"), who)?;
+            Some(1e6 / figures.tps)
+        };
+        if let (Some(direct), Some(bouncer), Some(steer)) =
+            (us("direct"), us("pgbouncer"), us("pgsteer"))
+        {
+            let _ = writeln!(
+                text,
+                "| {protocol} | {direct:.0} µs | {:.0} µs | {:.0} µs |",
+                bouncer - direct,
+                steer - direct
+            );
+        }
+    }
+    text.push('\n');
     text
 }
 
