@@ -16,6 +16,7 @@ mod auth;
 mod cancel;
 mod console;
 mod console_orders;
+mod corners;
 mod drivers;
 mod failover;
 mod failure;

@@ -228,3 +228,51 @@ fn a_server_that_is_too_old_is_opened_anew() -> Result<()> {
     }
     Ok(())
 }
+
+/// Process ids of the servers of a database that the console shows.
+fn servers(console: &mut Wire, database: &str) -> Vec<String> {
+    let frames = console.query("SHOW SERVERS");
+    let names = frames[0].column_names();
+    let at = |wanted: &str| names.iter().position(|name| name == wanted);
+    let (of, pid) = (at("database").expect("it"), at("remote_pid").expect("it"));
+    let rows = frames.iter().filter(|frame| frame.tag == b'D');
+    let of_it = rows.filter(|row| row.values()[of].as_deref() == Some(database));
+    of_it
+        .map(|row| row.values()[pid].clone().expect("a pid"))
+        .collect()
+}
+
+#[test]
+fn a_pool_that_has_served_somebody_is_kept_filled() -> Result<()> {
+    let name = "quota_min";
+    let _database = runtime().block_on(database(name, ""))?;
+    let proxy = start("connections_per_node_max = 60\nmin_size = 3\nmode = \"transaction\"");
+    let mut console = Wire::connect(proxy.port(), "pgbouncer");
+    assert!(
+        servers(&mut console, name).is_empty(),
+        "nobody has asked for it"
+    );
+    drop(Wire::connect(proxy.port(), name));
+    // Three on each of the three nodes, none of which has been seen before.
+    let mut wait_for_nine = |seen: &[String]| {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let now = servers(&mut console, name);
+            let fresh = now.iter().filter(|pid| !seen.contains(pid)).count();
+            if now.len() == 9 && fresh == 9 - seen.len().min(6) {
+                return now;
+            }
+            assert!(Instant::now() < deadline, "{now:?}");
+        }
+    };
+    let first = wait_for_nine(&[]);
+    // What the primary closes is opened again, although no session asks for it.
+    let close = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = '{name}' AND pid IN ({})",
+        first.join(",")
+    );
+    Wire::connect(cluster().primary().port(), "postgres").query(&close);
+    wait_for_nine(&first);
+    Ok(())
+}

@@ -71,7 +71,7 @@ impl Conversation {
         self.wire.set_patience(patience);
     }
 
-    /// What was reported at the login.
+    /// The values of parameters that were reported last.
     pub(crate) fn reported(&self) -> Vec<String> {
         let parameters = self.wire.parameters.iter();
         let line = |(name, value)| format!("{name}={value}");
@@ -140,12 +140,29 @@ impl Conversation {
         }
     }
 
+    /// Whether this reports a parameter with the value that was reported last. Takes note of it.
+    fn knows(&mut self, frame: &Frame) -> bool {
+        let mut fields = frame.body.split(|b| *b == 0).map(String::from_utf8_lossy);
+        match (frame.tag, fields.next(), fields.next()) {
+            (b'S', Some(name), Some(value)) => {
+                let value = value.into_owned();
+                let parameters = &mut self.wire.parameters;
+                parameters.insert(name.into_owned(), value.clone()) == Some(value)
+            }
+            _ => false,
+        }
+    }
+
     /// Reads up to a message of one of these kinds.
     fn until(&mut self, tags: &[u8]) -> Option<u8> {
         loop {
             match self.wire.read() {
                 Ok(frame) => {
                     let tag = frame.tag;
+                    if self.knows(&frame) {
+                        // A server that was told something by the proxy takes it back.
+                        continue;
+                    }
                     self.frames.push(frame);
                     if tags.contains(&tag) {
                         return Some(tag);

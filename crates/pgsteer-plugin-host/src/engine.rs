@@ -4,19 +4,23 @@
 //! and a call costs 2.4 times as much with concurrency merely switched on.
 
 use std::num::NonZeroUsize;
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, Strategy};
 
 use crate::HostError;
+use crate::pulse::{Pulse, TICK};
 
-/// A new engine with a thread that advances its epoch; the thread ends with the engine.
+/// A new engine, and what advances its epoch.
 ///
 /// `metering`: whether guests count what they execute, in units of fuel; for people who want to
 /// know, since it costs every guest a few per cent.
-pub(crate) fn new_engine(stack_bytes_max: usize, metering: Metering) -> Result<Engine, HostError> {
+pub(crate) fn new_engine(
+    stack_bytes_max: usize,
+    metering: Metering,
+) -> Result<(Engine, Arc<Pulse>), HostError> {
     let config = || config(stack_bytes_max, metering);
     let engine = Engine::new(&config()).map_err(HostError::engine)?;
     let engine = if can_reserve(&engine) {
@@ -25,8 +29,8 @@ pub(crate) fn new_engine(stack_bytes_max: usize, metering: Metering) -> Result<E
         tracing::warn!("address space is limited, plugins run with explicit bounds checks");
         Engine::new(&small(config())).map_err(HostError::engine)?
     };
-    start_ticker(&engine)?;
-    Ok(engine)
+    let pulse = Pulse::start(&engine)?;
+    Ok((engine, pulse))
 }
 
 /// How many ticks of the epoch give a guest at least this long.
@@ -84,21 +88,6 @@ fn can_reserve(engine: &Engine) -> bool {
     probe().is_ok()
 }
 
-fn start_ticker(engine: &Engine) -> Result<(), HostError> {
-    let engine = engine.weak();
-    let tick = move || {
-        loop {
-            thread::park_timeout(TICK);
-            match engine.upgrade() {
-                Some(engine) => engine.increment_epoch(),
-                None => return,
-            }
-        }
-    };
-    let builder = thread::Builder::new().name("plugin-epoch".to_owned());
-    builder.spawn(tick).map(drop).map_err(HostError::Ticker)
-}
-
 /// What a guest may use: what compilers emit today, and nothing that is not needed.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
@@ -113,9 +102,6 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::COMPONENT_MODEL);
-
-/// Length of a tick. Ours: a loop ends within 2 ms of its limit, at 1000 wake-ups a second.
-const TICK: Duration = Duration::from_millis(1);
 
 const BACKTRACE_FRAMES_MAX: usize = 16;
 

@@ -9,6 +9,7 @@ use wasmtime::component::{self, InstancePre};
 
 use crate::error::classify;
 use crate::limits::{CALLS_MAX, HANDLES_MAX};
+use crate::pulse::Pulse;
 use crate::state::{Environment, HostState};
 
 /// An instance with the functions `G` of its interface. After any error it must be dropped: the
@@ -16,6 +17,7 @@ use crate::state::{Environment, HostState};
 pub(crate) struct Instance<G> {
     store: Store<HostState>,
     guests: G,
+    pulse: Arc<Pulse>,
     decision_timeout: Duration,
     configure_timeout: Duration,
     calls: u64,
@@ -51,14 +53,17 @@ impl<G> Instance<G> {
         store.set_epoch_deadline(1);
         store.data_mut().patience.begin(limits.configure_timeout);
         let metered = store.set_fuel(u64::MAX).is_ok();
-        let guests = pre
-            .instantiate(&mut store)
+        environment.pulse.begin();
+        let guests = pre.instantiate(&mut store);
+        environment.pulse.end();
+        let guests = guests
             .and_then(|instance| find(&mut store, &instance))
             .map_err(|error| classify(&error, store.data()))?;
         let memory_bytes_min = store.data().limiter.memory_bytes();
         Ok(Self {
             store,
             guests,
+            pulse: Arc::clone(&environment.pulse),
             decision_timeout: limits.decision_timeout,
             configure_timeout: limits.configure_timeout,
             calls: 0,
@@ -84,11 +89,13 @@ impl<G> Instance<G> {
         state.limiter.forget();
         state.taint = Taint::default();
         self.calls += 1;
+        self.pulse.begin();
         let answer = if self.metered {
             self.ask_metered(question)
         } else {
             question(&mut self.store, &self.guests)
         };
+        self.pulse.end();
         answer.map_err(|error| classify(&error, self.store.data()))
     }
 

@@ -24,6 +24,7 @@ mod log;
 mod options;
 mod patience;
 mod plugin;
+mod pulse;
 mod state;
 mod stubs;
 pub mod tool;

@@ -23,6 +23,7 @@ use crate::kv::Stores;
 use crate::limits::Derived;
 use crate::options::Options;
 use crate::plugin::{Description, Factory, Linked};
+use crate::pulse::Pulse;
 use crate::state::{Environment, HostState};
 use crate::stubs::linker_with_stubs;
 use crate::{canary, v0_1};
@@ -31,6 +32,7 @@ use crate::{canary, v0_1};
 /// interrupts guests, and the key-value stores of plugins.
 pub struct WasmLoader {
     engine: Engine,
+    pulse: Arc<Pulse>,
     linker: Linker<HostState>,
     compiled: Mutex<ComponentCache>,
     files: Option<CompiledFiles>,
@@ -65,12 +67,13 @@ impl WasmLoader {
     }
 
     pub(crate) fn with(options: Options, metering: Metering) -> Result<Self, HostError> {
-        let engine = engine::new_engine(options.stack_bytes_max, metering)?;
+        let (engine, pulse) = engine::new_engine(options.stack_bytes_max, metering)?;
         let mut linker = Linker::new(&engine);
         v0_1::add_to_linker(&mut linker).map_err(HostError::engine)?;
         let files = options.state_dir.map(CompiledFiles::new);
         Ok(Self {
             engine,
+            pulse,
             linker,
             compiled: Mutex::default(),
             files,
@@ -97,7 +100,8 @@ impl WasmLoader {
         let linked = stages.time("link", || self.link(&component, &inspection))?;
 
         let store = self.stores.of(&source.name);
-        let environment = Environment::new(source, store, self.facts.clone(), self.start);
+        let pulse = Arc::clone(&self.pulse);
+        let environment = Environment::new(source, store, self.facts.clone(), self.start, pulse);
         let (trial, environment) = (Arc::new(environment.for_trial()), Arc::new(environment));
         let description = stages.time("describe", || linked.describe(&trial))?;
         let profile = description.profile;

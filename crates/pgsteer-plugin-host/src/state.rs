@@ -13,6 +13,7 @@ use crate::kv::Store;
 use crate::limits::{Derived, Limiter};
 use crate::log::LogBudget;
 use crate::patience::Patience;
+use crate::pulse::Pulse;
 
 /// What all instances of one version of a plugin share.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Environment {
     pub(crate) facts: Option<Arc<Facts>>,
     /// The clock of guests begins here.
     pub(crate) start: Instant,
+    /// What interrupts guests.
+    pub(crate) pulse: Arc<Pulse>,
     /// Lines that were dropped because it may not write to the log.
     pub(crate) lines_refused: AtomicU64,
 }
@@ -38,6 +41,7 @@ impl Environment {
         kv: Arc<Store>,
         facts: Option<Arc<Facts>>,
         start: Instant,
+        pulse: Arc<Pulse>,
     ) -> Self {
         Self {
             plugin: source.name.as_str().into(),
@@ -48,6 +52,7 @@ impl Environment {
             series: Arc::default(),
             facts,
             start,
+            pulse,
             lines_refused: AtomicU64::new(0),
         }
     }
@@ -63,6 +68,7 @@ impl Environment {
             series: Arc::default(),
             facts: self.facts.clone(),
             start: self.start,
+            pulse: Arc::clone(&self.pulse),
             lines_refused: AtomicU64::new(0),
         }
     }

@@ -65,7 +65,7 @@ fn a_version_there_is_not_is_refused_and_both_are_named() {
 /// its own; components of both are served by one engine.
 #[test]
 fn two_versions_stand_side_by_side() {
-    let engine = new_engine(STACK_BYTES_MAX, Metering::Off).expect("an engine");
+    let (engine, _pulse) = new_engine(STACK_BYTES_MAX, Metering::Off).expect("an engine");
     let mut linker: Linker<HostState> = Linker::new(&engine);
     v0_1::add_to_linker(&mut linker).expect("version 0.1");
     let mut next = linker

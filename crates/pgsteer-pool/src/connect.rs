@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
@@ -31,7 +32,7 @@ pub struct Target {
     /// The node.
     pub node: NodeId,
     /// Its host name, address, or socket directory.
-    pub host: std::sync::Arc<str>,
+    pub host: Arc<str>,
     /// Its port.
     pub port: u16,
 }
@@ -180,7 +181,7 @@ impl Connector {
         startup::put_startup(&mut channel.output, 0, &parameters);
         let mut key = ServerKey {
             pid: 0,
-            key: Rc::from([].as_slice()),
+            key: Arc::from([].as_slice()),
         };
         let mut parameters = Vec::new();
         loop {

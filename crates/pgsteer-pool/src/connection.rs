@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pgsteer_core::NodeId;
@@ -21,7 +22,7 @@ pub struct ServerKey {
     /// Process id of the backend.
     pub pid: u32,
     /// Its secret.
-    pub key: Rc<[u8]>,
+    pub key: Arc<[u8]>,
 }
 
 /// The server went away, or broke the protocol, which comes to the same.

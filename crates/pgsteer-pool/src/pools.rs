@@ -56,7 +56,8 @@ pub enum CheckoutError {
 }
 
 struct Idle {
-    connection: Connection,
+    // Boxed like everywhere on its way from session to session: only its address moves.
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -64,7 +65,7 @@ struct Waiter {
     key: PoolKey,
     /// Those that came earlier have lower ones.
     number: u64,
-    hand_over: oneshot::Sender<Connection>,
+    hand_over: oneshot::Sender<Box<Connection>>,
 }
 
 #[derive(Default)]
@@ -118,7 +119,7 @@ pub struct Pools(Rc<Shared>);
 /// A connection that belongs to one session. Dropped without [`Lease::release`] it is closed:
 /// what state it is in is not known then, and doubtful state is never used again.
 pub struct Lease {
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     key: PoolKey,
     pools: Pools,
 }
@@ -131,7 +132,7 @@ impl Lease {
     #[expect(clippy::expect_used, reason = "states the invariant of the option")]
     pub fn connection(&mut self) -> &mut Connection {
         self.connection
-            .as_mut()
+            .as_deref_mut()
             .expect("taken by release only, which consumes the lease")
     }
 
@@ -143,7 +144,7 @@ impl Lease {
     #[expect(clippy::expect_used, reason = "states the invariant of the option")]
     pub fn peek(&self) -> &Connection {
         self.connection
-            .as_ref()
+            .as_deref()
             .expect("taken by release only, which consumes the lease")
     }
 
@@ -154,7 +155,7 @@ impl Lease {
             return;
         };
         if is_at_rest(&connection) {
-            self.pools.check_in(self.key.clone(), connection);
+            self.pools.check_in(&self.key, connection);
         }
     }
 
@@ -187,7 +188,7 @@ impl Lease {
                 ..Told::default()
             };
             if clean && connection.status == TransactionStatus::Idle {
-                pools.check_in(key, connection);
+                pools.check_in(&key, connection);
             } else {
                 debug!(
                     node = key.node.0,
@@ -291,21 +292,64 @@ impl Pools {
             let connection = if ready.is_some() {
                 ready
             } else if let Some(room) = self.room(&key, connections_max, &queue) {
-                Some(self.open(&key, target, credential, &[], room).await?)
+                let opened = self.open(&key, target, credential, &[], room).await?;
+                Some(Box::new(opened))
             } else if self.0.state.borrow().waiters.len() >= waiters_max {
                 return Err(CheckoutError::QueueFull(key.node));
             } else {
                 self.wait(&key, &mut queue).await?
             };
-            if let Some(mut connection) = connection {
-                connection.uses += 1;
-                connection.note(ServerState::Active);
-                return Ok(Lease {
-                    connection: Some(connection),
-                    key,
-                    pools: self.clone(),
-                });
+            if let Some(connection) = connection {
+                return Ok(self.lease(key, connection));
             }
+        }
+    }
+
+    /// The idle connection [`Pools::checkout`] would give, if there is one.
+    #[must_use]
+    pub fn checkout_idle(&self, key: &PoolKey, wanted: &Wanted) -> Option<Lease> {
+        if self.0.gates.is_closed(key.node) {
+            return None;
+        }
+        let connection = self.pop_idle(key, wanted)?;
+        Some(self.lease(key.clone(), connection))
+    }
+
+    /// Opens one more idle connection of a pool that has fewer than it is to keep. `false`: it has
+    /// enough, or there is no room for one.
+    ///
+    /// # Errors
+    /// Opening it failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was opened by half is closed.
+    pub async fn fill(
+        &self,
+        key: &PoolKey,
+        target: &Target,
+        credential: &Credential,
+    ) -> Result<bool, CheckoutError> {
+        let max = self.0.settings.borrow().connections_per_node_max;
+        let enough = self.0.limits.quotas.of_pool(key) >= self.kept(key);
+        if enough || self.0.gates.is_closed(key.node) {
+            return Ok(false);
+        }
+        let queue = Queue::new(Instant::now(), Duration::ZERO);
+        let Some(room) = self.room(key, max, &queue) else {
+            return Ok(false);
+        };
+        let opened = self.open(key, target, credential, &[], room).await?;
+        self.check_in(key, Box::new(opened));
+        Ok(true)
+    }
+
+    fn lease(&self, key: PoolKey, mut connection: Box<Connection>) -> Lease {
+        connection.uses += 1;
+        connection.note(ServerState::Active);
+        Lease {
+            connection: Some(connection),
+            key,
+            pools: self.clone(),
         }
     }
 
@@ -446,7 +490,7 @@ impl Pools {
         &self,
         key: &PoolKey,
         queue: &mut Queue,
-    ) -> Result<Option<Connection>, CheckoutError> {
+    ) -> Result<Option<Box<Connection>>, CheckoutError> {
         let (hand_over, taken) = oneshot::channel();
         let (allowed, reserve) = {
             let settings = self.0.settings.borrow();
@@ -485,7 +529,12 @@ impl Pools {
     }
 
     /// Puts a waiter where its number belongs: behind those that came before it.
-    fn enqueue(&self, key: &PoolKey, hand_over: oneshot::Sender<Connection>, queue: &mut Queue) {
+    fn enqueue(
+        &self,
+        key: &PoolKey,
+        hand_over: oneshot::Sender<Box<Connection>>,
+        queue: &mut Queue,
+    ) {
         let mut state = self.0.state.borrow_mut();
         let number = *queue.number.get_or_insert_with(|| {
             state.numbers += 1;
@@ -501,7 +550,7 @@ impl Pools {
         waiters.insert(at.map_or(0, |at| at + 1), waiter);
     }
 
-    fn pop_idle(&self, key: &PoolKey, wanted: &Wanted) -> Option<Connection> {
+    fn pop_idle(&self, key: &PoolKey, wanted: &Wanted) -> Option<Box<Connection>> {
         let mut state = self.0.state.borrow_mut();
         let idle = state.idle.get_mut(key)?;
         while !idle.is_empty() {
@@ -524,14 +573,14 @@ impl Pools {
         self.0.limits.is_wanted(key.node)
     }
 
-    fn check_in(&self, key: PoolKey, mut connection: Connection) {
+    fn check_in(&self, key: &PoolKey, mut connection: Box<Connection>) {
         let retired = self.is_retired(&connection, &key.database) || connection.is_old();
         if self.0.gates.is_closed(key.node) || retired {
             return;
         }
         let mut state = self.0.state.borrow_mut();
         state.waiters.retain(|w| !w.hand_over.is_closed());
-        while let Some(at) = state.waiters.iter().position(|w| w.key == key) {
+        while let Some(at) = state.waiters.iter().position(|w| w.key == *key) {
             let Some(waiter) = state.waiters.remove(at) else {
                 break;
             };
@@ -541,7 +590,7 @@ impl Pools {
                 Err(back) => connection = back,
             }
         }
-        if self.0.limits.is_wanted(key.node) || self.0.limits.quotas.is_wanted(&key) {
+        if self.0.limits.is_wanted(key.node) || self.0.limits.quotas.is_wanted(key) {
             // Somebody else, perhaps on another worker, needs the room more.
             drop(connection);
         } else {
@@ -550,7 +599,10 @@ impl Pools {
                 connection,
                 since: Instant::now(),
             };
-            state.idle.entry(key).or_default().push(idle);
+            match state.idle.get_mut(key) {
+                Some(all) => all.push(idle),
+                None => drop(state.idle.insert(key.clone(), vec![idle])),
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use pgsteer_core::NodeId;
 use pgsteer_pool::ServerLost;
-use pgsteer_sql::{Analysis, Effect};
+use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Severity, encode};
@@ -12,6 +12,7 @@ use crate::end::{End, with_severity};
 use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
 use crate::journal::Settings;
+use crate::listen_wishes::Wishes;
 use crate::need::LegError;
 use crate::portals::Portal;
 use crate::relay::{RelayError, Stop, Until};
@@ -37,6 +38,10 @@ pub(crate) struct Batch {
     written: Option<NodeId>,
     /// Parameters as they were before the batch changed them outside a transaction.
     settings_before: Option<Settings>,
+    /// Where it did so last.
+    set_on: Option<NodeId>,
+    /// What the client wants to hear if the batch succeeds.
+    pub(crate) wishes: Wishes,
 }
 
 impl Batch {
@@ -52,7 +57,64 @@ impl Batch {
     }
 }
 
+/// A batch without Sync at its end: it is one transaction with the simple query that comes next.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    /// Where it changed something.
+    pub(crate) node: NodeId,
+    settings_before: Option<Settings>,
+    /// The query was refused by the proxy.
+    pub(crate) is_refused: bool,
+}
+
 impl Session {
+    /// A simple query ends the batch. What the batch did outside a transaction is committed or undone
+    /// with that.
+    pub(crate) async fn end_with_query(&mut self, batch: &mut Batch) -> Result<(), End> {
+        let changed = batch.written.or(batch.set_on);
+        let Some(node) = changed.filter(|_| self.transaction.is_none()) else {
+            return self.end_batch(batch, true).await;
+        };
+        for other in std::mem::take(&mut batch.touched) {
+            if other != node {
+                self.sync_leg(batch, other, true, false).await?;
+            }
+        }
+        for placement in std::mem::take(&mut batch.placements) {
+            self.apply_marks(&placement);
+        }
+        self.unfinished = Some(Unfinished {
+            node,
+            settings_before: batch.settings_before.take(),
+            is_refused: false,
+        });
+        Ok(())
+    }
+
+    /// The query behind a batch without Sync has run, or has not.
+    pub(crate) async fn finish(&mut self, unfinished: Unfinished) -> Result<(), End> {
+        let node = unfinished.node;
+        let undone = self.flow.error || unfinished.is_refused;
+        if self.held(node).is_some_and(|leg| leg.busy) {
+            // It was not sent there.
+            self.flow.begin();
+            let mut batch = Batch {
+                failed: unfinished.is_refused,
+                ..Batch::default()
+            };
+            self.sync_leg(&mut batch, node, true, unfinished.is_refused)
+                .await?;
+            self.busy = false;
+        }
+        if let Some(before) = unfinished.settings_before.filter(|_| undone) {
+            self.settings.restore(&before);
+        }
+        if self.transaction.is_none() {
+            self.portals.clear();
+        }
+        Ok(())
+    }
+
     /// Passes answers on until the client sends more.
     pub(crate) async fn await_client(&mut self, batch: &mut Batch) -> Result<(), End> {
         let busy = !self.flow.is_drained() || self.flow.up_left > 0;
@@ -85,8 +147,14 @@ impl Session {
                 batch
                     .settings_before
                     .get_or_insert_with(|| self.settings.clone());
+                batch.set_on = Some(node);
             }
             self.apply(&analysis, node, rolled_back);
+            if let Some(open) = self.transaction.open_mut() {
+                // What was set before it began is undone with it.
+                let before = batch.settings_before.take().map(Box::new);
+                open.settings_before = before.or(open.settings_before.take());
+            }
         }
         if self.flow.error {
             self.forget_lost(node);
@@ -167,7 +235,7 @@ impl Session {
     ) -> Result<Option<Placement>, End> {
         loop {
             // It must see what the batch wrote, and is committed with it.
-            attempts.tied = batch.written;
+            attempts.tied = batch.written.or_else(|| self.set_in(batch, analysis));
             let placed = self.place(analysis, Some(text), values, attempts).await;
             let placement = match placed {
                 Ok(Some(placement)) => placement,
@@ -196,6 +264,20 @@ impl Session {
                 return Ok(Some(placement));
             }
             // Much may have changed meanwhile.
+        }
+    }
+
+    /// Where a statement goes because of what a batch sets outside a transaction: SET to the primary,
+    /// and BEGIN behind it to where it was set, because it becomes part of what begins there.
+    fn set_in(&self, batch: &Batch, analysis: &Analysis) -> Option<NodeId> {
+        if !self.transaction.is_none() {
+            None
+        } else if begins(analysis) {
+            batch.set_on
+        } else {
+            let primary = self.steering.snapshot.topology.primary();
+            let sets = analysis.class == Class::Setting;
+            primary.filter(|_| sets).map(|node| node.id)
         }
     }
 
@@ -334,14 +416,16 @@ impl Session {
             return Ok(false);
         }
         self.end_batch(batch, true).await?;
-        (batch.active, batch.parsed, batch.written) = (None, None, None);
+        (batch.active, batch.parsed) = (None, None);
+        (batch.written, batch.set_on) = (None, None);
         Ok(!batch.failed)
     }
 
     /// Whether the proxy answers this statement itself at this place of the batch.
     pub(crate) fn is_local_in(&self, batch: &Batch, analysis: &Analysis) -> bool {
-        // A BEGIN after a write makes that write part of the transaction: the server must see it.
-        self.is_local(analysis) && !(batch.written.is_some() && begins(analysis))
+        // A BEGIN after a write or a SET makes that part of the transaction: the server must see it.
+        let changed = batch.written.or(batch.set_on).is_some();
+        self.is_local(analysis) && !(changed && begins(analysis))
     }
 
     /// Fails the batch with an error of the proxy's own. What its servers did in it since the
@@ -378,6 +462,10 @@ impl Session {
         if !synced && !hidden {
             let status = self.status();
             encode::ready(&mut self.client.output, status);
+        }
+        let wishes = std::mem::take(&mut batch.wishes);
+        if !batch.failed {
+            self.hear_later(wishes);
         }
         self.tell_own().await?;
         self.client.flush().await?;

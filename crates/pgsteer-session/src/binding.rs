@@ -98,10 +98,17 @@ impl Session {
             counts,
         } = binding;
         let analysis = prepared.as_ref().map(|p| Rc::clone(&p.analysis));
-        let checked = self.check_free(&portal, Some(node));
         let checked = match &prepared {
-            Some(prepared) => checked.and(self.check_count(node, (&name, prepared), counts)),
-            None => checked,
+            // Of no statement, and in a failed transaction, the server has something else to say first.
+            None => Ok(()),
+            Some(prepared) => {
+                let counted = self.check_count(node, (&name, prepared), counts);
+                let failed = self.status() == TransactionStatus::Failed;
+                counted.and_then(|()| match failed {
+                    true => Ok(()),
+                    false => self.portals.check_free(&portal, Some(node)),
+                })
+            }
         };
         if let Err(reply) = checked {
             self.skip(header).await?;
@@ -136,15 +143,6 @@ impl Session {
             .await
     }
 
-    /// Checks that a portal of this name can be made on a node, or by the proxy.
-    fn check_free(&self, portal: &[u8], node: Option<NodeId>) -> Result<(), ErrorReply> {
-        if self.status() == TransactionStatus::Failed {
-            // There is something else to be said first.
-            return Ok(());
-        }
-        self.portals.check_free(portal, node)
-    }
-
     /// Binds what the proxy answers itself.
     async fn bind_local(
         &mut self,
@@ -156,7 +154,7 @@ impl Session {
             let reply = self.tell_loss();
             return self.fail(batch, &reply).await;
         }
-        if let Err(reply) = self.check_free(&portal, None) {
+        if let Err(reply) = self.portals.check_free(&portal, None) {
             return self.fail(batch, &reply).await;
         }
         let local = Portal::local(Some(Rc::clone(analysis)));

@@ -26,7 +26,7 @@ pub(crate) struct ServerTarget {
     pub(crate) host: Arc<str>,
     pub(crate) port: u16,
     pub(crate) pid: u32,
-    pub(crate) key: Vec<u8>,
+    pub(crate) key: Arc<[u8]>,
     /// When the server connection was opened, and when the session got it.
     pub(crate) opened_at: SystemTime,
     pub(crate) leased_at: SystemTime,

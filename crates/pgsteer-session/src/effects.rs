@@ -333,9 +333,10 @@ impl Session {
     fn discard_all(&mut self, node: NodeId) {
         self.note_unlisten(&Effect::Unlisten(None));
         self.settings.reset(&self.startup);
-        self.prepared.clear();
+        // The unnamed one is not among those that are deallocated.
+        self.prepared.retain(|name, _| name.is_empty());
         self.sql_prepared.clear();
-        self.prepared_bytes = 0;
+        self.prepared_bytes = self.prepared.values().map(|p| p.frame.len()).sum();
         self.portals.clear();
         self.steering.temporary.clear();
         self.steering.tied_to_primary = false;
@@ -359,9 +360,13 @@ impl Session {
 
     /// Ends the transaction in the session's books, by what the server's last answer said.
     fn end_transaction(&mut self, node: NodeId, rolled_back: bool) {
+        self.portals.clear();
         let Transaction::Open(open) = std::mem::take(&mut self.transaction) else {
             return;
         };
+        if let Some(before) = open.settings_before.as_ref().filter(|_| rolled_back) {
+            self.settings.restore(before);
+        }
         self.ended_with = Some(if rolled_back { "ROLLBACK" } else { "COMMIT" });
         self.doubt_others(node, &open.journal);
         if !rolled_back {
@@ -369,7 +374,6 @@ impl Session {
             self.hear_later(wishes);
         }
         self.told(node);
-        self.portals.clear();
         self.steering.policies.clear_transaction_marks();
     }
 
@@ -409,7 +413,17 @@ impl Session {
     /// A statement is about to run on a leg: if it runs code of which nobody knows what it does, others
     /// must not find what it leaves there.
     pub(crate) fn note_code(&mut self, analysis: &Analysis, placement: &Placement, text: &[u8]) {
+        if analysis
+            .effects
+            .contains(&Effect::Pin(PinReason::AdvisoryLock))
+        {
+            // It outlives an error.
+            self.pin(placement.node, PinReason::AdvisoryLock);
+        }
         if !self.shares() {
+            // It keeps its servers anyway, but what it set is on this one alone.
+            let known = !self.steering.names.is_awaited();
+            self.steering.tied_to_primary |= known && placement.meaning.may_leave_something;
             return;
         }
         self.last_text.clear();
@@ -445,14 +459,14 @@ impl Session {
 
     /// The session keeps its server on this node until it ends.
     pub(crate) fn pin(&mut self, node: NodeId, reason: PinReason) {
+        if matches!(reason, PinReason::Code | PinReason::Unknown) {
+            // What it set, only that server knows, whatever else the session keeps it for.
+            self.steering.tied_to_primary = true;
+        }
         let Some(leg) = self.held(node).filter(|leg| leg.pinned.is_none()) else {
             return;
         };
         leg.pinned = Some(reason);
-        if matches!(reason, PinReason::Code | PinReason::Unknown) {
-            // What it set, only that server knows.
-            self.steering.tied_to_primary = true;
-        }
         if self.shares() {
             let text = without_strings(&self.last_text);
             self.cancel.slot.note_pin(Pin {

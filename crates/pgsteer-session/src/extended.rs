@@ -127,7 +127,7 @@ impl Session {
             // A simple query without Sync before it ends the batch by itself.
             tag::QUERY | tag::FUNCTION_CALL => {
                 if self.drain(batch).await? {
-                    self.end_batch(batch, true).await?;
+                    self.end_with_query(batch).await?;
                     return Ok(Progress::Over);
                 }
                 self.skip(header).await?;
@@ -382,7 +382,8 @@ impl Session {
         if let Some(prepared) = prepared.as_ref().filter(|p| by_proxy(p)) {
             self.skip(header).await?;
             let put = |out: &mut bytes::BytesMut| {
-                encode::frame(out, b't', &[0, 0]);
+                // As it was said to have: types that were given, in the form they were given.
+                encode::frame(out, b't', prepared.types());
                 describe_local(out, &prepared.analysis);
             };
             return self.answer(batch, put).await;
@@ -539,7 +540,7 @@ impl Session {
         analysis: &Rc<Analysis>,
     ) -> Result<(), End> {
         // What was sent since BEGIN was bound is no part of what it begins.
-        let ready = match begins(analysis) {
+        let ready = match begins(analysis) && self.transaction.is_none() {
             true => self.close_part(batch).await?,
             false => self.drain(batch).await?,
         };
@@ -555,7 +556,13 @@ impl Session {
                 Err(reply) => self.fail(batch, &reply).await,
             };
         }
-        if let Err(reply) = self.control_transaction(analysis).await {
+        let done = match analysis.sole_effect() {
+            Some(effect @ (Effect::Listen(_) | Effect::Unlisten(_))) => {
+                self.listen_later(effect, &mut batch.wishes).await
+            }
+            _ => self.control_transaction(analysis).await,
+        };
+        if let Err(reply) = done {
             return self.fail(batch, &reply).await;
         }
         // ROLLBACK destroys its own portal, and an empty one can be executed again.
@@ -648,7 +655,7 @@ impl Session {
 
 /// Whether PostgreSQL binds and executes it in a transaction that has failed.
 pub(crate) fn is_accepted_in_failed(analysis: &Analysis) -> bool {
-    analysis.class == Class::Empty || analysis.sole_effect().is_some_and(ends)
+    analysis.sole_effect().is_some_and(ends)
 }
 
 /// Whether what a message means depends on what the session has set, prepared and begun.

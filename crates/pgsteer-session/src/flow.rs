@@ -358,19 +358,16 @@ impl Flow {
 
     /// Looks at what came from the server.
     pub(crate) fn next(&mut self, input: &[u8]) -> Result<Next, Violation> {
-        if self.body_left > 0 {
-            let len = self.body_left.min(input.len());
-            self.body_left -= len;
-            return Ok(if len == 0 {
-                Next::Wait
-            } else {
-                Next::Forward { len, ready: None }
-            });
+        // The rest of a frame goes with the whole ones behind it.
+        let mut done = self.body_left.min(input.len());
+        self.body_left -= done;
+        if self.is_prologue() || self.body_left > 0 {
+            return match done {
+                0 if self.body_left > 0 => Ok(Next::Wait),
+                0 => self.next_of_prologue(input),
+                len => Ok(Next::forward(len)),
+            };
         }
-        if self.is_prologue() {
-            return self.next_of_prologue(input);
-        }
-        let mut done = 0;
         while let Some(header) =
             frame::header(input.get(done..).unwrap_or_default()).map_err(|_| Violation)?
         {
@@ -630,6 +627,14 @@ impl Flow {
             }
             tag::PORTAL_SUSPENDED => {
                 self.end_watched();
+                if let Some(Request::Execute {
+                    analysis: Some(analysis),
+                    ..
+                }) = self.expected.front().map(|e| &e.request)
+                {
+                    // What it did for the rows that came it has done.
+                    self.succeeded.push((Rc::clone(analysis), false));
+                }
                 self.answer(|r| matches!(r, Request::Execute { .. }))
             }
             tag::COPY_IN | tag::COPY_BOTH => {
@@ -734,10 +739,12 @@ impl Flow {
     fn ready(&mut self, body: &[u8]) -> Result<Step, Violation> {
         let status = TransactionStatus::from_body(body).ok_or(Violation)?;
         self.copy_in = false;
-        self.reports.end();
         let front = self.expected.front().ok_or(Violation)?;
         if !matches!(front.request, Request::Sync | Request::Query) {
             return Err(Violation);
+        }
+        if !front.hidden {
+            self.reports.end();
         }
         if front.hidden {
             return Ok(Step::DropReady(status));

@@ -35,38 +35,67 @@ impl Session {
         let Some(known) = snapshot.topology.node(node) else {
             return Err(LegError::Reply(no_node()));
         };
-        let target = Target {
-            node,
-            host: known.host.clone(),
-            port: known.port,
-        };
-        let (user, database) = (Rc::clone(&identity.user), Rc::clone(&identity.database));
-        let credential = identity.keys.newest(&snapshot.settings, &user);
         let key = PoolKey {
             pool: identity.pool.clone(),
-            user,
-            database,
+            user: Rc::clone(&identity.user),
+            database: Rc::clone(&identity.database),
             node,
         };
         let wanted = Wanted {
             parameters: self
                 .settings
                 .parameters(&self.steering.worker.parameter_sets),
-            written_by: self
-                .follows_sequences
-                .then_some(self.steering.identity.session),
+            written_by: self.follows_sequences.then_some(identity.session),
         };
+        let (host, port) = (Arc::clone(&known.host), known.port);
+        let lease = match self.steering.worker.pools.checkout_idle(&key, &wanted) {
+            Some(lease) => lease,
+            None => {
+                let target = Target {
+                    node,
+                    host: Arc::clone(&host),
+                    port,
+                };
+                self.await_lease(key, &target, &wanted).await?
+            }
+        };
+        self.meter.pool.assignments.add(1);
+        if let Some(card) = lease.peek().card() {
+            card.link(
+                self.cancel.slot.about.session,
+                self.steering.worker.second(),
+            );
+        }
+        self.cancel
+            .slot
+            .add(server_target((node, host, port), lease.peek()));
+        self.legs.push(Leg::new(node, lease));
+        Ok(())
+    }
+
+    /// Waits for a connection, or for one to be opened.
+    async fn await_lease(
+        &mut self,
+        key: PoolKey,
+        target: &Target,
+        wanted: &Wanted,
+    ) -> Result<Lease, LegError> {
+        let node = target.node;
+        let Steering {
+            snapshot, identity, ..
+        } = &self.steering;
+        let credential = identity.keys.newest(&snapshot.settings, &key.user);
         let began = self.traced_now();
         let found = {
             let found = check_out(
                 &self.steering,
                 &self.cancel.slot,
                 key,
-                &target,
-                (&credential, &wanted),
+                target,
+                (&credential, wanted),
             );
             let mut found = std::pin::pin!(found);
-            // What is there at once costs no look at the clock.
+            // What can be had at once costs no look at the clock.
             let first = poll_fn(|cx| Poll::Ready(found.as_mut().poll(cx))).await;
             match first {
                 Poll::Ready(found) => found,
@@ -78,17 +107,7 @@ impl Session {
             }
         };
         self.trace_wait(began);
-        let lease = found.map_err(|failed| self.not_leased(node, failed))?;
-        self.meter.pool.assignments.add(1);
-        if let Some(card) = lease.peek().card() {
-            card.link(
-                self.cancel.slot.about.session,
-                self.steering.worker.second(),
-            );
-        }
-        self.cancel.slot.add(server_target(&target, lease.peek()));
-        self.legs.push(Leg::new(node, lease));
-        Ok(())
+        found.map_err(|failed| self.not_leased(node, failed))
     }
 
     /// Why there is no lease, as the session takes it.
@@ -174,13 +193,16 @@ async fn told<T>(client: &mut Channel, limit: Duration, work: impl Future<Output
 }
 
 /// What a cancel request needs, and the console shows.
-fn server_target(target: &Target, connection: &Connection) -> ServerTarget {
+fn server_target(
+    (node, host, port): (NodeId, Arc<str>, u16),
+    connection: &Connection,
+) -> ServerTarget {
     ServerTarget {
-        node: target.node,
-        host: Arc::clone(&target.host),
-        port: target.port,
+        node,
+        host,
+        port,
         pid: connection.key.pid,
-        key: connection.key.key.to_vec(),
+        key: Arc::clone(&connection.key.key),
         opened_at: connection.opened_at,
         leased_at: SystemTime::now(),
         uses: connection.uses,

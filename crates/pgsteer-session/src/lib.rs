@@ -47,6 +47,7 @@ mod observe;
 mod pause;
 mod policies;
 mod portals;
+mod prefill;
 mod prepared;
 mod relay;
 mod replication;

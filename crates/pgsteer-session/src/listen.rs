@@ -75,6 +75,19 @@ impl Session {
     /// Carries out LISTEN or UNLISTEN. It is in force when the client is told, if there is no
     /// transaction; else from the commit on.
     pub(crate) async fn listen(&mut self, effect: &Effect) -> Result<(), ErrorReply> {
+        let mut wishes = Wishes::default();
+        self.listen_later(effect, &mut wishes).await?;
+        self.hear(wishes);
+        Ok(())
+    }
+
+    /// The same in a batch, which is a transaction if no other is open: it is in force when that has
+    /// succeeded.
+    pub(crate) async fn listen_later(
+        &mut self,
+        effect: &Effect,
+        wishes: &mut Wishes,
+    ) -> Result<(), ErrorReply> {
         if let Effect::Listen(channel) = effect
             && let Err(reply) = self.subscribe(channel).await
         {
@@ -83,11 +96,7 @@ impl Session {
         }
         match self.transaction.open_mut() {
             Some(open) => open.journal.note(effect),
-            None => {
-                let mut wishes = Wishes::default();
-                wishes.note(effect);
-                self.hear(wishes);
-            }
+            None => wishes.note(effect),
         }
         let tag = match effect {
             Effect::Listen(_) => "LISTEN",

@@ -286,7 +286,13 @@ fn work(
     match runtime {
         Ok(runtime) => {
             let tasks = LocalSet::new();
-            tasks.block_on(&runtime, serve(index, shared, subscription, receiver));
+            // A task of its own: what is blocked on is polled whenever any session is woken.
+            let served = tasks.spawn_local(serve(index, shared, subscription, receiver));
+            if let Err(ended) = tasks.block_on(&runtime, served)
+                && ended.is_panic()
+            {
+                std::panic::resume_unwind(ended.into_panic());
+            }
         }
         Err(error) => warn!(index, %error, "worker could not start"),
     }
@@ -320,7 +326,10 @@ async fn serve(
                     break;
                 }
             }
-            _ = sweep.tick() => worker.tick(),
+            _ = sweep.tick() => {
+                worker.tick();
+                worker.fill_pools();
+            }
             () = limits.wanted() => worker.pools.give_way(),
             _ = times.tick() => worker.look_at_times(),
             () = traffic.changed() => worker.traffic_changed(),

@@ -2,7 +2,7 @@
 //! and the SHOW commands.
 
 use pgsteer_core::settings::PoolMode;
-use pgsteer_sql::{Analysis, Class, Effect};
+use pgsteer_sql::{Analysis, Class, Effect, TransactionMode};
 use pgsteer_wire::backend::{TransactionStatus, tag};
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
@@ -29,7 +29,8 @@ impl Session {
             Some(Effect::Begin { mode, .. }) => {
                 let inside = !self.transaction.is_none();
                 let healthy = self.status() != TransactionStatus::Failed;
-                no_leg || (inside && healthy && !mode.says_something())
+                let first = no_leg && self.unfinished.is_none();
+                first || (inside && healthy && !mode.says_something())
             }
             Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }) => {
                 let on_server = self.transaction.open().is_some_and(|o| o.pinned.is_some());
@@ -93,7 +94,11 @@ impl Session {
         let reply = (untold && is_commit).then(|| self.tell_loss());
         let sql = match (analysis.sole_effect(), self.transaction.open_mut()) {
             (Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }), _) => {
-                self.transaction = Transaction::None;
+                if let Transaction::Open(open) = std::mem::take(&mut self.transaction)
+                    && let Some(before) = open.settings_before
+                {
+                    self.settings.restore(&before);
+                }
                 self.steering.policies.clear_transaction_marks();
                 self.portals.clear();
                 "ROLLBACK".to_owned()
@@ -109,7 +114,8 @@ impl Session {
                 Some(Effect::Commit { chain: true } | Effect::Rollback { chain: true }),
                 Some(open),
             ) if loss == Loss::None => {
-                *open = Open::new(&open.begin, open.mode);
+                // What the failed one was has been undone with it.
+                *open = Open::new("BEGIN", TransactionMode::default());
                 self.steering.policies.clear_transaction_marks();
                 self.portals.clear();
                 "ROLLBACK".to_owned()

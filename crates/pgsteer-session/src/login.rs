@@ -199,6 +199,7 @@ fn logged_in(
         prepared_bytes: 0,
         sql_prepared: SqlPrepared::default(),
         portals: Portals::default(),
+        unfinished: None,
         mode,
         learns: Vec::new(),
         is_refused: false,
@@ -402,6 +403,7 @@ impl Session {
             return self.greet_at_console().await;
         }
         let welcome = self.welcome().await?;
+        self.steering.worker.note_pool(&self.steering.identity);
         let identity = &self.steering.identity;
         let writable = self.steering.snapshot.topology.primary().is_some();
         for (name, value) in &*welcome {

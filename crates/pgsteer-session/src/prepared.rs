@@ -214,7 +214,7 @@ impl Session {
         analysis: &Analysis,
         in_batch: bool,
     ) -> Result<(), ServerLost> {
-        let Some(name) = analysis.executes.as_deref().filter(|_| self.shares()) else {
+        let Some(name) = analysis.executes.as_deref() else {
             return Ok(());
         };
         if self.sql_prepared.get(name).is_some() {
@@ -224,7 +224,8 @@ impl Session {
             return Ok(());
         };
         let session = self.steering.identity.session;
-        let mark = self.sql_prepared.mark(session);
+        // Its server is its own in session mode, and nobody else will find it there.
+        let mark = self.shares().then(|| self.sql_prepared.mark(session));
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
             return Ok(());
         };
@@ -234,7 +235,7 @@ impl Session {
         }
         told.statements
             .insert(name.as_bytes(), prepared.id, prepared.frame.len());
-        told.sql = Some(mark);
+        told.sql = mark.or(told.sql);
         let message = renamed(&prepared.frame, name.as_bytes(), 0);
         if leg.busy || in_batch {
             leg.connection().channel.output.extend_from_slice(&message);
@@ -251,7 +252,9 @@ impl Session {
 
     /// Forgets all of them, after DEALLOCATE ALL on one server.
     pub(crate) fn forget_all_prepared(&mut self, knows: NodeId) {
-        let names: Vec<_> = self.prepared.keys().cloned().collect();
+        // The unnamed one stays.
+        let named = self.prepared.keys().filter(|name| !name.is_empty());
+        let names: Vec<_> = named.cloned().collect();
         for name in names {
             self.forget_prepared(&name, Some(knows));
         }
@@ -375,7 +378,8 @@ impl Session {
     /// What an error swept away: that server does not have those statements, or still has them, and
     /// the client does not have those it had no ParseComplete for.
     pub(crate) fn forget_lost(&mut self, node: NodeId) {
-        for lost in std::mem::take(&mut self.flow.lost) {
+        // The last first: each gives its name back to what was there before it.
+        for lost in std::mem::take(&mut self.flow.lost).into_iter().rev() {
             let (name, own, id, before, hidden) = match lost {
                 Lost::Parse {
                     name,

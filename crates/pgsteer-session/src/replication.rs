@@ -229,7 +229,7 @@ async fn open(steering: &Steering, wanted: &Wanted) -> Result<(Connection, Serve
         host: target.host,
         port: target.port,
         pid: server.key.pid,
-        key: server.key.key.to_vec(),
+        key: Arc::clone(&server.key.key),
         opened_at: server.opened_at,
         leased_at: SystemTime::now(),
         uses: 1,

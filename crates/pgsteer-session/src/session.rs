@@ -16,6 +16,7 @@ use pgsteer_wire::malformed::{check_len, is_known};
 use pgsteer_wire::{ErrorReply, HEADER_LEN, Header, Severity, SqlState, encode, frame};
 use tokio::time::{Instant, timeout_at};
 
+use crate::batch::Unfinished;
 use crate::cancel::{Registered, cancel_abandoned};
 use crate::console::{Extended, Options};
 use crate::end::{End, server_lost, unknown_message, with_severity};
@@ -63,6 +64,12 @@ impl Prepared {
         frontend::parse(body).map(|p| p.text).unwrap_or_default()
     }
 
+    /// The number of parameter types that were given, and the types, as they stand in the message.
+    pub(crate) fn types(&self) -> &[u8] {
+        let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
+        frontend::parse(body).map_or(&[0, 0], |parse| parse.types)
+    }
+
     /// Checks the numbers of formats and values of a Bind, as far as they are known.
     ///
     /// # Errors
@@ -75,7 +82,17 @@ impl Prepared {
         let Some((formats, values)) = counts else {
             return Ok(());
         };
-        if self.analysis.class == Class::Unknown || self.map.is_some() {
+        // Of other statements not all that looks like a parameter is one, for instance in PREPARE.
+        let in_doubt = matches!(
+            self.analysis.class,
+            Class::Unknown
+                | Class::Prepare
+                | Class::SchemaChange
+                | Class::Copy
+                | Class::Cursor
+                | Class::Explain
+        );
+        if in_doubt || self.map.is_some() {
             return Ok(());
         }
         let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
@@ -143,6 +160,8 @@ pub(crate) struct Session {
     pub(crate) idle_deadline: Option<Instant>,
     /// The transaction ended on one leg, and this ends it on the others.
     pub(crate) ended_with: Option<&'static str>,
+    /// What came before the next simple query in one transaction with it.
+    pub(crate) unfinished: Option<Unfinished>,
     /// Statements that set what a plugin wants set at the beginning of each transaction.
     pub(crate) enforced: Option<Rc<str>>,
 }
@@ -213,11 +232,13 @@ impl Session {
     fn park_legs(&mut self) {
         let rests = !self.busy && self.transaction.is_none();
         if self.shares() && rests {
-            for leg in std::mem::take(&mut self.legs) {
+            let mut at = 0;
+            while let Some(leg) = self.legs.get(at) {
                 if leg.may_be_parked() {
+                    let leg = self.legs.remove(at);
                     self.let_go(leg);
                 } else {
-                    self.legs.push(leg);
+                    at += 1;
                 }
             }
         }
@@ -246,7 +267,15 @@ impl Session {
             self.suspended().await?;
             self.begin_query();
         }
-        let served = self.serve(header).await;
+        let mut served = self.serve(header).await;
+        // A batch leaves it behind for what comes next.
+        let behind = matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL);
+        if behind
+            && served.is_ok()
+            && let Some(unfinished) = self.unfinished.take()
+        {
+            served = self.finish(unfinished).await;
+        }
         if is_query {
             self.end_query();
         }

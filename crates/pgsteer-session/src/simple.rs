@@ -77,13 +77,14 @@ impl Session {
         if whole {
             self.note_trace_of_query(analysis.fingerprint);
         }
+        // It takes the unnamed statement's place, whoever answers.
+        self.forget_prepared(b"", None);
         if whole && self.answer_locally(&analysis).await {
             self.client.input.consume(header.frame_len());
             let status = self.status();
             encode::ready(&mut self.client.output, status);
             return Ok(self.client.flush().await?);
         }
-        self.forget_prepared(b"", None);
         match self.rewrite_query(header, analysis) {
             Ok((header, analysis)) => self.run_simple(header, &analysis).await,
             Err(reply) => self.refuse_simple(header, reply).await,
@@ -93,6 +94,7 @@ impl Session {
     /// Finds a node that runs it, and runs it there.
     async fn run_simple(&mut self, header: Header, analysis: &Rc<Analysis>) -> Result<(), End> {
         let mut attempts = Attempts::default();
+        attempts.tied = self.unfinished.as_ref().map(|batch| batch.node);
         loop {
             let (placement, again) = match self.find_node(analysis, &mut attempts).await {
                 Ok(found) => found,
@@ -228,7 +230,9 @@ impl Session {
     /// Whether a read that this node does not answer may be sent to another one: nothing of it
     /// can have happened, and the session loses nothing with this node.
     fn may_retry(&mut self, node: NodeId) -> bool {
-        self.transaction.is_none() && self.held(node).is_some_and(|leg| leg.pinned.is_none())
+        self.transaction.is_none()
+            && self.unfinished.is_none()
+            && self.held(node).is_some_and(|leg| leg.pinned.is_none())
     }
 
     /// What a statement about savepoints means to the other legs of the transaction.
@@ -331,6 +335,9 @@ impl Session {
             }
         }
         self.reconcile(node).await;
+        if self.transaction.is_none() {
+            self.portals.clear();
+        }
         self.learn(node, !self.flow.error).await;
     }
 
@@ -343,6 +350,9 @@ impl Session {
     }
 
     async fn refuse_simple(&mut self, header: Header, reply: ErrorReply) -> Result<(), End> {
+        if let Some(batch) = &mut self.unfinished {
+            batch.is_refused = true;
+        }
         encode::error(&mut self.client.output, &reply);
         self.refuse_transaction();
         self.end_simple(header).await

@@ -50,6 +50,8 @@ pub(crate) struct Open {
     pub(crate) loss: Loss,
     /// It called `set_config`: only the primary knows what it set.
     pub(crate) tied_to_primary: bool,
+    /// Parameters of the session as they were before a batch set some and began the transaction.
+    pub(crate) settings_before: Option<Box<Settings>>,
     /// Relations that statements named which may have written, by their names without schema.
     written: HashSet<Box<str>, foldhash::fast::RandomState>,
     /// It named more of them than are remembered.
@@ -72,6 +74,7 @@ impl Open {
             refused: false,
             loss: Loss::None,
             tied_to_primary: false,
+            settings_before: None,
             written: HashSet::default(),
             wrote_many: false,
         }

@@ -28,6 +28,7 @@ use crate::ending::Why;
 use crate::listen_hub::Hubs;
 use crate::names::{Meaning, Meanings};
 use crate::policies::Policies;
+use crate::prefill::KnownPool;
 use crate::statements::StatementBook;
 use crate::writes::RelationWrites;
 
@@ -167,6 +168,9 @@ pub(crate) struct Worker {
     pub(crate) traffic: RefCell<TrafficWatch>,
     pub(crate) pool_counters: RefCell<HashMap<String, Arc<PoolCounters>>>,
     pub(crate) keyring: RefCell<Keyring>,
+    /// Pools that are kept filled, and whether they are being filled.
+    pub(crate) known_pools: RefCell<HashSet<KnownPool>>,
+    pub(crate) fills: Cell<bool>,
     settings: RefCell<Arc<Settings>>,
     nodes: RefCell<Vec<Known>>,
     point: Cell<u64>,
@@ -208,6 +212,8 @@ impl Worker {
             traffic: RefCell::new(shared.facts.traffic.subscribe()),
             pool_counters: RefCell::default(),
             keyring: RefCell::default(),
+            known_pools: RefCell::default(),
+            fills: Cell::new(false),
             settings: RefCell::new(Arc::clone(&snapshot.settings)),
             nodes: RefCell::new(nodes),
             point: Cell::new(seed),

@@ -2,7 +2,7 @@
 //!
 //! `stable_functions.txt` lists the functions of `pg_catalog` in PostgreSQL 15 none of whose
 //! overloads is volatile, without those that assign a transaction id although they are declared
-//! stable (`txid_current`, `pg_current_xact_id`). Everything that is not in the list may write.
+//! stable (`txid_current`, `pg_current_xact_id`), and `pg_listening_channels`. Everything that is not in the list may write.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -29,11 +29,16 @@ const VOLATILE: &[&str] = &[
     "pg_is_in_recovery",
     "txid_current",
     "pg_current_xact_id",
+    "pg_listening_channels",
 ];
 
 /// Functions that PostgreSQL declares stable although they assign a transaction id, which a replica
-/// cannot.
-const DISGUISED: &[&str] = &["txid_current", "pg_current_xact_id"];
+/// cannot, and one whose answer only the server knows on which the session listens.
+const DISGUISED: &[&str] = &[
+    "txid_current",
+    "pg_current_xact_id",
+    "pg_listening_channels",
+];
 
 /// Volatile functions of PostgreSQL after which no row is different.
 const HARMLESS: &[&str] = &[
@@ -55,6 +60,7 @@ const HARMLESS: &[&str] = &[
     "pg_is_in_recovery",
     "pg_is_wal_replay_paused",
     "pg_export_snapshot",
+    "pg_listening_channels",
     "pg_notify",
     "pg_terminate_backend",
     "pg_cancel_backend",

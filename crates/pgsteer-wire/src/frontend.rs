@@ -45,6 +45,8 @@ pub struct Parse<'a> {
     pub text: &'a [u8],
     /// Number of parameter types given.
     pub type_count: u16,
+    /// That number and the types, as they stand in the message.
+    pub types: &'a [u8],
 }
 
 /// The beginning of Bind.
@@ -76,12 +78,13 @@ pub fn query(body: &[u8]) -> Result<&[u8], FrameError> {
 pub fn parse(body: &[u8]) -> Result<Parse<'_>, FrameError> {
     let short = FrameError::Truncated('P');
     let (name, rest) = cstr(body).ok_or(short)?;
-    let (text, rest) = cstr(rest).ok_or(short)?;
-    let (count, _) = rest.split_first_chunk::<2>().ok_or(short)?;
+    let (text, types) = cstr(rest).ok_or(short)?;
+    let (count, _) = types.split_first_chunk::<2>().ok_or(short)?;
     Ok(Parse {
         name,
         text,
         type_count: u16::from_be_bytes(*count),
+        types,
     })
 }
 

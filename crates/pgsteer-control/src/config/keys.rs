@@ -265,7 +265,7 @@ pub const SETTINGS: &[Setting] = &[
     row("pool.size", Count(0, 100_000), Some("0"), Applies, &["default_pool_size"],
         "Server connections of the whole proxy for one pool: a database, a user and a node. 0 stands for no limit but the others."),
     row("pool.min_size", Count(0, 100_000), Some("0"), Applies, &["min_pool_size"],
-        "Server connections of a pool that are not closed for being unused. They are opened when they are needed first; one that gets too old is closed all the same."),
+        "Server connections that a pool has at least, on each node in service, once it has served somebody: they are opened ahead, and not closed for being unused. One that gets too old is closed all the same."),
     row("pool.reserved_connections", Count(0, 100_000), Some("0"), Applies, &["reserve_pool_size"],
         "Server connections that a pool may have beyond `pool.size`, for sessions that have waited for `pool.reserve_timeout`."),
     row("pool.reserve_timeout", Kind::Duration(Duration::ZERO, DAY), Some("5s"), Applies, &["reserve_pool_timeout"],

@@ -89,7 +89,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("pools.*.users.*.server_username", Danger(&[]), "sessions log in to the nodes as the user of the client"),
     key("pools.*.users.*.server_password", Danger(&[]), "sessions log in to the nodes as the user of the client"),
     key("pools.*.users.*.pool_size", Special(CarriedOver, "`[[pools]]` size"), "for each node"),
-    key("pools.*.users.*.min_pool_size", Special(CarriedOver, "`[[pools]]` min_size"), "they are opened when they are needed first"),
+    key("pools.*.users.*.min_pool_size", Special(CarriedOver, "`[[pools]]` min_size"), ""),
     key("pools.*.users.*.pool_mode", Special(CarriedOver, "`[[pools]]` mode"), ""),
     key("pools.*.users.*.server_lifetime", Special(CarriedOver, "`[[pools]]` lifetime"), ""),
     key("pools.*.users.*.statement_timeout", Special(CarriedOver, "`[[pools]]` query_timeout"), "the statement is cancelled on its server as well"),

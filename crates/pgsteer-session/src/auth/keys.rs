@@ -56,10 +56,6 @@ impl Keyring {
     }
 
     /// What to log in with as a user that may have no session; nothing if it never had one.
-    #[expect(
-        dead_code,
-        reason = "for connections that are opened ahead of sessions"
-    )]
     pub(crate) fn newest(&self, settings: &Settings, user: &str) -> Credential {
         match self.0.get(user) {
             Some(keys) => keys.newest(settings, user),

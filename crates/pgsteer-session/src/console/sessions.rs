@@ -199,7 +199,7 @@ mod tests {
             host: "localhost".into(),
             port: 5432,
             pid: 3288,
-            key: Vec::new(),
+            key: [].as_slice().into(),
             opened_at: at(1),
             leased_at: at(2),
             uses: 24,

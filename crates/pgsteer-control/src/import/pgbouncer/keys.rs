@@ -39,7 +39,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("pool_mode", To("pool.mode", Word(MODES)), "what sessions set and prepared follows them in every mode"),
     key("max_client_conn", To("listen.clients_max", Count), ""),
     key("default_pool_size", To("pool.size", Count), "for each node; a database and a user have one pool on each"),
-    key("min_pool_size", To("pool.min_size", Count), "they are opened when they are needed first"),
+    key("min_pool_size", To("pool.min_size", Count), ""),
     key("reserve_pool_size", To("pool.reserved_connections", Count), ""),
     key("reserve_pool_timeout", To("pool.reserve_timeout", Seconds("0s")), "0 gives reserved connections at once"),
     key("max_db_connections", To("pool.connections_per_database_max", Count), "on all nodes together"),
