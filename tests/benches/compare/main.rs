@@ -64,6 +64,9 @@ fn main() -> Result<()> {
 
 /// Runs what was asked for, one after the other, and puts it in place of the old figures.
 async fn measure_all(options: &Options, mut results: Results) -> Result<Results> {
+    if options.note.is_some() || !options.render_only {
+        results.note = options.note.clone().unwrap_or_default();
+    }
     if options.render_only {
         return Ok(results);
     }

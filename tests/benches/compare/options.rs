@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) list: bool,
     /// Write the page anew from the JSON.
     pub(crate) render_only: bool,
+    /// Said on the page about the circumstances.
+    pub(crate) note: Option<String>,
     /// The program that is measured.
     pub(crate) pgsteer: PathBuf,
 }
@@ -34,6 +36,7 @@ impl Options {
             output: root.join("docs/performance.md"),
             list: false,
             render_only: false,
+            note: None,
             pgsteer: release_program()?,
         };
         while let Some(arg) = args.next() {
@@ -47,6 +50,7 @@ impl Options {
                 "--only" => options.only.push(value()?),
                 "--output" => options.output = value()?.into(),
                 "--pgsteer" => options.pgsteer = value()?.into(),
+                "--note" => options.note = Some(value()?),
                 "--list" => options.list = true,
                 "--render" => options.render_only = true,
                 // Cargo says so to every benchmark.
@@ -79,4 +83,4 @@ fn release_program() -> Result<PathBuf> {
 }
 
 const USAGE: &str = "options: --rounds N, --seconds S, --only NAME (several times), --list, --render, \
-                     --output FILE, --pgsteer PROGRAM";
+                     --note TEXT, --output FILE, --pgsteer PROGRAM";

@@ -25,13 +25,13 @@ fn select_throughput(results: &Results) -> String {
     let ratios = PROTOCOLS.map(|protocol| {
         let ratio = |clients: usize| {
             let name = format!("select-{protocol}-{clients}");
-            let tps = |who| results.of(&name, who).map_or(0.0, |figures| figures.tps);
-            let bouncer: f64 = tps("pgbouncer");
-            if bouncer > 0.0 {
-                tps("pgsteer") / bouncer
-            } else {
-                0.0
-            }
+            let tps = |who| {
+                results
+                    .of(&name, who)
+                    .map_or(f64::NAN, |figures| figures.tps)
+            };
+            let bouncer = tps("pgbouncer");
+            tps("pgsteer") / bouncer
         };
         (protocol.to_owned(), CLIENTS.map(ratio).to_vec())
     });
@@ -45,7 +45,7 @@ fn select_cpu(results: &Results) -> String {
         for protocol in ["simple", "prepared"] {
             let cpu = |clients: usize| {
                 let found = results.of(&format!("select-{protocol}-{clients}"), who);
-                found.map_or(0.0, |figures| figures.cpu_us)
+                found.map_or(f64::NAN, |figures| figures.cpu_us)
             };
             of_each.push((format!("{shown}, {protocol}"), CLIENTS.map(cpu).to_vec()));
         }
@@ -59,7 +59,7 @@ fn contenders_cpu(results: &Results) -> String {
     let of_each = names.map(|who| {
         let cpu = |protocol: &str| {
             let found = results.of(&format!("select-{protocol}-32"), who);
-            found.map_or(0.0, |figures| figures.cpu_us)
+            found.map_or(f64::NAN, |figures| figures.cpu_us)
         };
         (who.to_owned(), PROTOCOLS.map(cpu).to_vec())
     });

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// A line: its name and a value for each place on the axis.
+/// A line: its name and a value for each place on the axis, not a number where there is none.
 pub(crate) type Line = (String, Vec<f64>);
 
 /// Lines over values that stand side by side, each with its own text.
@@ -20,7 +20,12 @@ pub(crate) fn lines(title: &str, axes: (&str, &str), places: &[String], lines: &
     for (number, (name, values)) in lines.iter().enumerate() {
         let color = COLORS[number % COLORS.len()];
         let at = |(index, value): (usize, &f64)| format!("{:.1},{:.1}", x(index), y(*value, top));
-        let points: Vec<String> = values.iter().enumerate().map(at).collect();
+        // What was not measured is left out.
+        let known = values
+            .iter()
+            .enumerate()
+            .filter(|(_, value)| value.is_finite());
+        let points: Vec<String> = known.map(at).collect();
         let _ = writeln!(
             svg,
             "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" points=\"{}\"/>",
@@ -49,7 +54,10 @@ pub(crate) fn bars(title: &str, axes: (&str, &str), places: &[String], lines: &[
         let middle = LEFT + group * (index as f64 + 0.5);
         text(&mut svg, (middle, BOTTOM + 18.0), "middle", place);
         for (number, (_, values)) in lines.iter().enumerate() {
-            let value = values.get(index).copied().unwrap_or(0.0);
+            let value = values.get(index).copied().unwrap_or(f64::NAN);
+            if !value.is_finite() {
+                continue;
+            }
             let left = LEFT + group * (index as f64 + 0.1) + width * number as f64;
             let (high, color) = (y(value, top), COLORS[number % COLORS.len()]);
             let _ = writeln!(

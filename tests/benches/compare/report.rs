@@ -24,6 +24,9 @@ pub(crate) fn write(results: &Results, page: &Path) -> Result<()> {
         fs::write(dir.join(format!("{name}.svg")), svg)?;
     }
     let mut text = introduction(results);
+    if !results.note.is_empty() {
+        let _ = writeln!(text, "**{}**\n", results.note);
+    }
     text += &targets::table(results);
     text += &select_only(results);
     text += &latency(results);

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub(crate) struct Results {
     pub(crate) site: Site,
+    /// The circumstances, in a sentence.
+    pub(crate) note: String,
     pub(crate) scenarios: BTreeMap<String, Measured>,
     pub(crate) syscalls: BTreeMap<String, Syscalls>,
     pub(crate) memory: Memory,

@@ -44,7 +44,16 @@ impl Constants {
 
     /// Statements per second of so many cores, in thousands.
     fn carried(&self, cores: f64, us: f64) -> String {
-        format!("{:.0},000", cores * 1000.0 / us)
+        let thousands = cores * 1000.0 / us;
+        if thousands < 1000.0 {
+            format!("{thousands:.0},000")
+        } else {
+            format!(
+                "{:.0},{:03.0},000",
+                (thousands / 1000.0).floor(),
+                thousands % 1000.0
+            )
+        }
     }
 }
 
@@ -65,7 +74,10 @@ pub(crate) fn page(results: &Results) -> String {
 
 fn measured(constants: &Constants) -> String {
     let mut text = "## What it is calculated from\n\n| constant | value |\n|---|---:|\n".to_owned();
-    let kib = |bytes: f64| format!("{:.1} KiB", bytes / 1024.0);
+    let kib = |bytes: f64| match bytes / 1024.0 {
+        kib if kib < 1024.0 => format!("{kib:.1} KiB"),
+        kib => format!("{:.1} MiB", kib / 1024.0),
+    };
     let us = |us: f64| format!("{us:.1} µs");
     for (what, value) in [
         (
@@ -132,7 +144,7 @@ fn million(constants: &Constants) -> String {
     format!(
         "## 1,000,000 statements per second\n\n\
          - **Cores**: {:.0} for simple, {:.0} for prepared statements, {:.0} with transaction pooling. A \
-         machine with 32 cores has room for this, one with 16 only if the cost of a statement is below 16 µs there.\n\
+         machine with 64 cores has room for this, one with 16 only if a statement takes less than 16 µs there.\n\
          - **System calls**: {:.1} million per second. They are most of the cost, and there are no \
          fewer than one read and one write on each side unless several statements travel together: a pipeline of ten \
          saves nine tenths of them.\n\

@@ -28,15 +28,15 @@ pub(crate) fn syscalls(results: &Results) -> String {
     }
     let mut text = "## System calls\n\n\
         Of the threads that serve clients, for a transaction in the steady state, by `strace -c`; logins and all \
-        that happens once are left out. A further thread of pgsteer wakes up every millisecond to see whether a \
-        plugin takes too long; it is not in the table, and no query waits for it. Under strace everything is slower, so fewer events come together in one \
+        that happens once are left out. The control plane and the clock that limits plugins have threads of their own, which no query waits for; they are not in the table. Under strace everything is slower, so fewer events come together in one \
         `epoll_wait` than in practice.\n\n\
         | select-only | reads | writes | epoll_wait | futex | others |\n|---|---:|---:|---:|---:|---|\n"
         .to_owned();
     for (name, found) in &results.syscalls {
         let sum = |names: &[&str]| {
             let calls = names.iter().filter_map(|name| found.calls.get(*name));
-            calls.sum::<f64>()
+            // The sum of nothing is a negative zero.
+            calls.sum::<f64>() + 0.0
         };
         let reads = sum(READS);
         let writes = sum(WRITES);
