@@ -95,6 +95,20 @@ fn ends_of_batches() -> Vec<Program> {
             ],
         ),
         (
+            "a transaction begins behind a read and ROLLBACK, and writes later",
+            vec![
+                synced(&[
+                    whole("", "", "SELECT count(*) FROM t"),
+                    whole("", "", "ROLLBACK"),
+                    whole("", "", "BEGIN"),
+                ]),
+                query("SHOW work_mem; PREPARE q AS SELECT count(*) FROM t"),
+                query("SELECT count(*) FROM t"),
+                query("DELETE FROM t WHERE a = 1"),
+                query("ROLLBACK"),
+            ],
+        ),
+        (
             "SET becomes part of the transaction that begins in the same batch",
             vec![
                 synced(&[

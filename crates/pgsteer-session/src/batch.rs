@@ -8,6 +8,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::{ErrorReply, Severity, encode};
 
+use crate::effects::sets_by_function;
 use crate::end::{End, with_severity};
 use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
@@ -147,7 +148,10 @@ impl Session {
                 batch
                     .settings_before
                     .get_or_insert_with(|| self.settings.clone());
-                batch.set_on = Some(node);
+                // Of what ran at a replica nothing can become part of a transaction that writes.
+                let sets = analysis.class == Class::Setting || sets_by_function(&analysis);
+                let here = Some(node).filter(|node| sets && !self.steering.is_replica(*node));
+                batch.set_on = here.or(batch.set_on);
             }
             self.apply(&analysis, node, rolled_back);
             if let Some(open) = self.transaction.open_mut() {

@@ -586,7 +586,7 @@ const CATALOG_WAIT: Duration = Duration::from_millis(500);
 /// Text of a simple query at the front of a client's input, as far as it is there.
 pub(crate) fn query_text(input: &[u8]) -> &[u8] {
     let body = input.get(HEADER_LEN..).unwrap_or_default();
-    body.split(|&b| b == 0).next().unwrap_or_default()
+    frame::cstr(body).map_or(body, |(text, _)| text)
 }
 
 /// PostgreSQL's words for it.

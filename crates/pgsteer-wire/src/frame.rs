@@ -59,9 +59,10 @@ pub fn header(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
 /// Splits off a NUL-terminated string; `None` if there is no NUL.
 #[must_use]
 pub fn cstr(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|&b| b == 0)?;
-    let (text, rest) = bytes.split_at(end);
-    Some((text, rest.get(1..).unwrap_or_default()))
+    // Looks at a word at a time.
+    let text = std::ffi::CStr::from_bytes_until_nul(bytes).ok()?.to_bytes();
+    let rest = bytes.get(text.len() + 1..).unwrap_or_default();
+    Some((text, rest))
 }
 
 #[cfg(test)]
