@@ -14,7 +14,8 @@ help:
 	@echo "             MINUTES=10; SEED=number does again what was done with that seed"
 	@echo "make fuzz    random programs directly and through pgsteer must see the same, and the decoders"
 	@echo "             get whatever comes, for MINUTES=10; SEED=number runs one program again"
-	@echo "make bench   install what is missing, compare with pgbouncer, pgpool2 and haproxy"
+	@echo "make bench   install what is missing, compare with pgbouncer, pgpool2 and haproxy, write"
+	@echo "             docs/performance.md; half an hour, or a part: ARGS=\"--only select\", ARGS=--list"
 
 prerequisites:
 	@scripts/prerequisites.sh
@@ -45,4 +46,4 @@ fuzz:
 bench:
 	@scripts/prerequisites.sh --bench
 	cargo build --release -p pgsteer-proxy
-	scripts/bench.sh $(ARGS)
+	cargo bench -p pgsteer-tests --bench compare --profile dev -- $(ARGS)

@@ -5,18 +5,23 @@
 #
 #   scripts/prerequisites.sh            to build and run
 #   scripts/prerequisites.sh --build    to build only (no PostgreSQL)
-#   scripts/prerequisites.sh --test     to test: with Pgpool-II, which is compared with
+#   scripts/prerequisites.sh --test     to test: with Pgpool-II, which is compared with, and valgrind,
+#                                       which counts instructions
 #   scripts/prerequisites.sh --bench    to compare with other proxies as well
 
 set -eu
 
 want_servers=yes
 want_pgpool=no
+want_valgrind=no
 want_bench=no
 for argument in "$@"; do
     case $argument in
     --build) want_servers=no ;;
-    --test) want_pgpool=yes ;;
+    --test)
+        want_pgpool=yes
+        want_valgrind=yes
+        ;;
     --bench)
         want_pgpool=yes
         want_bench=yes
@@ -147,12 +152,18 @@ fi
 if [ "$want_bench" = yes ]; then
     have pgbouncer || [ -x /usr/sbin/pgbouncer ] || need pgbouncer
     have haproxy || [ -x /usr/sbin/haproxy ] || need haproxy
+    have strace || need strace
 fi
 if ! have_wasm && ! add_wasm_with_rustup; then
     need rustc-web cargo-web rust-web-src lld-22
 fi
 
 [ -z "$missing" ] || install_packages "$missing"
+
+# Where there is no such package the test that counts instructions says so and is left out.
+if [ "$want_valgrind" = yes ] && ! have valgrind; then
+    (install_packages " valgrind") || say "there is no valgrind: instructions are not counted"
+fi
 
 have_wasm || die "there is no way to compile for wasm32-unknown-unknown; try: rustup target add wasm32-unknown-unknown"
 if [ "$want_servers" = yes ]; then

@@ -47,6 +47,11 @@ impl Account {
         Ok(Self { drop_to: Some(ids) })
     }
 
+    /// Ourselves, root or not.
+    pub(crate) fn ourselves() -> Self {
+        Self { drop_to: None }
+    }
+
     /// Prepares `program` to run as this user, in a process group of its own (Ctrl-C in a terminal
     /// is for us to act upon), without any `PG*` variable of ours, from a directory it may enter.
     ///

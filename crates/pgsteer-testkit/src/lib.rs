@@ -25,6 +25,7 @@ mod clients;
 mod cluster;
 mod commands;
 mod conf;
+pub mod daemon;
 mod fault;
 #[cfg(feature = "guest")]
 pub mod guest;

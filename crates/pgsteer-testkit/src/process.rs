@@ -71,6 +71,11 @@ impl Server {
         *self.exit.borrow()
     }
 
+    /// Whether the process is there, asked of the kernel.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.handle.wait_blocking(Duration::ZERO)
+    }
+
     /// Shuts down in the manner of `signal` (`INT` fast, `QUIT` immediate), then with more force if
     /// it takes longer than 30 s.
     pub(crate) async fn shut_down(&self, signal: Signal) {

@@ -1,0 +1,7 @@
+//! The program, built for counting its instructions.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgsteer_proxy::cli::main()
+}
