@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::settings::TcpSettings;
+use pgsteer_core::topology::Node;
 use pgsteer_tls::{Attempt, ServerTls};
 use pgsteer_wire::backend::{self, TransactionStatus, tag};
 use pgsteer_wire::error_response::ErrorFields;
@@ -35,6 +36,16 @@ pub struct Target {
     pub host: Arc<str>,
     /// Its port.
     pub port: u16,
+}
+
+impl From<&Node> for Target {
+    fn from(node: &Node) -> Self {
+        Self {
+            node: node.id,
+            host: Arc::clone(&node.host),
+            port: node.port,
+        }
+    }
 }
 
 impl Target {

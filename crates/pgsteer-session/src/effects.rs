@@ -14,7 +14,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::error_response::ErrorFields;
 
 use crate::flow::Errors;
-use crate::journal::Journal;
+use crate::journal::{Journal, Settings};
 use crate::listen_wishes::Wishes;
 use crate::need::ends;
 use crate::observe::NOTICE_ROUTE;
@@ -45,6 +45,23 @@ fn may_use_sequences(analysis: &Analysis, placement: &Placement) -> bool {
             placement.meaning.runs_code || analysis.functions.iter().any(takes)
         }
         _ => false,
+    }
+}
+
+/// A parameter was set, until the end of the transaction only (`local`) or for longer, by this text.
+fn note_set(
+    transaction: &mut Transaction,
+    settings: &mut Settings,
+    (name, local, text): (&str, bool, &str),
+) {
+    match transaction.open_mut() {
+        Some(open) => open.journal.note(&Effect::Set {
+            name: name.into(),
+            local,
+            text: text.into(),
+        }),
+        None if local => {}
+        None => settings.set(name, text),
     }
 }
 
@@ -182,7 +199,7 @@ impl Session {
                 }
                 self.told(node);
             }
-            Effect::Set { name, local, text } => self.apply_set(effect, node, (name, *local, text)),
+            Effect::Set { name, local, text } => self.apply_set(node, (name, *local, text)),
             Effect::ResetAll => {
                 match self.transaction.open_mut() {
                     Some(open) => open.journal.note(effect),
@@ -262,13 +279,9 @@ impl Session {
         }
     }
 
-    fn apply_set(&mut self, effect: &Effect, node: NodeId, set: (&str, bool, &str)) {
-        let (name, local, text) = set;
-        match self.transaction.open_mut() {
-            Some(open) => open.journal.note(effect),
-            None if local => {}
-            None => self.settings.set(name, text),
-        }
+    fn apply_set(&mut self, node: NodeId, set: (&str, bool, &str)) {
+        let (name, local, _) = set;
+        note_set(&mut self.transaction, &mut self.settings, set);
         if ISOLATION_DEFAULTS.contains(&name) {
             // Two nodes have no common snapshot, and a standby refuses serializable.
             self.steering.tied_to_primary = true;
@@ -276,16 +289,8 @@ impl Session {
         self.knows_notice_route |= name == NOTICE_ROUTE;
         if name == "session_authorization" {
             // Whoever becomes another user is that user, whatever the role was.
-            let (name, text) = ("role", "RESET ROLE");
-            match self.transaction.open_mut() {
-                Some(open) => open.journal.note(&Effect::Set {
-                    name: name.into(),
-                    local,
-                    text: text.into(),
-                }),
-                None if local => {}
-                None => self.settings.set(name, text),
-            }
+            let role = ("role", local, "RESET ROLE");
+            note_set(&mut self.transaction, &mut self.settings, role);
         }
         self.told(node);
     }
@@ -317,17 +322,8 @@ impl Session {
             .iter()
             .filter(|(name, _)| returns_to_startup(effects, name) == Some(true))
         {
-            match self.transaction.open_mut() {
-                Some(open) => {
-                    let (name, text) = (name.clone(), text.clone());
-                    open.journal.note(&Effect::Set {
-                        name,
-                        local: false,
-                        text,
-                    });
-                }
-                None => self.settings.set(name, text),
-            }
+            let set = (&**name, false, &**text);
+            note_set(&mut self.transaction, &mut self.settings, set);
         }
     }
 

@@ -183,8 +183,7 @@ impl Session {
             let shown = String::from_utf8_lossy(&name);
             return self.fail(batch, &already_prepared(&shown)).await;
         }
-        let is_empty = analysis.class == Class::Empty && self.transaction.is_refused();
-        let local = is_empty || needs_no_server(&analysis) && self.is_accepted_now(&analysis);
+        let local = self.needs_no_server(&analysis) && self.is_accepted_now(&analysis);
         if local && !self.drain(batch).await? {
             return Ok(());
         }
@@ -323,9 +322,19 @@ impl Session {
         }
     }
 
-    /// In a failed transaction PostgreSQL parses only what ends it.
+    /// Whether Parse and Describe of it are answered without a server: it has neither parameters nor
+    /// rows of its own, and where it runs is known at Bind only, or no server would be asked now.
+    fn needs_no_server(&self, analysis: &Analysis) -> bool {
+        let is_empty = analysis.class == Class::Empty;
+        analysis.console.is_some()
+            || analysis.is_transaction_control()
+            || (is_empty && self.transaction.is_refused())
+    }
+
+    /// In a failed transaction PostgreSQL parses only what ends it, or is empty.
     fn is_accepted_now(&self, analysis: &Analysis) -> bool {
-        analysis.sole_effect().is_some_and(ends) || self.status() != TransactionStatus::Failed
+        let accepted = analysis.class == Class::Empty || is_accepted_in_failed(analysis);
+        accepted || self.status() != TransactionStatus::Failed
     }
 
     async fn describe(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
@@ -375,11 +384,8 @@ impl Session {
             self.skip(header).await?;
             return self.fail(batch, &not_prepared(name)).await;
         }
-        let is_empty = |p: &Prepared| p.analysis.class == Class::Empty;
-        let by_proxy = |p: &Prepared| {
-            needs_no_server(&p.analysis) || (is_empty(p) && self.transaction.is_refused())
-        };
-        if let Some(prepared) = prepared.as_ref().filter(|p| by_proxy(p)) {
+        let by_proxy = |p: &&Rc<Prepared>| self.needs_no_server(&p.analysis);
+        if let Some(prepared) = prepared.as_ref().filter(by_proxy) {
             self.skip(header).await?;
             let put = |out: &mut bytes::BytesMut| {
                 // As it was said to have: types that were given, in the form they were given.
@@ -703,12 +709,6 @@ pub(crate) fn renamed(message: &[u8], own: &[u8], more: usize) -> bytes::BytesMu
 /// Whether values may be bound to it; of what is not understood nobody knows.
 pub(crate) fn may_bind(analysis: &Analysis) -> bool {
     analysis.parameter_count > 0 || analysis.class == Class::Unknown
-}
-
-/// Whether Parse and Describe of it are answered without a server: it has neither parameters nor
-/// rows of its own, and where it runs is known at Bind only.
-fn needs_no_server(analysis: &Analysis) -> bool {
-    analysis.console.is_some() || analysis.is_transaction_control()
 }
 
 fn describe_local(out: &mut bytes::BytesMut, analysis: &Analysis) {

@@ -47,17 +47,10 @@ impl Session {
                 .parameters(&self.steering.worker.parameter_sets),
             written_by: self.follows_sequences.then_some(identity.session),
         };
-        let (host, port) = (Arc::clone(&known.host), known.port);
+        let target = Target::from(known);
         let lease = match self.steering.worker.pools.checkout_idle(&key, &wanted) {
             Some(lease) => lease,
-            None => {
-                let target = Target {
-                    node,
-                    host: Arc::clone(&host),
-                    port,
-                };
-                self.await_lease(key, &target, &wanted).await?
-            }
+            None => self.await_lease(key, &target, &wanted).await?,
         };
         self.meter.pool.assignments.add(1);
         if let Some(card) = lease.peek().card() {
@@ -66,9 +59,7 @@ impl Session {
                 self.steering.worker.second(),
             );
         }
-        self.cancel
-            .slot
-            .add(server_target((node, host, port), lease.peek()));
+        self.cancel.slot.add(server_target(target, lease.peek()));
         self.legs.push(Leg::new(node, lease));
         Ok(())
     }
@@ -193,14 +184,11 @@ async fn told<T>(client: &mut Channel, limit: Duration, work: impl Future<Output
 }
 
 /// What a cancel request needs, and the console shows.
-fn server_target(
-    (node, host, port): (NodeId, Arc<str>, u16),
-    connection: &Connection,
-) -> ServerTarget {
+fn server_target(target: Target, connection: &Connection) -> ServerTarget {
     ServerTarget {
-        node,
-        host,
-        port,
+        node: target.node,
+        host: target.host,
+        port: target.port,
         pid: connection.key.pid,
         key: Arc::clone(&connection.key.key),
         opened_at: connection.opened_at,

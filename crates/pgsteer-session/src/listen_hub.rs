@@ -130,11 +130,7 @@ async fn open(
     let Some(known) = known else {
         return Err(crate::hold::no_node());
     };
-    let target = Target {
-        node: key.node,
-        host: known.host.clone(),
-        port: known.port,
-    };
+    let target = Target::from(known);
     let opened = worker.pools.extra(key, &target, credential).await;
     opened.map_err(|error| {
         let text = "no connection that listens for notifications could be opened";

@@ -54,11 +54,7 @@ impl Worker {
             database: Rc::clone(database),
             node: node.id,
         };
-        let target = Target {
-            node: node.id,
-            host: node.host.clone(),
-            port: node.port,
-        };
+        let target = Target::from(node);
         let credential = self.keyring.borrow().newest(&snapshot.settings, user);
         loop {
             match self.pools.fill(&key, &target, &credential).await {

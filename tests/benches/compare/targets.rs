@@ -43,17 +43,20 @@ pub(crate) fn table(results: &Results) -> String {
     text
 }
 
+fn row(what: &'static str, bound: Bound, measured: Option<f64>) -> Target {
+    Target {
+        what,
+        bound,
+        measured,
+    }
+}
+
 fn throughput(results: &Results) -> Vec<Target> {
     let tps = |scenario: &str, who| Some(results.of(scenario, who)?.tps);
     let against = |scenario: &str, other| Some(tps(scenario, "pgsteer")? / tps(scenario, other)?);
     let latency = |who| Some(1.0 / tps("select-simple-1", who)?);
     let added = |who| Some(latency(who)? - latency("direct")?);
     let added = || Some(added("pgsteer")? / added("pgbouncer")?);
-    let row = |what, bound, measured| Target {
-        what,
-        bound,
-        measured,
-    };
     vec![
         row(
             "throughput against PgBouncer, 32 clients, simple",
@@ -89,11 +92,6 @@ fn costs(results: &Results) -> Vec<Target> {
     let built_in = cpu("routing", "pgsteer built-in, remembered");
     let smallest = cpu("routing", "pgsteer smallest, remembered");
     let idle = results.memory.costs.get("idle client");
-    let row = |what, bound, measured| Target {
-        what,
-        bound,
-        measured,
-    };
     vec![
         row(
             "CPU per transaction against PgBouncer, 32 clients, simple",
