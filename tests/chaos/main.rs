@@ -3,7 +3,8 @@
 //! Clients move money between accounts and note for each attempt what they were told. Meanwhile
 //! nodes are killed, stopped, frozen, cut off, promoted by somebody else and brought back, one fault
 //! after the other as a plan from a seed says. In the end what the clients were told is compared
-//! with what is there. `PGSTEER_CHAOS_SEED` replays a plan, `PGSTEER_CHAOS_MINUTES` makes it longer.
+//! with what is there. `PGSTEER_CHAOS_SEED` replays a plan, `PGSTEER_CHAOS_MINUTES` makes it longer, and
+//! `PGSTEER_CHAOS_ONLY=Kill` takes only the faults whose names begin so.
 
 #![expect(
     clippy::print_stdout,
@@ -127,7 +128,8 @@ fn run(promoter: Promoter, plan: &Plan) -> Result<()> {
     );
     outcome
         .with_context(|| format!("seed {}", plan.seed))
-        .with_context(|| site.audit_log())?;
+        .with_context(|| site.audit_log())
+        .with_context(|| site.node_logs())?;
     runtime.block_on(audit::check(&cluster, &books))?;
     ensure!(
         memory.1 < memory.0 + MEMORY_GROWTH_KIB,

@@ -73,15 +73,17 @@ impl Plan {
     /// As many faults as `count`; the same for the same seed.
     pub(crate) fn from_seed(seed: u64, promoter: Promoter, count: usize) -> Self {
         let mut random = Random::new(seed);
-        let mut choice = || loop {
-            let fault = ALL[random.below(ALL.len())];
-            if promoter == Promoter::Proxy || fault != Fault::Switchover {
-                return fault;
-            }
+        let only = std::env::var("PGSTEER_CHAOS_ONLY").ok();
+        let wanted = |fault: &Fault| {
+            let name = format!("{fault:?}");
+            let possible = promoter == Promoter::Proxy || *fault != Fault::Switchover;
+            possible && only.as_ref().is_none_or(|only| name.starts_with(only))
         };
+        let faults: Vec<Fault> = ALL.into_iter().filter(wanted).collect();
+        let mut choice = || faults.get(random.below(faults.len())).copied();
         Self {
             seed,
-            faults: (0..count).map(|_| choice()).collect(),
+            faults: (0..count).filter_map(|_| choice()).collect(),
         }
     }
 }

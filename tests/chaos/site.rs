@@ -152,7 +152,13 @@ impl<'c> Site<'c> {
         format!("{:?}\n{}", topology.activity, nodes.join("\n"))
     }
 
-    /// What the proxy decided, and why; without what it was based on, which is long.
+    /// What the nodes said last.
+    pub(crate) fn node_logs(&self) -> String {
+        let nodes = self.cluster.nodes().iter();
+        nodes.map(Node::log_tail).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What the proxy decided, and why; what it was based on is long, and there for promotions only.
     pub(crate) fn audit_log(&self) -> String {
         let path = self.cluster.root().join(AUDIT_LOG);
         let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -165,7 +171,9 @@ impl<'c> Site<'c> {
         };
         let lines = text.lines().map(|line| {
             let values = ["unix_ms", "what", "text"].map(|name| value(line, name));
-            values.map(Option::unwrap_or_default).join(" ")
+            let values = values.map(Option::unwrap_or_default);
+            let nodes = line.find("\"nodes\"").filter(|_| values[1] == "promoting");
+            values.join(" ") + nodes.map_or("", |at| &line[at..])
         });
         let lines: Vec<String> = lines.collect();
         format!("the proxy's decisions:\n{}", lines.join("\n"))

@@ -11,9 +11,13 @@ use crate::support::{DEADLINE, Options, Running, Wire, runtime};
 
 /// With an audit log beside the data, and whatever else.
 fn options(extra: &str) -> Options {
+    let state = match extra.contains("state_dir") {
+        true => "",
+        false => "state_dir = \"state\"\n",
+    };
     let pool = format!(
         "connections_per_node_max = 60\n[failover]\nhold_timeout = \"60s\"\n\
-         audit_log = \"audit.log\"\nstate_dir = \"state\"\n{extra}"
+         audit_log = \"audit.log\"\n{state}{extra}"
     );
     Options {
         pool: String::leak(pool),
@@ -229,6 +233,41 @@ fn a_restart_does_not_bring_back_a_primary_that_was_replaced() -> Result<()> {
         .expect("refused");
     assert_eq!(error.error().0, "57P03");
     Ok(())
+}
+
+/// A replica that has lost its primary says which timeline its last checkpoint was on, and that was
+/// before the last failover.
+#[test]
+fn a_start_without_a_primary_knows_the_timeline_of_what_the_replicas_have() -> Result<()> {
+    let runtime = runtime();
+    let cluster = runtime.block_on(own_cluster())?;
+    let proxy_of = |state: &str| options(state).start_for(&cluster);
+    let state = cluster.root().join("kept").display().to_string();
+    let state = format!("state_dir = \"{state}\"");
+    let proxy = proxy_of(&state);
+    let mut subscription = proxy.subscription();
+    let second = runtime.block_on(async {
+        cluster.wait_until_caught_up(DEADLINE).await?;
+        cluster.primary().stop(Mode::Kill9).await?;
+        let is_replaced = |proxy: &mut Subscription| matches!(beliefs(proxy).0, Some(1 | 2));
+        wait_for(&proxy, "a replica to be promoted", is_replaced).await?;
+        let second = beliefs(&mut subscription).0.context("a primary")?;
+        let (new, other) = (&cluster.nodes()[usize::from(second)], 3 - second);
+        let other = &cluster.nodes()[usize::from(other)];
+        let streams = || other.streams_from(new);
+        wait_until(DEADLINE, "the other one to follow", streams).await?;
+        new.sql("CREATE TABLE t (a int)").await?;
+        let has_it = || async { other.value("SELECT count(*) FROM t").await.is_ok() };
+        wait_until(DEADLINE, "the other one to have all", has_it).await?;
+        anyhow::Ok(second)
+    })?;
+    drop(proxy);
+    runtime.block_on(cluster.nodes()[usize::from(second)].stop(Mode::Kill9))?;
+    let proxy = proxy_of(&state);
+    let third = Some(3 - second);
+    runtime.block_on(wait_for(&proxy, "the last one to be promoted", |proxy| {
+        beliefs(proxy).0 == third
+    }))
 }
 
 /// Sessions that write without a break notice a wait, and no error.

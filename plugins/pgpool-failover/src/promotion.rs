@@ -47,7 +47,7 @@ pub(crate) fn primary_lost(
     let candidates: Vec<_> = crisis
         .nodes
         .iter()
-        .filter(|node| may_be_promoted(node, lost))
+        .filter(|node| may_be_promoted(crisis, node, lost))
         .collect();
     if candidates.iter().all(|node| refused.contains(&node.id)) {
         refused.clear();
@@ -82,19 +82,28 @@ fn was_promoted(crisis: &Crisis, node: &Witness, lost: &Witness) -> bool {
         // A former primary that is kept out is not the next one.
         _ => node.standing != Standing::Fenced,
     };
-    // What an operator took out is left alone; what was taken out because it was lost is not.
-    let was_lost = crisis.last(Past::Lost, node.id).is_some();
-    let may = node.standing != Standing::Detached || was_lost;
+    let may = node.standing != Standing::Detached || was_lost(crisis, node);
     let is_primary = node.up && node.role == NodeRole::Primary;
     is_primary && is_later && may && same_cluster(node, lost)
 }
 
-fn may_be_promoted(node: &Witness, lost: &Witness) -> bool {
+/// One that is back and not in service yet may be the only one that has what was acknowledged.
+fn may_be_promoted(crisis: &Crisis, node: &Witness, lost: &Witness) -> bool {
+    let may = match node.standing {
+        Standing::InService => true,
+        Standing::Detached => was_lost(crisis, node),
+        _ => false,
+    };
     node.up
         && node.role == NodeRole::Replica
         && node.flag == NodeFlag::AllowToFailover
-        && node.standing == Standing::InService
+        && may
         && same_cluster(node, lost)
+}
+
+/// What an operator took out is left alone; what was taken out because it was lost is not.
+fn was_lost(crisis: &Crisis, node: &Witness) -> bool {
+    crisis.last(Past::Lost, node.id).is_some()
 }
 
 /// Failed promotions of a node after which others come before it.
@@ -118,22 +127,21 @@ fn preference(
     });
     // One that failed now and then may still be the one that has what was acknowledged.
     let failed = failed.count() / FAILURES_PATIENTLY_TAKEN;
+    let was_refused = refused.contains(&node.id);
     match settings.promotion {
-        // One that lacks less is not passed over because it was refused once.
+        // One that lacks less is not passed over because it was refused once, unless an operator may
+        // have taken it out as well.
         Promotion::MostAdvanced => {
             let position = Reverse(node.position());
             (
                 is_old,
                 failed,
-                false,
+                was_refused && node.standing != Standing::InService,
                 position,
                 !node.is_synchronous(),
                 node.id,
             )
         }
-        Promotion::LowestId => {
-            let was_refused = refused.contains(&node.id);
-            (is_old, failed, was_refused, Reverse(None), false, node.id)
-        }
+        Promotion::LowestId => (is_old, failed, was_refused, Reverse(None), false, node.id),
     }
 }

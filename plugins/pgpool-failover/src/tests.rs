@@ -73,6 +73,23 @@ fn the_most_advanced_replica_is_promoted() {
 }
 
 #[test]
+fn one_that_is_back_and_not_in_service_yet_may_have_what_was_acknowledged() {
+    let base = || {
+        let detached = lost(2).with_standing(n(2), Standing::Detached);
+        detached.with_positions(n(2), 0x0400_0000, 0x0400_0000)
+    };
+    check(&base(), Remedy::Promote(n(1)));
+    let was_lost = || base().after(Past::Lost, n(2), 9_000);
+    check(&was_lost(), Remedy::Promote(n(2)));
+    // An operator had a reason of his own.
+    let mut plugin = plugin("{}");
+    assert_eq!(plugin.decide(&was_lost()), Remedy::Promote(n(2)));
+    let refused = was_lost().refusing("node 2 is detached");
+    assert_eq!(plugin.decide(&refused), Remedy::Wait(500));
+    assert_eq!(plugin.decide(&was_lost()), Remedy::Promote(n(1)));
+}
+
+#[test]
 fn the_lowest_number_is_promoted_if_that_is_wanted() {
     let crisis = lost(3).with_positions(n(3), 0x0400_0000, 0);
     let remedy = ask(r#"{"promotion": "lowest-id"}"#, &crisis);

@@ -119,3 +119,14 @@ pub(super) fn java() -> Result<()> {
     ran(Command::new("javac").arg("-version"), advice)?;
     Ok(())
 }
+
+/// The program that uses sqlx, built.
+pub(super) fn sqlx() -> Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("drivers/sqlx/Cargo.toml");
+    let target = below_target("sqlx");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
+    cargo.arg(manifest).arg("--target-dir").arg(&target);
+    ran(&mut cargo, "the program that uses sqlx cannot be built")?;
+    Ok(target.join("debug/drivers-sqlx"))
+}

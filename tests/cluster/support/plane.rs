@@ -14,7 +14,8 @@ use pgsteer_testkit::{Cluster, wait_until};
 
 use super::{DEADLINE, runtime};
 
-/// A running data plane; without plugins, so that everything goes to the primary.
+/// A running data plane; without plugins, so that everything goes to the primary, and in session mode,
+/// so that sessions have something to lose.
 pub(crate) struct Plane {
     port: u16,
     publisher: Publisher,
@@ -126,7 +127,7 @@ fn settings(cluster: &Cluster, failover: &str) -> Settings {
     });
     let text = format!(
         "[listen]\nworkers = 2\n[auth]\nmethod = \"trust\"\n[failover]\n{failover}\n\
-         [pool]\nconnect_timeout = \"10m\"\n\
+         [pool]\nmode = \"session\"\nconnect_timeout = \"10m\"\n\
          [[users]]\nname = \"postgres\"\npassword = \"{}\"\n{}",
         pgsteer_testkit::DEFAULT_PASSWORD,
         nodes.collect::<String>()

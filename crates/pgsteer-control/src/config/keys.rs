@@ -260,7 +260,7 @@ pub const SETTINGS: &[Setting] = &[
         "`probe.failures_max` for this node alone."),
     row("nodes[].probe_retry_delay", Kind::Duration(Duration::ZERO, seconds(3600)), None, Applies, &["health_check_retry_delayN"],
         "`probe.retry_delay` for this node alone."),
-    row("pool.mode", Choice(POOL_MODES), Some("session"), Applies, &["pool_mode"],
+    row("pool.mode", Choice(POOL_MODES), Some("transaction"), Applies, &["pool_mode"],
         "How long a session keeps a server connection: until it ends (`session`), for a transaction (`transaction`; what it set and prepared follows it), or for a statement (`statement`; transactions of several statements are refused). Sessions that are there already keep the mode they began with."),
     row("pool.size", Count(0, 100_000), Some("0"), Applies, &["default_pool_size"],
         "Server connections of the whole proxy for one pool: a database, a user and a node. 0 stands for no limit but the others."),

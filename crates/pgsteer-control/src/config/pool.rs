@@ -21,7 +21,7 @@ pub(super) fn settings(
     let mode = mode(checker.choice("pool.mode", raw.mode.take()));
     let all = rules.into_iter().enumerate();
     PoolSettings {
-        mode: mode.unwrap_or(PoolMode::Session),
+        mode: mode.unwrap_or(PoolMode::Transaction),
         rules: all.map(|(index, raw)| rule(index, raw, checker)).collect(),
         limits,
         connections_per_node_max: u32::try_from(per_node).unwrap_or(u32::MAX),

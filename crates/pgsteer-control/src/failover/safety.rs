@@ -178,8 +178,8 @@ pub(super) fn behind(state: &State, sights: &[Sight], sight: &Sight) -> Option<u
     Some(written.saturating_sub(own))
 }
 
-/// Those that answer have lost the primary too, and there are enough of them. One that is fed by a
-/// replica that answers says nothing about the primary.
+/// Every node was judged, those that answer have lost the primary too, and there are enough of them.
+/// One that is fed by a replica that answers says nothing about the primary.
 ///
 /// # Errors
 /// Why it may be alive.
@@ -189,6 +189,15 @@ pub(super) fn everybody_lost_it(
     rules: &FailoverSettings,
     wish: Wish,
 ) -> Result<(), String> {
+    // After a start, for some moments: it may have more than those that were faster to answer, or be
+    // a primary by now.
+    let is_judged = |s: &&Sight| s.up || s.down || state.is_reigning(s.id);
+    if let Some(unknown) = sights.iter().find(|s| !is_judged(s)) {
+        return Err(format!(
+            "node {} has not answered yet, and not failed often enough to be down",
+            unknown.id
+        ));
+    }
     let identifier = state.reign.and_then(|reign| reign.system_identifier);
     let answers = |id: NodeId| sights.get(id.index()).is_some_and(Sight::is_replica);
     let is_cascaded = |s: &Sight| {

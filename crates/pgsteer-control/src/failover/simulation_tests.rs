@@ -9,6 +9,7 @@ use pgsteer_core::topology::Standing;
 use pgsteer_core::{NodeId, Role};
 use proptest::prelude::*;
 
+use super::sight::Sight;
 use super::state::{Action, Event, Outcome, Phase, Work};
 use super::step_tests::Scene;
 
@@ -19,6 +20,8 @@ enum Twist {
     /// It comes back as what it was, or as a replica of the one that counts as the primary.
     Return(u16, bool),
     PromoteByHand(u16),
+    /// It is new to the proxy, and was not asked yet.
+    Unknown(u16),
     /// The policy answers whatever it was asked.
     Answer(u8, u16),
     /// The oldest task ends well, badly, or nobody knows how.
@@ -34,6 +37,7 @@ fn twist() -> impl Strategy<Value = Twist> {
         node().prop_map(Twist::Kill),
         (node(), any::<bool>()).prop_map(|(node, follows)| Twist::Return(node, follows)),
         node().prop_map(Twist::PromoteByHand),
+        node().prop_map(Twist::Unknown),
         (any::<u8>(), node()).prop_map(|(what, node)| Twist::Answer(what, node)),
         (any::<u8>(), node()).prop_map(|(what, node)| Twist::Answer(what, node)),
         any::<u8>().prop_map(Twist::Finish),
@@ -69,6 +73,7 @@ impl World {
             Twist::Kill(node) => self.scene.kill(*node),
             Twist::Return(node, follows) => self.come_back(*node, *follows),
             Twist::PromoteByHand(node) => self.promote(*node),
+            Twist::Unknown(node) => self.scene.sights[usize::from(*node)] = Sight::new(*node),
             Twist::Answer(what, node) => self.answer(*what, NodeId(*node)),
             Twist::Finish(how) => self.finish(*how),
             Twist::Order(what, node) => self.order(*what, NodeId(*node)),
@@ -192,7 +197,8 @@ impl World {
         assert_eq!(self.orders, self.replies + u64::from(waiting), "{state:?}");
     }
 
-    /// The old primary gets nothing any more when another node is promoted.
+    /// The old primary gets nothing any more when another node is promoted, and nobody else may have
+    /// more without our knowledge.
     fn check_promotion(&self, node: NodeId) {
         let state = &self.scene.state;
         if let Some(reign) = state.reign.filter(|reign| reign.node != node) {
@@ -200,6 +206,10 @@ impl World {
             assert_eq!(standing, Standing::Fenced, "{state:?}");
             let old = &self.scene.sights[reign.node.index()];
             assert!(!old.is_primary(), "two primaries: {state:?}");
+            let others = self.scene.sights.iter().filter(|s| s.id != reign.node);
+            for other in others {
+                assert!(other.up || other.down, "nobody knows {other:?}: {state:?}");
+            }
         }
     }
 }

@@ -587,6 +587,23 @@ fn a_replica_that_does_not_answer_is_no_witness() {
 }
 
 #[test]
+fn a_replica_that_has_not_answered_since_the_start_may_have_more() {
+    let mut scene = Scene::new();
+    scene.sights[2] = Sight::new(2);
+    scene.kill(0);
+    scene.wait(1);
+    scene.answer(Occasion::PrimaryLost, Remedy::Promote(NodeId(1)));
+    assert_eq!(scene.works(), []);
+    let why = &scene.state.refused;
+    assert!(why.contains("node 2 has not answered yet"), "{why}");
+    // It does not answer at all: that was all there was to wait for.
+    scene.kill(2);
+    scene.wait(1);
+    scene.answer(Occasion::PrimaryLost, Remedy::Promote(NodeId(1)));
+    assert_eq!(scene.works(), [Work::Promote(NodeId(1))]);
+}
+
+#[test]
 fn a_server_that_refuses_the_probes_lives() {
     let mut scene = Scene::new();
     scene.kill(0);

@@ -131,6 +131,8 @@ fn import_pgpool(files: &[InputFile]) -> Result<Import, ConfigErrors> {
     hba::answer(&items, hba, &mut work);
     users::answer_keys(&items, files, &mut work);
     rules::answer(&items, &mut work);
+    // It knows nothing else, and its users count on it.
+    work.draft.set("pool.mode", "session");
 
     if !work.mistakes.is_empty() {
         return Err(ConfigErrors(work.mistakes));
@@ -187,6 +189,10 @@ fn notes(items: &Items, report: &mut Report) {
     );
     note(
         "`read_your_writes` in [router] is new: by default (\"session\") a session sees what it wrote",
+    );
+    note(
+        "`pool.mode = \"session\"`, as in Pgpool-II; \"transaction\" lets many clients share few \
+         server connections (docs/pooling.md)",
     );
     if items.get("num_init_children").is_none() {
         note(

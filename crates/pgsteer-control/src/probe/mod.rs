@@ -11,6 +11,7 @@ use pgsteer_core::probes::ProbeEnd;
 use pgsteer_core::settings::{NodeSettings, ProbeSettings};
 use pgsteer_core::{Facts, NodeId, Role, Settings};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio_postgres::SimpleQueryMessage;
 use tracing::{debug, info, warn};
 
 use crate::connection::Connection;
@@ -173,12 +174,17 @@ impl Probe {
                 Some(connection) => connection,
                 None => Connection::open(&self.node, settings, &settings.database, NAME).await?,
             };
-            let messages = connection
-                .client
-                .simple_query(question::SQL)
-                .await
-                .map_err(|error| Fault::from_postgres(&error))?;
-            Ok((question::read(&messages)?, connection))
+            let messages = ask(&connection, question::SQL).await?;
+            let mut answer = question::read(&messages)?;
+            if answer.is_in_doubt_of_its_timeline() {
+                match ask(&connection, question::TIMELINE_SQL).await {
+                    Ok(messages) => answer.note_timeline(&messages),
+                    // It takes `pg_monitor`.
+                    Err(Fault::Refused { .. }) => {}
+                    Err(fault) => return Err(fault),
+                }
+            }
+            Ok((answer, connection))
         };
         match tokio::time::timeout(settings.timeout, work).await {
             Ok(Ok((answer, connection))) => {
@@ -226,6 +232,11 @@ impl Probe {
             debug!(node, host, port, error = text, "probe still fails");
         }
     }
+}
+
+async fn ask(connection: &Connection, text: &str) -> Result<Vec<SimpleQueryMessage>, Fault> {
+    let answered = connection.client.simple_query(text).await;
+    answered.map_err(|error| Fault::from_postgres(&error))
 }
 
 /// The role in words of the log.

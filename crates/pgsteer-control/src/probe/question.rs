@@ -82,6 +82,29 @@ SELECT 'receiver', slot_name, status, received_tli::text, sender_host, sender_po
 SELECT 'standby', s.slot_name, r.application_name, host(r.client_addr), r.state, r.sync_state \
   FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid";
 
+/// The timeline of the WAL a replica has, from the names of its files: those of PostgreSQL's own are
+/// 24 hexadecimal digits, the first eight of them the timeline.
+pub(crate) const TIMELINE_SQL: &str = "\
+SELECT max(substr(name, 1, 8)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'";
+
+impl Answer {
+    /// A replica without a WAL receiver knows the timeline of its last checkpoint, which may be
+    /// long ago.
+    pub(crate) fn is_in_doubt_of_its_timeline(&self) -> bool {
+        self.role == Role::Replica && self.upstream.receiver == Receiver::None
+    }
+
+    /// Takes note of the answer to [`TIMELINE_SQL`].
+    pub(crate) fn note_timeline(&mut self, messages: &[SimpleQueryMessage]) {
+        for message in messages {
+            if let SimpleQueryMessage::Row(row) = message {
+                let received = u32::from_str_radix(&column(row, 0), 16).ok();
+                self.timeline = self.timeline.max(received);
+            }
+        }
+    }
+}
+
 /// Reads the answer to [`SQL`].
 ///
 /// # Errors

@@ -105,6 +105,7 @@ pub(super) fn import(files: &[InputFile]) -> Result<Import, ConfigErrors> {
 /// What PgBouncer does without being told is written down where pgsteer does something else.
 fn defaults(input: &Input, work: &mut Work) {
     for (name, default) in [
+        ("pool_mode", "session"),
         ("default_pool_size", "20"),
         ("max_client_conn", "100"),
         ("query_wait_timeout", "120"),
