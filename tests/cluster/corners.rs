@@ -294,6 +294,16 @@ fn statements() -> Vec<Program> {
             ],
         ),
         (
+            "EXPLAIN and CREATE TABLE AS EXECUTE what was prepared elsewhere",
+            vec![
+                synced(&[whole("s", "", "SELECT a FROM t ORDER BY a")]),
+                query("EXPLAIN (COSTS OFF) EXECUTE s"),
+                query("CREATE TABLE copied AS EXECUTE s"),
+                query("SELECT count(*) FROM copied"),
+                query("DROP TABLE copied"),
+            ],
+        ),
+        (
             "EXECUTE of what was prepared for a read that ran elsewhere",
             vec![
                 synced(&[whole("s", "", "SELECT a FROM t ORDER BY a")]),

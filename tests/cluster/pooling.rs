@@ -353,3 +353,34 @@ fn many_clients_share_few_connections() -> Result<()> {
     assert_eq!(admin.value("SELECT sum(a) FROM t"), "0");
     Ok(())
 }
+
+/// PostgreSQL refuses it while anybody is connected, and gives them some seconds to go.
+#[test]
+fn a_database_is_copied_renamed_and_dropped_although_connections_to_it_wait_in_the_pool() {
+    let options = Options {
+        pool: "mode = \"transaction\"",
+        ..Options::weights([1, 0, 0])
+    };
+    let proxy = options.start();
+    let mut owner = Wire::connect(proxy.port(), "postgres");
+    let run = |owner: &mut Wire, sql: &str| {
+        let frames = owner.query(sql);
+        let refused = frames.iter().find(|frame| frame.tag == b'E');
+        assert_eq!(refused.map(Frame::error), None, "{sql}");
+    };
+    run(&mut owner, "CREATE DATABASE emptied");
+    for (statement, name) in [
+        ("CREATE DATABASE copied TEMPLATE emptied", "emptied"),
+        ("ALTER DATABASE emptied RENAME TO renamed", "emptied"),
+        ("DROP DATABASE renamed", "renamed"),
+        ("DROP DATABASE copied", "copied"),
+    ] {
+        // On both workers, and one of them stays.
+        let mut stays = Wire::connect(proxy.port(), name);
+        let mut leaves = Wire::connect(proxy.port(), name);
+        run(&mut stays, "SELECT 1");
+        run(&mut leaves, "SELECT 1");
+        drop(leaves);
+        run(&mut owner, statement);
+    }
+}

@@ -18,6 +18,8 @@ pub struct DatabaseTraffic {
     pub draining: bool,
     /// Servers that were opened before the order of this number are not used again.
     pub reconnect: u64,
+    /// The same for those that no session has.
+    pub emptied: u64,
 }
 
 /// What holds for all.
@@ -129,6 +131,17 @@ impl Traffic {
             said.is_ok()
         });
         said
+    }
+
+    /// Has servers of a database that no session has closed: a statement is about to run that is refused
+    /// while there are any.
+    pub fn empty(&self, database: &str) {
+        self.0.send_modify(|state| {
+            let mut next = TrafficState::clone(state);
+            next.orders += 1;
+            next.database(database).emptied = next.orders;
+            *state = Arc::new(next);
+        });
     }
 
     /// Has everybody look again, although nothing was said.
@@ -253,6 +266,10 @@ mod tests {
         let now = watch.get();
         assert_eq!(now.of("a").reconnect, now.orders());
         assert_eq!(now.of("b").reconnect, 0);
+        traffic.empty("b");
+        let now = watch.get();
+        assert_eq!(now.of("b").emptied, now.orders());
+        assert_eq!((now.of("b").reconnect, now.of("a").emptied), (0, 0));
         assert_eq!(traffic.order(&TrafficOrder::Drain("a".into())), Ok(()));
         assert!(watch.get().of("a").disabled);
         assert_eq!(traffic.order(&TrafficOrder::Enable("a".into())), Ok(()));

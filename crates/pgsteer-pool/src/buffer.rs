@@ -4,6 +4,8 @@
 
 use std::cell::RefCell;
 
+use bytes::BytesMut;
+
 /// Size of a lent buffer in bytes; large enough that a response of some hundred rows needs one
 /// read, and for the largest record of TLS (16 KiB and what encryption adds), small enough that ten
 /// thousand of them would fit in memory.
@@ -12,8 +14,30 @@ pub const BUFFER_LEN: usize = 17 * 1024;
 /// Buffers kept per thread; beyond that they are freed.
 const SPARE_MAX: usize = 64;
 
+/// Size of the memory that is lent to what is to be written, in bytes: a request and its
+/// preparation.
+const OUTPUT_LEN: usize = 4 * 1024;
+
 thread_local! {
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SPARE_OUTPUTS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Memory for something that is to be written.
+pub(crate) fn lend_output() -> BytesMut {
+    let spare = SPARE_OUTPUTS.with_borrow_mut(Vec::pop);
+    spare.unwrap_or_else(|| BytesMut::with_capacity(OUTPUT_LEN))
+}
+
+/// All of it was written. What has grown, or was cut at its front, is freed.
+pub(crate) fn give_back_output(output: BytesMut) {
+    if output.capacity() == OUTPUT_LEN {
+        SPARE_OUTPUTS.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_MAX {
+                spare.push(output);
+            }
+        });
+    }
 }
 
 /// Bytes between a reader and a writer: `start <= end <= data.len()`.

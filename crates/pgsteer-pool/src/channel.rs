@@ -83,8 +83,6 @@ pub struct Channel {
     pub output: BytesMut,
     read: u64,
     written: u64,
-    // Memory that `output` may keep while it is empty, in bytes.
-    output_kept: usize,
     // Apart, so that a connection without it has one word more to carry.
     tls: Option<Box<Tls>>,
 }
@@ -99,7 +97,6 @@ impl Channel {
             output: BytesMut::new(),
             read: 0,
             written: 0,
-            output_kept: 0,
             tls: None,
         }
     }
@@ -202,8 +199,24 @@ impl Channel {
         result.map_ok(|()| len)
     }
 
+    /// Lends memory to `output`, which needs it soon. It is given back when all is written.
+    pub fn lend_output(&mut self) {
+        if self.output.capacity() == 0 {
+            self.output = crate::buffer::lend_output();
+        }
+    }
+
     /// Writes `output` until it is empty.
+    #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // As nearly always.
+        if self.output.capacity() == 0 && self.tls.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_flush_some(cx)
+    }
+
+    fn poll_flush_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
             let len = match &mut self.tls {
                 None => ready!(self.stream.poll_write(cx, &self.output))?,
@@ -212,12 +225,15 @@ impl Channel {
             if len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.output.advance(len);
             self.written += len as u64;
+            if len == self.output.len() {
+                // All of its memory can be used again.
+                self.output.clear();
+            } else {
+                self.output.advance(len);
+            }
         }
-        if self.output.capacity() > self.output_kept {
-            self.output = BytesMut::new();
-        }
+        crate::buffer::give_back_output(std::mem::take(&mut self.output));
         match &mut self.tls {
             None => Poll::Ready(Ok(())),
             Some(tls) => tls.poll_drain(&mut self.stream, cx),

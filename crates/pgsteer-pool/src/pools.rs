@@ -166,7 +166,7 @@ impl Lease {
             return;
         };
         let closed = self.pools.0.gates.is_closed(self.key.node);
-        let closed = closed || self.pools.is_retired(&connection, &self.key.database);
+        let closed = closed || self.pools.is_unwanted(&connection, &self.key.database);
         if !is_at_rest(&connection) || closed {
             return;
         }
@@ -559,7 +559,7 @@ impl Pools {
             // Something to read on an idle connection means that the server said goodbye.
             let mut nobody = Context::from_waker(Waker::noop());
             let quiet = connection.channel.poll_readable(&mut nobody).is_pending();
-            if quiet && !self.is_retired(&connection, &key.database) {
+            if quiet && !self.is_unwanted(&connection, &key.database) {
                 return Some(connection);
             }
         }
@@ -574,7 +574,7 @@ impl Pools {
     }
 
     fn check_in(&self, key: &PoolKey, mut connection: Box<Connection>) {
-        let retired = self.is_retired(&connection, &key.database) || connection.is_old();
+        let retired = self.is_unwanted(&connection, &key.database) || connection.is_old();
         if self.0.gates.is_closed(key.node) || retired {
             return;
         }
@@ -630,11 +630,17 @@ impl Pools {
         of_database.paused || of_database.reconnect > connection.opened_after
     }
 
+    /// The same for one that no session has.
+    fn is_unwanted(&self, connection: &Connection, database: &str) -> bool {
+        let emptied = self.0.traffic.borrow_mut().get().of(database).emptied;
+        emptied > connection.opened_after || self.is_retired(connection, database)
+    }
+
     /// Closes idle connections that an operator wants closed.
     pub fn follow_traffic(&self) {
         let mut state = self.0.state.borrow_mut();
         state.idle.retain(|key, idle| {
-            idle.retain(|i| !self.is_retired(&i.connection, &key.database));
+            idle.retain(|i| !self.is_unwanted(&i.connection, &key.database));
             !idle.is_empty()
         });
     }

@@ -1,12 +1,16 @@
 //! The messages between two Syncs: which nodes they went to, and how they end.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
+use futures_util::future::Either;
 use pgsteer_core::NodeId;
 use pgsteer_pool::ServerLost;
 use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
-use pgsteer_wire::{ErrorReply, Severity, encode};
+use pgsteer_wire::{ErrorReply, Header, Severity, encode};
+use smallvec::SmallVec;
 
 use crate::effects::sets_by_function;
 use crate::end::{End, with_severity};
@@ -17,7 +21,7 @@ use crate::listen_wishes::Wishes;
 use crate::need::LegError;
 use crate::portals::Portal;
 use crate::relay::{RelayError, Stop, Until};
-use crate::session::{Prepared, Session};
+use crate::session::{Placed, Prepared, Rare, Session, Soon, at_once};
 use crate::steering::{Placement, Values};
 
 /// What has happened since the last Sync.
@@ -26,14 +30,16 @@ pub(crate) struct Batch {
     /// The node that answers now; none: the proxy itself, or nobody yet.
     pub(crate) active: Option<NodeId>,
     /// Nodes that were sent something and not Sync.
-    touched: Vec<NodeId>,
+    touched: SmallVec<[NodeId; 4]>,
     /// Something failed: everything up to Sync is thrown away.
     pub(crate) failed: bool,
     /// The proxy failed it: its servers must be made to undo what they did.
     abort: bool,
     /// Where the statement that was parsed or bound last in this batch went.
     pub(crate) parsed: Option<(u64, NodeId)>,
-    /// Marks to set if all goes well.
+    /// Where the statement went that was placed last, and what was known of it then.
+    last: Option<(NodeId, u64)>,
+    /// Those with marks to set if all goes well; all if somebody wants to see them.
     placements: Vec<Placement>,
     /// Where a statement of this batch went that wrote, or could have: the others go there as well.
     written: Option<NodeId>,
@@ -53,8 +59,8 @@ impl Batch {
 
     /// What was known of it then.
     pub(crate) fn last_traits(&self, node: NodeId, analysis: &Analysis) -> u64 {
-        let placement = self.last_placement(node);
-        placement.map_or(analysis.traits, |placement| placement.traits)
+        let here = self.last.filter(|(last, _)| *last == node);
+        here.map_or(analysis.traits, |(_, traits)| traits)
     }
 }
 
@@ -71,49 +77,56 @@ pub(crate) struct Unfinished {
 impl Session {
     /// A simple query ends the batch. What the batch did outside a transaction is committed or undone
     /// with that.
-    pub(crate) async fn end_with_query(&mut self, batch: &mut Batch) -> Result<(), End> {
-        let changed = batch.written.or(batch.set_on);
-        let Some(node) = changed.filter(|_| self.transaction.is_none()) else {
-            return self.end_batch(batch, true).await;
-        };
-        for other in std::mem::take(&mut batch.touched) {
-            if other != node {
-                self.sync_leg(batch, other, true, false).await?;
+    pub(crate) fn end_with_query<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            let changed = batch.written.or(batch.set_on);
+            let Some(node) = changed.filter(|_| self.transaction.is_none()) else {
+                return self.end_batch(batch, true).await;
+            };
+            for other in std::mem::take(&mut batch.touched) {
+                if other != node {
+                    self.sync_leg(batch, other, true, false).await?;
+                }
             }
-        }
-        for placement in std::mem::take(&mut batch.placements) {
-            self.apply_marks(&placement);
-        }
-        self.unfinished = Some(Unfinished {
-            node,
-            settings_before: batch.settings_before.take(),
-            is_refused: false,
-        });
-        Ok(())
+            for placement in std::mem::take(&mut batch.placements) {
+                self.apply_marks(&placement);
+            }
+            self.unfinished = Some(Box::new(Unfinished {
+                node,
+                settings_before: batch.settings_before.take(),
+                is_refused: false,
+            }));
+            Ok(())
+        })
     }
 
     /// The query behind a batch without Sync has run, or has not.
-    pub(crate) async fn finish(&mut self, unfinished: Unfinished) -> Result<(), End> {
-        let node = unfinished.node;
-        let undone = self.flow.error || unfinished.is_refused;
-        if self.held(node).is_some_and(|leg| leg.busy) {
-            // It was not sent there.
-            self.flow.begin();
-            let mut batch = Batch {
-                failed: unfinished.is_refused,
-                ..Batch::default()
-            };
-            self.sync_leg(&mut batch, node, true, unfinished.is_refused)
-                .await?;
-            self.busy = false;
-        }
-        if let Some(before) = unfinished.settings_before.filter(|_| undone) {
-            self.settings.restore(&before);
-        }
-        if self.transaction.is_none() {
-            self.portals.clear();
-        }
-        Ok(())
+    pub(crate) fn finish<'a>(&'a mut self, unfinished: Unfinished) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            let node = unfinished.node;
+            let undone = self.flow.error || unfinished.is_refused;
+            if self.held(node).is_some_and(|leg| leg.busy) {
+                // It was not sent there.
+                self.flow.begin();
+                let mut batch = Batch {
+                    failed: unfinished.is_refused,
+                    ..Batch::default()
+                };
+                self.sync_leg(&mut batch, node, true, unfinished.is_refused)
+                    .await?;
+                self.busy = false;
+            }
+            if let Some(before) = unfinished.settings_before.filter(|_| undone) {
+                self.settings.restore(&before);
+            }
+            if self.transaction.is_none() {
+                self.portals.clear();
+            }
+            Ok(())
+        })
     }
 
     /// Passes answers on until the client sends more.
@@ -181,30 +194,68 @@ impl Session {
     }
 
     /// A node for a statement, ready to be written to; `None` if the batch failed meanwhile.
-    pub(crate) async fn choose(
+    pub(crate) fn choose<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        analysis: &'a Analysis,
+        text: &'a [u8],
+        values: Values<'a>,
+    ) -> Soon<'a, Result<Option<NodeId>, End>> {
+        let asked = (analysis, text, values);
+        match self.choose_now(batch, asked) {
+            Ok(node) => at_once(Ok(Some(node))),
+            Err(first) => Either::Right(Box::pin(self.choose_in_time(batch, *first, asked))),
+        }
+    }
+
+    /// The same if there is nothing to wait for; else what came of the first attempt.
+    fn choose_now(&mut self, batch: &mut Batch, asked: Asked<'_>) -> Result<NodeId, Box<First>> {
+        let mut attempts = Attempts::default();
+        match self.place_in(batch, &mut attempts, asked) {
+            Ok(Placed::There(placement))
+                if is_next(batch, &placement) && self.has_ready(placement.node, asked.0) =>
+            {
+                let node = placement.node;
+                self.note_chosen(batch, placement, asked.0, asked.1);
+                self.begin_on(batch, node);
+                Ok(node)
+            }
+            placed => Err(Box::new((attempts, placed))),
+        }
+    }
+
+    /// Where a statement of a batch goes.
+    fn place_in(
+        &mut self,
+        batch: &Batch,
+        attempts: &mut Attempts,
+        (analysis, text, values): Asked<'_>,
+    ) -> Result<Placed, Denied> {
+        // It must see what the batch wrote, and is committed with it.
+        attempts.tied = batch.written.or_else(|| self.set_in(batch, analysis));
+        self.place(analysis, Some(text), values, attempts, Duration::ZERO)
+    }
+
+    /// [`Session::choose`], from what came of the first attempt on.
+    async fn choose_in_time(
         &mut self,
         batch: &mut Batch,
-        analysis: &Analysis,
-        text: &[u8],
-        values: Values<'_>,
+        (mut attempts, placed): First,
+        asked: Asked<'_>,
     ) -> Result<Option<NodeId>, End> {
-        let mut attempts = Attempts::default();
+        let (analysis, text, _) = asked;
+        let mut first = Some(placed);
         loop {
-            let placed = self.place_in(batch, &mut attempts, (analysis, text, values));
-            let Some(placement) = placed.await? else {
+            let settled = self.settle(batch, &mut attempts, first.take(), asked);
+            let Some(placement) = settled.await? else {
                 return Ok(None);
             };
-            let node = placement.node;
-            let (read, writes) = (placement.is_proven_read(), placement.ties_reads(analysis));
+            let (node, read) = (placement.node, placement.is_proven_read());
             // Nothing is due from another one, and what is put for this one is not asked of it.
             batch.active = batch.active.filter(|active| *active == node);
             let again = match self.need_for(node, analysis, true).await {
                 Ok(()) => {
-                    if writes && !self.steering.is_replica(node) {
-                        batch.written = Some(node);
-                    }
-                    self.note_code(analysis, &placement, text);
-                    batch.placements.push(placement);
+                    self.note_chosen(batch, placement, analysis, text);
                     return Ok(self.activate(batch, node).await?.then_some(node));
                 }
                 Err(LegError::NodeFailed(_) | LegError::Moved) if batch.touched.contains(&node) => {
@@ -229,21 +280,47 @@ impl Session {
         }
     }
 
+    /// A statement was placed, and its leg is ready.
+    fn note_chosen(
+        &mut self,
+        batch: &mut Batch,
+        placement: Placement,
+        analysis: &Analysis,
+        text: &[u8],
+    ) {
+        let node = placement.node;
+        if placement.ties_reads(analysis) && !self.steering.is_replica(node) {
+            batch.written = Some(node);
+        }
+        self.note_code(analysis, &placement, text);
+        batch.last = Some((node, placement.traits));
+        if self.is_looked_at_later(&placement) {
+            batch.placements.push(placement);
+        }
+    }
+
     /// Where a statement of a batch goes, when nothing is due from another node any more; `None` if
     /// the batch failed meanwhile.
-    async fn place_in(
+    async fn settle(
         &mut self,
         batch: &mut Batch,
         attempts: &mut Attempts,
-        (analysis, text, values): (&Analysis, &[u8], Values<'_>),
+        mut first: Option<Result<Placed, Denied>>,
+        asked: Asked<'_>,
     ) -> Result<Option<Placement>, End> {
+        let (analysis, text, values) = asked;
         loop {
-            // It must see what the batch wrote, and is committed with it.
-            attempts.tied = batch.written.or_else(|| self.set_in(batch, analysis));
-            let placed = self.place(analysis, Some(text), values, attempts).await;
+            let mut placed = match first.take() {
+                Some(placed) => placed,
+                None => self.place_in(batch, attempts, asked),
+            };
+            if matches!(placed, Ok(Placed::Later)) {
+                let later = self.place_later(analysis, Some(text), values, attempts);
+                placed = later.await;
+            }
             let placement = match placed {
-                Ok(Some(placement)) => placement,
-                Ok(None) => {
+                Ok(Placed::There(placement)) => placement,
+                Ok(Placed::Nowhere | Placed::Later) => {
                     if !self.rest_in(batch).await? {
                         return Ok(None);
                     }
@@ -287,94 +364,122 @@ impl Session {
 
     /// A statement is about to wait: what was asked before it is answered, and reads are ended, so
     /// that their node can be left. `false` if the batch failed meanwhile.
-    async fn rest_in(&mut self, batch: &mut Batch) -> Result<bool, End> {
-        if batch.written.is_some() {
-            self.drain(batch).await
-        } else {
-            self.close_part(batch).await
-        }
+    fn rest_in<'a>(&'a mut self, batch: &'a mut Batch) -> Rare<'a, Result<bool, End>> {
+        Box::pin(async move {
+            if batch.written.is_some() {
+                self.drain(batch).await
+            } else {
+                self.close_part(batch).await
+            }
+        })
     }
 
-    async fn fail_denied(&mut self, batch: &mut Batch, denied: Denied) -> Result<(), End> {
-        match denied {
-            Denied::Reply(reply) => self.fail(batch, &reply).await,
-            Denied::End(end) => Err(end),
-        }
+    fn fail_denied<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        denied: Denied,
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            match denied {
+                Denied::Reply(reply) => self.fail(batch, &reply).await,
+                Denied::End(end) => Err(end),
+            }
+        })
     }
 
     /// A server of the batch is lost: the request that was due is answered by an error, everything
     /// after it is thrown away up to Sync, and the session goes on.
-    async fn lost_in(
-        &mut self,
-        batch: &mut Batch,
+    fn lost_in<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
         node: NodeId,
         error: RelayError,
-    ) -> Result<(), End> {
-        self.note_progress(batch, node);
-        let sent = self.flow.sent();
-        let mut message = BytesMut::new();
-        match error {
-            RelayError::Refused(words) => message.extend(self.refused(node, &words)?),
-            error => encode::error(&mut message, &self.lost(node, error, sent)?),
-        }
-        if !batch.failed {
-            self.client.output.extend_from_slice(&message);
-        }
-        (batch.failed, batch.abort) = (true, true);
-        (batch.active, batch.parsed) = (None, None);
-        batch.touched.retain(|touched| *touched != node);
-        let owes_sync = self.flow.copy_in && self.flow.held_syncs;
-        let left = self.flow.up_left;
-        self.flow.abandon();
-        self.forget_lost(node);
-        // The client sent it while the server took its data, and waits for the answer.
-        self.flow.owes_sync = owes_sync;
-        self.skip_bytes(left).await
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            self.note_progress(batch, node);
+            let sent = self.flow.sent();
+            let mut message = BytesMut::new();
+            match error {
+                RelayError::Refused(words) => message.extend(self.refused(node, &words)?),
+                error => encode::error(&mut message, &self.lost(node, error, sent)?),
+            }
+            if !batch.failed {
+                self.client.output.extend_from_slice(&message);
+            }
+            (batch.failed, batch.abort) = (true, true);
+            (batch.active, batch.parsed) = (None, None);
+            batch.touched.retain(|touched| *touched != node);
+            let owes_sync = self.flow.copy_in && self.flow.held_syncs;
+            let left = self.flow.up_left;
+            self.flow.abandon();
+            self.forget_lost(node);
+            // The client sent it while the server took its data, and waits for the answer.
+            self.flow.owes_sync = owes_sync;
+            self.skip_bytes(left).await
+        })
     }
 
     /// The node for Bind or Describe of a statement; of one that does not exist, any node will
     /// say so.
-    pub(crate) async fn choose_prepared(
-        &mut self,
-        batch: &mut Batch,
-        prepared: Option<&Prepared>,
-        values: Values<'_>,
-    ) -> Result<Option<NodeId>, End> {
+    pub(crate) fn choose_prepared<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        prepared: Option<&'a Prepared>,
+        values: Values<'a>,
+    ) -> Soon<'a, Result<Option<NodeId>, End>> {
         let Some(prepared) = prepared else {
-            let opaque = Analysis::opaque(2);
-            return self.choose(batch, &opaque, b"", Values::None).await;
+            return Either::Right(self.choose_any(batch, 2));
         };
         if let Some((id, node)) = batch.parsed
             && id == prepared.id
             && batch.active == Some(node)
         {
-            return Ok(Some(node));
+            return at_once(Ok(Some(node)));
         }
-        let node = self
-            .choose(batch, &prepared.analysis, prepared.text(), values)
-            .await?;
         // What was asked without the values is asked again with them, and for other values anew.
-        let for_all = matches!(values, Values::None);
-        batch.parsed = node.filter(|_| for_all).map(|node| (prepared.id, node));
-        Ok(node)
+        let for_all = matches!(values, Values::None).then_some(prepared.id);
+        let asked = (&*prepared.analysis, prepared.text(), values);
+        match self.choose_now(batch, asked) {
+            Ok(node) => {
+                batch.parsed = for_all.map(|id| (id, node));
+                at_once(Ok(Some(node)))
+            }
+            Err(first) => Either::Right(Box::pin(async move {
+                let node = self.choose_in_time(batch, *first, asked).await?;
+                batch.parsed = for_all.zip(node);
+                Ok(node)
+            })),
+        }
     }
 
     /// The node of a portal; cursors declared in SQL live where the transaction writes.
-    pub(crate) async fn choose_portal(
-        &mut self,
-        batch: &mut Batch,
+    pub(crate) fn choose_portal<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
         portal: Option<&Portal>,
-    ) -> Result<Option<NodeId>, End> {
+    ) -> Soon<'a, Result<Option<NodeId>, End>> {
         match portal
             .and_then(|p| p.node)
             .filter(|node| self.held(*node).is_some())
         {
-            Some(node) => Ok(self.activate(batch, node).await?.then_some(node)),
-            None => {
-                let opaque = Analysis::opaque(3);
-                self.choose(batch, &opaque, b"", Values::None).await
-            }
+            Some(node) if batch.active == Some(node) => at_once(Ok(Some(node))),
+            Some(node) => Either::Right(Box::pin(async move {
+                Ok(self.activate(batch, node).await?.then_some(node))
+            })),
+            None => Either::Right(self.choose_any(batch, 3)),
         }
+    }
+
+    /// The node for a message about something that does not exist, with a fingerprint of its own.
+    fn choose_any<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        fingerprint: u64,
+    ) -> Rare<'a, Result<Option<NodeId>, End>> {
+        Box::pin(async move {
+            let opaque = Analysis::opaque(fingerprint);
+            self.choose(batch, &opaque, b"", Values::None).await
+        })
     }
 
     /// Makes a node the one that answers; `false` if the batch failed meanwhile.
@@ -383,16 +488,25 @@ impl Session {
             if !self.drain(batch).await? {
                 return Ok(false);
             }
-            batch.active = Some(node);
-            self.busy = true;
-            if !batch.touched.contains(&node) {
-                batch.touched.push(node);
-            }
-            if let Some(leg) = self.held(node) {
-                leg.busy = true;
-            }
+            self.begin_on(batch, node);
         }
         Ok(true)
+    }
+
+    /// It answers from now on; nothing is due from another one.
+    fn begin_on(&mut self, batch: &mut Batch, node: NodeId) {
+        if batch.active == Some(node) {
+            return;
+        }
+        batch.active = Some(node);
+        self.busy = true;
+        if !batch.touched.contains(&node) {
+            batch.touched.push(node);
+        }
+        if let Some(leg) = self.held(node) {
+            leg.busy = true;
+            leg.connection().channel.lend_output();
+        }
     }
 
     /// Awaits what is due from the node that answers now; `false` if the batch has failed.
@@ -415,14 +529,19 @@ impl Session {
     /// What came so far in the batch is over with, and something new begins: BEGIN is about to be
     /// answered by the proxy, and reads that came before it were transactions of their own, as far as
     /// anybody can tell; or a COMMIT was sent.
-    pub(crate) async fn close_part(&mut self, batch: &mut Batch) -> Result<bool, End> {
-        if !self.drain(batch).await? {
-            return Ok(false);
-        }
-        self.end_batch(batch, true).await?;
-        (batch.active, batch.parsed) = (None, None);
-        (batch.written, batch.set_on) = (None, None);
-        Ok(!batch.failed)
+    pub(crate) fn close_part<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+    ) -> Rare<'a, Result<bool, End>> {
+        Box::pin(async move {
+            if !self.drain(batch).await? {
+                return Ok(false);
+            }
+            self.end_batch(batch, true).await?;
+            (batch.active, batch.parsed) = (None, None);
+            (batch.written, batch.set_on) = (None, None);
+            Ok(!batch.failed)
+        })
     }
 
     /// Whether the proxy answers this statement itself at this place of the batch.
@@ -434,19 +553,44 @@ impl Session {
 
     /// Fails the batch with an error of the proxy's own. What its servers did in it since the
     /// last Sync is undone, as PostgreSQL would.
-    pub(crate) async fn fail(&mut self, batch: &mut Batch, reply: &ErrorReply) -> Result<(), End> {
-        let mut message = BytesMut::new();
-        encode::error(&mut message, reply);
-        self.fail_with(batch, &message).await
+    pub(crate) fn fail<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        reply: &'a ErrorReply,
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            let mut message = BytesMut::new();
+            encode::error(&mut message, reply);
+            self.fail_with(batch, &message).await
+        })
     }
 
-    async fn fail_with(&mut self, batch: &mut Batch, message: &[u8]) -> Result<(), End> {
-        if self.drain(batch).await? {
-            (batch.failed, batch.abort) = (true, true);
-            self.refuse_transaction();
-            self.client.output.extend_from_slice(message);
-        }
-        Ok(())
+    /// The same instead of the client's next message.
+    pub(crate) fn refuse<'a>(
+        &'a mut self,
+        header: Header,
+        batch: &'a mut Batch,
+        reply: ErrorReply,
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            self.skip(header).await?;
+            self.fail(batch, &reply).await
+        })
+    }
+
+    fn fail_with<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        message: &'a [u8],
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            if self.drain(batch).await? {
+                (batch.failed, batch.abort) = (true, true);
+                self.refuse_transaction();
+                self.client.output.extend_from_slice(message);
+            }
+            Ok(())
+        })
     }
 
     /// Sends Sync wherever something was sent; the last ReadyForQuery is the client's.
@@ -531,6 +675,17 @@ impl Session {
         }
         Ok(true)
     }
+}
+
+/// A statement that is to be placed: what is known of it, its text and its values.
+type Asked<'a> = (&'a Analysis, &'a [u8], Values<'a>);
+
+/// What came of the first attempt to place one.
+type First = (Attempts, Result<Placed, Denied>);
+
+/// Whether what was sent before it need not be awaited.
+fn is_next(batch: &Batch, placement: &Placement) -> bool {
+    batch.active.is_none_or(|active| active == placement.node)
 }
 
 pub(crate) fn begins(analysis: &Analysis) -> bool {

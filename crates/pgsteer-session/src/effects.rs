@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use pgsteer_core::NodeId;
 use pgsteer_core::counters::{Counter, NodeCounters};
-use pgsteer_core::policy::traits;
+use pgsteer_core::policy::{Marks, traits};
+use pgsteer_core::servers::ServerCard;
 use pgsteer_sql::{
     Analysis, Class, Effect, FunctionRef, PinReason, TransactionMode, set_config_names,
 };
@@ -20,7 +21,7 @@ use crate::need::ends;
 use crate::observe::NOTICE_ROUTE;
 use crate::relay::RelayError;
 use crate::reports::returns_to_startup;
-use crate::session::Session;
+use crate::session::{Rare, Session};
 use crate::simple::FUNCTION_CALL_PRINT;
 use crate::steering::Placement;
 use crate::transaction::{Open, Transaction};
@@ -107,9 +108,23 @@ impl Session {
             listening.note(analysis);
         }
         self.portals.note(analysis);
+        if let Some(database) = &analysis.needs_alone {
+            self.empty(database);
+        }
         let wrote = analysis.traits & traits::WRITES != 0;
         if let Some(open) = self.transaction.open_mut().filter(|_| wrote) {
             open.wrote = true;
+        }
+    }
+
+    /// Closes connections to a database that wait in pools: the server would refuse the statement that
+    /// comes because of them. It waits some seconds for them to go.
+    fn empty(&self, database: &str) {
+        let facts = &self.steering.worker.shared.facts;
+        let is_its = |card: &ServerCard| &*card.about.database == database;
+        // What a client makes up is not remembered.
+        if facts.servers.count(is_its) > 0 {
+            facts.traffic.empty(database);
         }
     }
 
@@ -177,6 +192,11 @@ impl Session {
     }
 
     /// The marks a policy wanted set when this statement has succeeded.
+    /// Whether somebody will ask how a statement was placed: it has marks to set, or is observed.
+    pub(crate) fn is_looked_at_later(&self, placement: &Placement) -> bool {
+        placement.verdict.marks != Marks::default() || self.is_observed()
+    }
+
     pub(crate) fn apply_marks(&mut self, placement: &Placement) {
         let in_transaction = !self.transaction.is_none();
         self.steering
@@ -528,18 +548,20 @@ impl Session {
 
     /// Ends the transaction on all legs but this one, which only read: what becomes of it there
     /// changes nothing for anybody. One that takes too long is closed.
-    pub(crate) async fn finish_others(&mut self, node: NodeId, sql: &str) {
-        let mut kept = Vec::with_capacity(self.legs.len());
-        for mut leg in std::mem::take(&mut self.legs) {
-            if leg.node != node && leg.in_transaction() {
-                if !leg.ends_in_time(sql).await || leg.in_transaction() {
-                    self.cancel.slot.remove(leg.node);
-                    continue;
+    pub(crate) fn finish_others<'a>(&'a mut self, node: NodeId, sql: &'a str) -> Rare<'a, ()> {
+        Box::pin(async move {
+            let mut kept = Vec::with_capacity(self.legs.len());
+            for mut leg in std::mem::take(&mut self.legs) {
+                if leg.node != node && leg.in_transaction() {
+                    if !leg.ends_in_time(sql).await || leg.in_transaction() {
+                        self.cancel.slot.remove(leg.node);
+                        continue;
+                    }
+                    leg.note_transaction_end();
                 }
-                leg.note_transaction_end();
+                kept.push(leg);
             }
-            kept.push(leg);
-        }
-        self.legs = kept;
+            self.legs = kept;
+        })
     }
 }

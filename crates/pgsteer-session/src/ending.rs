@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::cancel::{CancelRegistry, CancelSlot};
 use crate::end::End;
-use crate::session::Session;
+use crate::session::{Rare, Session};
 use crate::whereabouts::Doing;
 use crate::worker::{Control, Worker};
 
@@ -200,18 +200,20 @@ impl Control {
 impl Session {
     /// Ends what a server runs for the session, whatever the session was at, and says what the
     /// client is told.
-    pub(crate) async fn end_because(&mut self, why: Why) -> End {
-        let runs = self.cancel.slot.is_active();
-        if runs {
-            let tls = self.steering.snapshot.settings.pool.tls.clone();
-            let _ = timeout(CANCEL_MAX, self.cancel.slot.cancel_statement(&tls)).await;
-        }
-        // A message that has begun cannot be finished, and nobody knows where it ends.
-        let inside = self.flow.is_inside_frame() || runs && self.flow.answered;
-        match inside {
-            true => End::Broken,
-            false => End::Fatal(why.reply()),
-        }
+    pub(crate) fn end_because<'a>(&'a mut self, why: Why) -> Rare<'a, End> {
+        Box::pin(async move {
+            let runs = self.cancel.slot.is_active();
+            if runs {
+                let tls = self.steering.snapshot.settings.pool.tls.clone();
+                let _ = timeout(CANCEL_MAX, self.cancel.slot.cancel_statement(&tls)).await;
+            }
+            // A message that has begun cannot be finished, and nobody knows where it ends.
+            let inside = self.flow.is_inside_frame() || runs && self.flow.answered;
+            match inside {
+                true => End::Broken,
+                false => End::Fatal(why.reply()),
+            }
+        })
     }
 }
 

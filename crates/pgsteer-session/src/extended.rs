@@ -6,8 +6,9 @@
 
 use std::rc::Rc;
 
-use bytes::BufMut;
+use bytes::{BufMut, BytesMut};
 use pgsteer_core::NodeId;
+use pgsteer_pool::Channel;
 use pgsteer_sql::{Analysis, Class, Effect};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::{self, Target, tag};
@@ -24,7 +25,7 @@ use crate::need::ends;
 use crate::observe::Message;
 use crate::portals::{Portal, cannot_be_run, no_portal};
 use crate::prepared::Parsed;
-use crate::session::{Prepared, Session, already_prepared};
+use crate::session::{Prepared, Rare, Session, already_prepared};
 use crate::steering::Values;
 
 /// Longest Parse the proxy keeps to repeat it on another server, in bytes; ours.
@@ -138,32 +139,38 @@ impl Session {
     }
 
     /// The session ends in the middle of a batch; what is due before that is answered.
-    async fn end_inside<T>(&mut self, batch: &mut Batch, end: End) -> Result<T, End> {
-        self.drain(batch).await?;
-        Err(end)
+    fn end_inside<'a, T: 'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        end: End,
+    ) -> Rare<'a, Result<T, End>> {
+        Box::pin(async move {
+            self.drain(batch).await?;
+            Err(end)
+        })
     }
 
-    pub(crate) async fn too_long(
-        &mut self,
+    pub(crate) fn too_long<'a>(
+        &'a mut self,
         header: Header,
-        batch: &mut Batch,
-    ) -> Result<Progress, End> {
-        self.skip(header).await?;
-        let len = header.frame_len();
-        let text = format!("message of {len} bytes is longer than the proxy accepts");
-        let reply = ErrorReply::error(SqlState::PROGRAM_LIMIT_EXCEEDED, text);
-        self.fail(batch, &reply).await?;
-        Ok(Progress::More)
+        batch: &'a mut Batch,
+    ) -> Rare<'a, Result<Progress, End>> {
+        Box::pin(async move {
+            self.skip(header).await?;
+            let len = header.frame_len();
+            let text = format!("message of {len} bytes is longer than the proxy accepts");
+            let reply = ErrorReply::error(SqlState::PROGRAM_LIMIT_EXCEEDED, text);
+            self.fail(batch, &reply).await?;
+            Ok(Progress::More)
+        })
     }
 
-    /// The bytes of the client's next frame, as far as they are there.
     fn front(&self, header: Header) -> &[u8] {
-        let have = header.frame_len().min(self.client.input.len());
-        self.client.input.bytes().get(..have).unwrap_or_default()
+        front(&self.client, header)
     }
 
     pub(crate) fn front_body(&self, header: Header) -> &[u8] {
-        self.front(header).get(HEADER_LEN..).unwrap_or_default()
+        front_body(&self.client, header)
     }
 
     async fn parse(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
@@ -302,7 +309,7 @@ impl Session {
             }));
         };
         let map = replaced.map.clone();
-        let mut new = bytes::BytesMut::new();
+        let mut new = BytesMut::new();
         parameters::put_parse(&mut new, body, replaced.text.as_bytes(), map.as_deref())?;
         Ok(Ok(Parsed {
             name,
@@ -369,53 +376,53 @@ impl Session {
         Ok(())
     }
 
-    async fn describe_statement(
-        &mut self,
+    fn describe_statement<'a>(
+        &'a mut self,
         header: Header,
-        batch: &mut Batch,
-        name: &[u8],
-    ) -> Result<(), End> {
-        let prepared = self.known_prepared(name);
-        if let Err(reply) = self.check_text(name) {
-            self.skip(header).await?;
-            return self.fail(batch, &reply).await;
-        }
-        if self.shares() && !self.is_prepared(name) {
-            self.skip(header).await?;
-            return self.fail(batch, &not_prepared(name)).await;
-        }
-        let by_proxy = |p: &&Rc<Prepared>| self.needs_no_server(&p.analysis);
-        if let Some(prepared) = prepared.as_ref().filter(by_proxy) {
-            self.skip(header).await?;
-            let put = |out: &mut bytes::BytesMut| {
-                // As it was said to have: types that were given, in the form they were given.
-                encode::frame(out, b't', prepared.types());
-                describe_local(out, &prepared.analysis);
-            };
-            return self.answer(batch, put).await;
-        }
-        let values = match &prepared {
-            Some(prepared) => self.values_at_parse(&prepared.analysis).1,
-            None => Values::None,
-        };
-        let placed = self.choose_prepared(batch, prepared.as_deref(), values);
-        let Some(node) = placed.await? else {
-            return self.skip(header).await;
-        };
-        match &prepared {
-            Some(prepared) => self.put_preparation(node, name, prepared),
-            None => self.put_stale(node),
-        }
-        let map = prepared.as_ref().and_then(|p| p.map.clone());
-        let of = prepared.clone().filter(|_| !name.is_empty());
-        let request = Request::Describe { map, of };
-        match prepared.filter(|p| *p.name != *name) {
-            Some(prepared) => {
-                self.pass_on_renamed(header, node, &prepared.name, (request, None));
+        batch: &'a mut Batch,
+        name: &'a [u8],
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            let prepared = self.known_prepared(name);
+            if let Err(reply) = self.check_text(name) {
+                return self.refuse(header, batch, reply).await;
             }
-            None => self.pass_on(header, node, request),
-        }
-        Ok(())
+            if self.shares() && !self.is_prepared(name) {
+                return self.refuse(header, batch, not_prepared(name)).await;
+            }
+            let by_proxy = |p: &&Rc<Prepared>| self.needs_no_server(&p.analysis);
+            if let Some(prepared) = prepared.as_ref().filter(by_proxy) {
+                self.skip(header).await?;
+                let put = |out: &mut BytesMut| {
+                    // As it was said to have: types that were given, in the form they were given.
+                    encode::frame(out, b't', prepared.types());
+                    describe_local(out, &prepared.analysis);
+                };
+                return self.answer(batch, put).await;
+            }
+            let values = match &prepared {
+                Some(prepared) => self.values_at_parse(&prepared.analysis).1,
+                None => Values::None,
+            };
+            let placed = self.choose_prepared(batch, prepared.as_deref(), values);
+            let Some(node) = placed.await? else {
+                return self.skip(header).await;
+            };
+            match &prepared {
+                Some(prepared) => self.put_preparation(node, prepared),
+                None => self.put_stale(node),
+            }
+            let map = prepared.as_ref().and_then(|p| p.map.clone());
+            let of = prepared.clone().filter(|_| !name.is_empty());
+            let request = Request::Describe { map, of };
+            match prepared.filter(|p| *p.name != *name) {
+                Some(prepared) => {
+                    self.pass_on_renamed(header, node, &prepared.name, (request, None));
+                }
+                None => self.pass_on(header, node, request),
+            }
+            Ok(())
+        })
     }
 
     async fn close(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
@@ -448,8 +455,7 @@ impl Session {
         let name: Box<[u8]> = frontend::execute(self.front_body(header))?.into();
         let portal = self.portals.get(&name).cloned();
         if let Err(reply) = self.check_execute(&name, portal.as_ref()) {
-            self.skip(header).await?;
-            return self.fail(batch, &reply).await;
+            return self.refuse(header, batch, reply).await;
         }
         if let Some(Portal {
             node: None,
@@ -539,69 +545,83 @@ impl Session {
         twice.map_or(Ok(()), |name| Err(already_prepared(name)))
     }
 
-    async fn execute_local(
-        &mut self,
-        batch: &mut Batch,
-        name: &[u8],
-        analysis: &Rc<Analysis>,
-    ) -> Result<(), End> {
-        // What was sent since BEGIN was bound is no part of what it begins.
-        let ready = match begins(analysis) && self.transaction.is_none() {
-            true => self.close_part(batch).await?,
-            false => self.drain(batch).await?,
-        };
-        if !ready {
-            return Ok(());
-        }
-        if let Some(command) = &analysis.console {
-            return match self.command(command).await {
-                Ok(answer) => {
-                    console::put_answer(&mut self.client.output, &answer);
-                    Ok(())
-                }
-                Err(reply) => self.fail(batch, &reply).await,
+    fn execute_local<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        name: &'a [u8],
+        analysis: &'a Rc<Analysis>,
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            // What was sent since BEGIN was bound is no part of what it begins.
+            let ready = match begins(analysis) && self.transaction.is_none() {
+                true => self.close_part(batch).await?,
+                false => self.drain(batch).await?,
             };
-        }
-        let done = match analysis.sole_effect() {
-            Some(effect @ (Effect::Listen(_) | Effect::Unlisten(_))) => {
-                self.listen_later(effect, &mut batch.wishes).await
+            if !ready {
+                return Ok(());
             }
-            _ => self.control_transaction(analysis).await,
-        };
-        if let Err(reply) = done {
-            return self.fail(batch, &reply).await;
-        }
-        // ROLLBACK destroys its own portal, and an empty one can be executed again.
-        let rolls_back = matches!(analysis.sole_effect(), Some(Effect::Rollback { .. }));
-        if rolls_back {
-            self.portals.clear();
-        } else if analysis.class != Class::Empty {
-            let done = Portal {
-                is_done: true,
-                ..Portal::local(Some(Rc::clone(analysis)))
+            if let Some(command) = &analysis.console {
+                return match self.command(command).await {
+                    Ok(answer) => {
+                        console::put_answer(&mut self.client.output, &answer);
+                        Ok(())
+                    }
+                    Err(reply) => self.fail(batch, &reply).await,
+                };
+            }
+            let done = match analysis.sole_effect() {
+                Some(effect @ (Effect::Listen(_) | Effect::Unlisten(_))) => {
+                    self.listen_later(effect, &mut batch.wishes).await
+                }
+                _ => self.control_transaction(analysis).await,
             };
-            self.portals.insert(name.into(), done);
-        }
-        Ok(())
+            if let Err(reply) = done {
+                return self.fail(batch, &reply).await;
+            }
+            // ROLLBACK destroys its own portal, and an empty one can be executed again.
+            let rolls_back = matches!(analysis.sole_effect(), Some(Effect::Rollback { .. }));
+            if rolls_back {
+                self.portals.clear();
+            } else if analysis.class != Class::Empty {
+                let done = Portal {
+                    is_done: true,
+                    ..Portal::local(Some(Rc::clone(analysis)))
+                };
+                self.portals.insert(name.into(), done);
+            }
+            Ok(())
+        })
     }
 
-    async fn flush_batch(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
-        self.client.input.consume(header.frame_len());
-        self.client.flush().await?;
-        if let Some(leg) = batch.active.and_then(|node| self.held(node)) {
-            encode::frame(&mut leg.connection().channel.output, tag::FLUSH, b"");
-        }
-        Ok(())
+    fn flush_batch<'a>(
+        &'a mut self,
+        header: Header,
+        batch: &'a mut Batch,
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            self.client.input.consume(header.frame_len());
+            self.client.flush().await?;
+            if let Some(leg) = batch.active.and_then(|node| self.held(node)) {
+                encode::frame(&mut leg.connection().channel.output, tag::FLUSH, b"");
+            }
+            Ok(())
+        })
     }
 
     /// Copied data: for a server that is about to take it, which is found out first; else it was
     /// on its way when the copy had failed already.
-    async fn copied_data(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
-        if self.flow.may_copy() {
-            self.drain(batch).await?;
-            return Ok(());
-        }
-        self.skip(header).await
+    fn copied_data<'a>(
+        &'a mut self,
+        header: Header,
+        batch: &'a mut Batch,
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            if self.flow.may_copy() {
+                self.drain(batch).await?;
+                return Ok(());
+            }
+            self.skip(header).await
+        })
     }
 
     async fn sync(&mut self, header: Header, batch: &mut Batch) -> Result<Progress, End> {
@@ -633,8 +653,8 @@ impl Session {
         let (input, legs) = (&mut self.client.input, &mut self.legs);
         if let Some(leg) = legs.iter_mut().find(|leg| leg.node == node) {
             let bytes = input.bytes().get(..len).unwrap_or_default();
-            let message = renamed(bytes, own, header.frame_len() - len);
-            leg.connection().channel.output.extend_from_slice(&message);
+            let output = &mut leg.connection().channel.output;
+            put_renamed(output, bytes, own, header.frame_len() - len);
         }
         input.consume(len);
         self.flow.up_left = header.frame_len() - len;
@@ -657,6 +677,16 @@ impl Session {
         input.consume(len);
         self.flow.up_left = header.frame_len() - len;
     }
+}
+
+/// The bytes of the client's next frame, as far as they are there.
+fn front(client: &Channel, header: Header) -> &[u8] {
+    let have = header.frame_len().min(client.input.len());
+    client.input.bytes().get(..have).unwrap_or_default()
+}
+
+pub(crate) fn front_body(client: &Channel, header: Header) -> &[u8] {
+    front(client, header).get(HEADER_LEN..).unwrap_or_default()
 }
 
 /// Whether PostgreSQL binds and executes it in a transaction that has failed.
@@ -682,10 +712,9 @@ pub(crate) fn not_prepared(name: &[u8]) -> ErrorReply {
     ErrorReply::error(SqlState::INVALID_SQL_STATEMENT_NAME, text)
 }
 
-/// A message with the name servers have for its statement in the place of the client's. `more` bytes
-/// of it follow later.
-pub(crate) fn renamed(message: &[u8], own: &[u8], more: usize) -> bytes::BytesMut {
-    let mut out = bytes::BytesMut::with_capacity(message.len() + own.len());
+/// Puts a message with the name servers have for its statement in the place of the client's. `more`
+/// bytes of it follow later.
+pub(crate) fn put_renamed(out: &mut BytesMut, message: &[u8], own: &[u8], more: usize) {
     let (tag, body) = (message.first(), message.get(HEADER_LEN..));
     let (tag, body) = (tag.copied().unwrap_or_default(), body.unwrap_or_default());
     // Before the name: the portal of a Bind, or what kind of thing Describe asks about.
@@ -698,12 +727,12 @@ pub(crate) fn renamed(message: &[u8], own: &[u8], more: usize) -> bytes::BytesMu
     let behind = rest.iter().position(|b| *b == 0).unwrap_or(rest.len());
     let rest = rest.get(behind..).unwrap_or_default();
     let len = 4 + before.len() + own.len() + rest.len() + more;
+    out.reserve(1 + len);
     out.put_u8(tag);
     out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
     out.extend_from_slice(before);
     out.extend_from_slice(own);
     out.extend_from_slice(rest);
-    out
 }
 
 /// Whether values may be bound to it; of what is not understood nobody knows.
@@ -711,7 +740,7 @@ pub(crate) fn may_bind(analysis: &Analysis) -> bool {
     analysis.parameter_count > 0 || analysis.class == Class::Unknown
 }
 
-fn describe_local(out: &mut bytes::BytesMut, analysis: &Analysis) {
+fn describe_local(out: &mut BytesMut, analysis: &Analysis) {
     match &analysis.console {
         Some(command) => console::put_description(out, command),
         None => encode::frame(out, b'n', b""),

@@ -339,7 +339,7 @@ impl Flow {
             return false;
         };
         let message = rest.get(..len).unwrap_or_default();
-        let own = &*names.0;
+        let own = &*names.name;
         message.windows(own.len()).any(|part| part == own)
     }
 
@@ -356,8 +356,8 @@ impl Flow {
             let mut renamed = Vec::with_capacity(body.len());
             let mut left = body;
             while let Some((first, rest)) = left.split_first() {
-                if let Some(behind) = left.strip_prefix(&*names.0) {
-                    renamed.extend_from_slice(&names.1);
+                if let Some(behind) = left.strip_prefix(&*names.name) {
+                    renamed.extend_from_slice(&names.client_name);
                     left = behind;
                 } else {
                     renamed.push(*first);

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::cancel::cancelled;
 use crate::end::{End, administrator};
 use crate::meter::Waits;
-use crate::session::Session;
+use crate::session::{Rare, Session};
 use crate::steering::is_unseen;
 use crate::worker::Shared;
 
@@ -42,7 +42,8 @@ pub(crate) struct Attempts {
     /// Servers that were lost while they ran it.
     lost: usize,
     moves: u32,
-    hold: Option<Hold>,
+    // Of those that wait.
+    hold: Option<Box<Hold>>,
 }
 
 impl Attempts {
@@ -121,80 +122,89 @@ impl Session {
 
     /// A node was chosen for a statement and could not be had; nothing was sent. Returns when the
     /// statement is to be placed again.
-    pub(crate) async fn after_failure(
-        &mut self,
-        attempts: &mut Attempts,
+    pub(crate) fn after_failure<'a>(
+        &'a mut self,
+        attempts: &'a mut Attempts,
         node: NodeId,
         reply: ErrorReply,
         is_read: bool,
-    ) -> Result<(), Denied> {
-        if !self.is_unseen() || attempts.tied.is_some() {
-            return Err(Denied::Reply(reply));
-        }
-        if is_read && attempts.may_avoid(node) {
-            attempts.avoid.push(node);
-            return Ok(());
-        }
-        if reply.sqlstate == SqlState::TOO_MANY_CONNECTIONS {
-            // It is there and works; that it has no room is for the operator to know.
-            return Err(Denied::Reply(reply));
-        }
-        attempts.avoid.clear();
-        self.hold(attempts, Some(reply)).await
+    ) -> Rare<'a, Result<(), Denied>> {
+        Box::pin(async move {
+            if !self.is_unseen() || attempts.tied.is_some() {
+                return Err(Denied::Reply(reply));
+            }
+            if is_read && attempts.may_avoid(node) {
+                attempts.avoid.push(node);
+                return Ok(());
+            }
+            if reply.sqlstate == SqlState::TOO_MANY_CONNECTIONS {
+                // It is there and works; that it has no room is for the operator to know.
+                return Err(Denied::Reply(reply));
+            }
+            attempts.avoid.clear();
+            self.hold(attempts, Some(reply)).await
+        })
     }
 
     /// A node was chosen for a statement and left service before anything was sent.
-    pub(crate) async fn after_move(&mut self, attempts: &mut Attempts) -> Result<(), Denied> {
-        attempts.moves += 1;
-        if attempts.moves <= MOVES_MAX {
-            return Ok(());
-        }
-        attempts.moves = 0;
-        self.hold(attempts, Some(no_node())).await
+    pub(crate) fn after_move<'a>(
+        &'a mut self,
+        attempts: &'a mut Attempts,
+    ) -> Rare<'a, Result<(), Denied>> {
+        Box::pin(async move {
+            attempts.moves += 1;
+            if attempts.moves <= MOVES_MAX {
+                return Ok(());
+            }
+            attempts.moves = 0;
+            self.hold(attempts, Some(no_node())).await
+        })
     }
 
     /// Waits until it is worth to look for a node again: something was published, or, after a
     /// failure, some time has passed.
-    pub(crate) async fn hold(
-        &mut self,
-        attempts: &mut Attempts,
+    pub(crate) fn hold<'a>(
+        &'a mut self,
+        attempts: &'a mut Attempts,
         failed: Option<ErrorReply>,
-    ) -> Result<(), Denied> {
-        let mut hold = match attempts.hold.take() {
-            Some(hold) => hold,
-            None => self.begin_hold(failed.as_ref()).map_err(Denied::Reply)?,
-        };
-        if Instant::now() >= hold.deadline {
-            return Err(Denied::Reply(waited_in_vain(failed)));
-        }
-        let until = match &failed {
-            Some(_) => hold.deadline.min(Instant::now() + hold.pause),
-            None => hold.deadline,
-        };
-        let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
-        let began = self.traced_now();
-        // Before the look, so that what is published meanwhile is noticed.
-        hold.subscription.mark_seen();
-        while !self.steering.worker.has_newer(&self.steering.snapshot) {
-            if self.control.leave.get() {
-                self.leave_nodes();
+    ) -> Rare<'a, Result<(), Denied>> {
+        Box::pin(async move {
+            let mut hold = match attempts.hold.take() {
+                Some(hold) => hold,
+                None => Box::new(self.begin_hold(failed.as_ref()).map_err(Denied::Reply)?),
+            };
+            if Instant::now() >= hold.deadline {
+                return Err(Denied::Reply(waited_in_vain(failed)));
             }
-            match timeout_at(until, self.woken_in_hold(&mut hold.subscription)).await {
-                Ok(Woken::Changed) => break,
-                Ok(Woken::Leave) => {}
-                Ok(Woken::Cancelled) => return Err(Denied::Reply(cancelled())),
-                Ok(Woken::End(end)) => return Err(Denied::End(end)),
-                Err(_) if Instant::now() < hold.deadline => break,
-                Err(_) => return Err(Denied::Reply(waited_in_vain(failed))),
+            let until = match &failed {
+                Some(_) => hold.deadline.min(Instant::now() + hold.pause),
+                None => hold.deadline,
+            };
+            let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
+            let began = self.traced_now();
+            // Before the look, so that what is published meanwhile is noticed.
+            hold.subscription.mark_seen();
+            while !self.steering.worker.has_newer(&self.steering.snapshot) {
+                if self.control.leave.get() {
+                    self.leave_nodes();
+                }
+                match timeout_at(until, self.woken_in_hold(&mut hold.subscription)).await {
+                    Ok(Woken::Changed) => break,
+                    Ok(Woken::Leave) => {}
+                    Ok(Woken::Cancelled) => return Err(Denied::Reply(cancelled())),
+                    Ok(Woken::End(end)) => return Err(Denied::End(end)),
+                    Err(_) if Instant::now() < hold.deadline => break,
+                    Err(_) => return Err(Denied::Reply(waited_in_vain(failed))),
+                }
             }
-        }
-        self.trace_wait(began);
-        if self.steering.worker.snapshot().draining {
-            return Err(Denied::End(End::Fatal(administrator())));
-        }
-        hold.pause = (hold.pause * 2).min(PAUSE_MAX);
-        attempts.hold = Some(hold);
-        Ok(())
+            self.trace_wait(began);
+            if self.steering.worker.snapshot().draining {
+                return Err(Denied::End(End::Fatal(administrator())));
+            }
+            hold.pause = (hold.pause * 2).min(PAUSE_MAX);
+            attempts.hold = Some(hold);
+            Ok(())
+        })
     }
 
     fn begin_hold(&self, failed: Option<&ErrorReply>) -> Result<Hold, ErrorReply> {

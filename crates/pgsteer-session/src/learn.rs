@@ -13,9 +13,12 @@ impl Session {
     /// Asks for what was set on a leg, if the statement that did it succeeded, and takes it over. A leg
     /// that does not say is kept.
     pub(crate) async fn learn(&mut self, node: NodeId, succeeded: bool) {
-        if self.learns.is_empty() {
-            return;
+        if !self.learns.is_empty() {
+            Box::pin(self.learn_some(node, succeeded)).await;
         }
+    }
+
+    async fn learn_some(&mut self, node: NodeId, succeeded: bool) {
         let names = std::mem::take(&mut self.learns);
         let Some(leg) = self.held(node).filter(|_| succeeded) else {
             return;

@@ -21,7 +21,7 @@ use crate::leg::Leg;
 use crate::lost::node_withdrawn;
 use crate::meter::Waits;
 use crate::need::LegError;
-use crate::session::Session;
+use crate::session::{Rare, Session};
 use crate::steering::Steering;
 use crate::worker::Worker;
 
@@ -29,29 +29,60 @@ impl Session {
     /// Takes a server connection of a node from the pool.
     pub(crate) async fn lease(&mut self, node: NodeId) -> Result<(), LegError> {
         self.paused().await?;
+        if self.lease_idle(node) {
+            return Ok(());
+        }
+        let (key, target) = self.pool_of(node).ok_or(LegError::Reply(no_node()))?;
+        let wanted = self.wanted();
+        let lease = self.await_lease(key, &target, &wanted).await?;
+        self.take(target, lease);
+        Ok(())
+    }
+
+    /// Takes one that nobody uses, if there is such a one and nothing is to be waited for.
+    pub(crate) fn lease_idle(&mut self, node: NodeId) -> bool {
+        if self.is_paused() {
+            return false;
+        }
+        let Some((key, target)) = self.pool_of(node) else {
+            return false;
+        };
+        let wanted = self.wanted();
+        let found = self.steering.worker.pools.checkout_idle(&key, &wanted);
+        let Some(lease) = found else {
+            return false;
+        };
+        self.take(target, lease);
+        true
+    }
+
+    /// Where its connections to a node are, and what they are connected to.
+    fn pool_of(&self, node: NodeId) -> Option<(PoolKey, Target)> {
         let Steering {
             snapshot, identity, ..
         } = &self.steering;
-        let Some(known) = snapshot.topology.node(node) else {
-            return Err(LegError::Reply(no_node()));
-        };
+        let target = Target::from(snapshot.topology.node(node)?);
         let key = PoolKey {
             pool: identity.pool.clone(),
             user: Rc::clone(&identity.user),
             database: Rc::clone(&identity.database),
             node,
         };
-        let wanted = Wanted {
-            parameters: self
-                .settings
-                .parameters(&self.steering.worker.parameter_sets),
-            written_by: self.follows_sequences.then_some(identity.session),
-        };
-        let target = Target::from(known);
-        let lease = match self.steering.worker.pools.checkout_idle(&key, &wanted) {
-            Some(lease) => lease,
-            None => self.await_lease(key, &target, &wanted).await?,
-        };
+        Some((key, target))
+    }
+
+    /// What a connection should be like.
+    fn wanted(&self) -> Wanted {
+        let sets = &self.steering.worker.parameter_sets;
+        let session = self.steering.identity.session;
+        Wanted {
+            parameters: self.settings.parameters(sets),
+            written_by: self.follows_sequences.then_some(session),
+        }
+    }
+
+    /// A connection is the session's.
+    fn take(&mut self, target: Target, lease: Lease) {
         self.meter.pool.assignments.add(1);
         if let Some(card) = lease.peek().card() {
             card.link(
@@ -59,46 +90,50 @@ impl Session {
                 self.steering.worker.second(),
             );
         }
-        self.cancel.slot.add(server_target(target, lease.peek()));
-        self.legs.push(Leg::new(node, lease));
-        Ok(())
+        self.legs.push(Leg::new(target.node, lease));
+        if let Some(leg) = self.legs.last() {
+            let target = server_target(target, leg.peek());
+            self.cancel.slot.add(target);
+        }
     }
 
     /// Waits for a connection, or for one to be opened.
-    async fn await_lease(
-        &mut self,
+    fn await_lease<'a>(
+        &'a mut self,
         key: PoolKey,
-        target: &Target,
-        wanted: &Wanted,
-    ) -> Result<Lease, LegError> {
-        let node = target.node;
-        let Steering {
-            snapshot, identity, ..
-        } = &self.steering;
-        let credential = identity.keys.newest(&snapshot.settings, &key.user);
-        let began = self.traced_now();
-        let found = {
-            let found = check_out(
-                &self.steering,
-                &self.cancel.slot,
-                key,
-                target,
-                (&credential, wanted),
-            );
-            let mut found = std::pin::pin!(found);
-            // What can be had at once costs no look at the clock.
-            let first = poll_fn(|cx| Poll::Ready(found.as_mut().poll(cx))).await;
-            match first {
-                Poll::Ready(found) => found,
-                Poll::Pending => {
-                    let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
-                    let notice = self.steering.snapshot.settings.pool.limits.wait_notice;
-                    told(&mut self.client, notice, found).await
+        target: &'a Target,
+        wanted: &'a Wanted,
+    ) -> Rare<'a, Result<Lease, LegError>> {
+        Box::pin(async move {
+            let node = target.node;
+            let Steering {
+                snapshot, identity, ..
+            } = &self.steering;
+            let credential = identity.keys.newest(&snapshot.settings, &key.user);
+            let began = self.traced_now();
+            let found = {
+                let found = check_out(
+                    &self.steering,
+                    &self.cancel.slot,
+                    key,
+                    target,
+                    (&credential, wanted),
+                );
+                let mut found = std::pin::pin!(found);
+                // What can be had at once costs no look at the clock.
+                let first = poll_fn(|cx| Poll::Ready(found.as_mut().poll(cx))).await;
+                match first {
+                    Poll::Ready(found) => found,
+                    Poll::Pending => {
+                        let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
+                        let notice = self.steering.snapshot.settings.pool.limits.wait_notice;
+                        told(&mut self.client, notice, found).await
+                    }
                 }
-            }
-        };
-        self.trace_wait(began);
-        found.map_err(|failed| self.not_leased(node, failed))
+            };
+            self.trace_wait(began);
+            found.map_err(|failed| self.not_leased(node, failed))
+        })
     }
 
     /// Why there is no lease, as the session takes it.
@@ -198,7 +233,7 @@ fn server_target(target: Target, connection: &Connection) -> ServerTarget {
 }
 
 /// Whether a node has changed so much since a session looked that nothing must be sent there.
-fn has_left(worker: &Worker, seen: &Snapshot, node: NodeId) -> bool {
+pub(crate) fn has_left(worker: &Worker, seen: &Snapshot, node: NodeId) -> bool {
     let latest = worker.snapshot();
     let (seen, now) = (seen.topology.node(node), latest.topology.node(node));
     let (Some(seen), Some(now)) = (seen, now) else {

@@ -18,7 +18,7 @@ use crate::hold::no_node;
 use crate::listen_hub::{Request, Sender};
 use crate::listen_inbox::{Doom, Inbox};
 use crate::listen_wishes::{Wish, Wishes};
-use crate::session::Session;
+use crate::session::{Rare, Session};
 
 /// What a session hears, from its first LISTEN on.
 pub(crate) struct Listening {
@@ -74,11 +74,13 @@ impl Session {
 
     /// Carries out LISTEN or UNLISTEN. It is in force when the client is told, if there is no
     /// transaction; else from the commit on.
-    pub(crate) async fn listen(&mut self, effect: &Effect) -> Result<(), ErrorReply> {
-        let mut wishes = Wishes::default();
-        self.listen_later(effect, &mut wishes).await?;
-        self.hear(wishes);
-        Ok(())
+    pub(crate) fn listen<'a>(&'a mut self, effect: &'a Effect) -> Rare<'a, Result<(), ErrorReply>> {
+        Box::pin(async move {
+            let mut wishes = Wishes::default();
+            self.listen_later(effect, &mut wishes).await?;
+            self.hear(wishes);
+            Ok(())
+        })
     }
 
     /// The same in a batch, which is a transaction if no other is open: it is in force when that has

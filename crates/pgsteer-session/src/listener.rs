@@ -16,8 +16,8 @@ use pgsteer_core::Subscription;
 use pgsteer_core::settings::TcpSettings;
 use pgsteer_pool::{Stream, tune};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 use tracing::{info, warn};
 
 use crate::login;
@@ -282,13 +282,12 @@ fn work(
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build();
+        .build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => {
-            let tasks = LocalSet::new();
             // A task of its own: what is blocked on is polled whenever any session is woken.
-            let served = tasks.spawn_local(serve(index, shared, subscription, receiver));
-            if let Err(ended) = tasks.block_on(&runtime, served)
+            let served = runtime.spawn_local(serve(index, shared, subscription, receiver));
+            if let Err(ended) = runtime.block_on(served)
                 && ended.is_panic()
             {
                 std::panic::resume_unwind(ended.into_panic());

@@ -10,7 +10,7 @@ use crate::console::{self, Answer};
 use crate::journal::quote_identifier;
 use crate::leg::Leg;
 use crate::need::{Haste, LegError};
-use crate::session::{Session, no_transactions};
+use crate::session::{Rare, Session, no_transactions};
 use crate::transaction::{Loss, Open, Transaction};
 
 impl Session {
@@ -85,170 +85,179 @@ impl Session {
 
     /// Ends a transaction of which the proxy refused a statement, on all its legs, or takes it
     /// back to a savepoint.
-    async fn end_refused(&mut self, analysis: &Analysis) -> Result<(), ErrorReply> {
-        self.portals.note(analysis);
-        let loss = self.transaction.open().map_or(Loss::None, |o| o.loss);
-        let is_commit = matches!(analysis.sole_effect(), Some(Effect::Commit { .. }));
-        let untold = matches!(loss, Loss::Untold(_));
-        // To a client that takes COMMIT for done it must be an error; ROLLBACK is what it wants.
-        let reply = (untold && is_commit).then(|| self.tell_loss());
-        let sql = match (analysis.sole_effect(), self.transaction.open_mut()) {
-            (Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }), _) => {
-                if let Transaction::Open(open) = std::mem::take(&mut self.transaction)
-                    && let Some(before) = open.settings_before
-                {
-                    self.settings.restore(&before);
+    fn end_refused<'a>(&'a mut self, analysis: &'a Analysis) -> Rare<'a, Result<(), ErrorReply>> {
+        Box::pin(async move {
+            self.portals.note(analysis);
+            let loss = self.transaction.open().map_or(Loss::None, |o| o.loss);
+            let is_commit = matches!(analysis.sole_effect(), Some(Effect::Commit { .. }));
+            let untold = matches!(loss, Loss::Untold(_));
+            // To a client that takes COMMIT for done it must be an error; ROLLBACK is what it wants.
+            let reply = (untold && is_commit).then(|| self.tell_loss());
+            let sql = match (analysis.sole_effect(), self.transaction.open_mut()) {
+                (Some(Effect::Commit { chain: false } | Effect::Rollback { chain: false }), _) => {
+                    if let Transaction::Open(open) = std::mem::take(&mut self.transaction)
+                        && let Some(before) = open.settings_before
+                    {
+                        self.settings.restore(&before);
+                    }
+                    self.steering.policies.clear_transaction_marks();
+                    self.portals.clear();
+                    "ROLLBACK".to_owned()
                 }
-                self.steering.policies.clear_transaction_marks();
-                self.portals.clear();
-                "ROLLBACK".to_owned()
+                (Some(effect @ Effect::RollbackTo(name)), Some(open))
+                    if loss == Loss::None && open.journal.savepoint(name).is_some() =>
+                {
+                    open.journal.note(effect);
+                    open.refused = false;
+                    format!("ROLLBACK TO {}", quote_identifier(name))
+                }
+                (
+                    Some(Effect::Commit { chain: true } | Effect::Rollback { chain: true }),
+                    Some(open),
+                ) if loss == Loss::None => {
+                    // What the failed one was has been undone with it.
+                    *open = Open::new("BEGIN", TransactionMode::default());
+                    self.steering.policies.clear_transaction_marks();
+                    self.portals.clear();
+                    "ROLLBACK".to_owned()
+                }
+                _ => return Err(reply.unwrap_or_else(|| self.tell_loss())),
+            };
+            self.roll_back(&sql).await;
+            if let Some(reply) = reply {
+                return Err(reply);
             }
-            (Some(effect @ Effect::RollbackTo(name)), Some(open))
-                if loss == Loss::None && open.journal.savepoint(name).is_some() =>
-            {
-                open.journal.note(effect);
-                open.refused = false;
-                format!("ROLLBACK TO {}", quote_identifier(name))
+            if self.transaction.is_refused() {
+                return Err(self.tell_loss());
             }
-            (
-                Some(Effect::Commit { chain: true } | Effect::Rollback { chain: true }),
-                Some(open),
-            ) if loss == Loss::None => {
-                // What the failed one was has been undone with it.
-                *open = Open::new("BEGIN", TransactionMode::default());
-                self.steering.policies.clear_transaction_marks();
-                self.portals.clear();
-                "ROLLBACK".to_owned()
-            }
-            _ => return Err(reply.unwrap_or_else(|| self.tell_loss())),
-        };
-        self.roll_back(&sql).await;
-        if let Some(reply) = reply {
-            return Err(reply);
-        }
-        if self.transaction.is_refused() {
-            return Err(self.tell_loss());
-        }
-        encode::command_complete(&mut self.client.output, "ROLLBACK");
-        Ok(())
+            encode::command_complete(&mut self.client.output, "ROLLBACK");
+            Ok(())
+        })
     }
 
     /// Fails a transaction of which the proxy refused a statement at a server too, which then answers
     /// a string that ends it and goes on.
-    pub(crate) async fn fail_on_server(&mut self) -> Result<(), LegError> {
-        let held = self.legs.iter().find(|leg| leg.in_transaction());
-        let primary = self.steering.snapshot.topology.primary();
-        let node = held.map(|leg| leg.node).or(primary.map(|node| node.id));
-        let Some(node) = node else { return Ok(()) };
-        self.need(node, Haste::Waits).await?;
-        if let Some(leg) = self.held(node)
-            && let Err(lost) = leg.connection().run(&[FAILS]).await
-        {
-            return Err(LegError::NodeFailed(ErrorReply::error(
-                SqlState::CONNECTION_FAILURE,
-                format!("connection to node {node} was lost: {lost}"),
-            )));
-        }
-        if let Some(open) = self.transaction.open_mut() {
-            open.refused = false;
-        }
-        Ok(())
+    pub(crate) fn fail_on_server<'a>(&'a mut self) -> Rare<'a, Result<(), LegError>> {
+        Box::pin(async move {
+            let held = self.legs.iter().find(|leg| leg.in_transaction());
+            let primary = self.steering.snapshot.topology.primary();
+            let node = held.map(|leg| leg.node).or(primary.map(|node| node.id));
+            let Some(node) = node else { return Ok(()) };
+            self.need(node, Haste::Waits).await?;
+            if let Some(leg) = self.held(node)
+                && let Err(lost) = leg.connection().run(&[FAILS]).await
+            {
+                return Err(LegError::NodeFailed(ErrorReply::error(
+                    SqlState::CONNECTION_FAILURE,
+                    format!("connection to node {node} was lost: {lost}"),
+                )));
+            }
+            if let Some(open) = self.transaction.open_mut() {
+                open.refused = false;
+            }
+            Ok(())
+        })
     }
 
     /// Rolls all legs back, to a savepoint if the transaction goes on.
-    async fn roll_back(&mut self, sql: &str) {
-        let is_over = self.transaction.is_none();
-        let mut kept = Vec::with_capacity(self.legs.len());
-        for mut leg in std::mem::take(&mut self.legs) {
-            let done = match (leg.in_transaction(), is_over) {
-                (false, _) => true,
-                (true, true) => leg.ends_in_time(sql).await,
-                (true, false) => leg.connection().run(&[sql]).await.is_ok(),
-            };
-            if !done {
-                // Closing it undoes its part as well, and what came before the savepoint.
-                self.cancel.slot.remove(leg.node);
-                self.suspect(leg.node);
-                self.lose_transaction(leg.node);
-                continue;
+    fn roll_back<'a>(&'a mut self, sql: &'a str) -> Rare<'a, ()> {
+        Box::pin(async move {
+            let is_over = self.transaction.is_none();
+            let mut kept = Vec::with_capacity(self.legs.len());
+            for mut leg in std::mem::take(&mut self.legs) {
+                let done = match (leg.in_transaction(), is_over) {
+                    (false, _) => true,
+                    (true, true) => leg.ends_in_time(sql).await,
+                    (true, false) => leg.connection().run(&[sql]).await.is_ok(),
+                };
+                if !done {
+                    // Closing it undoes its part as well, and what came before the savepoint.
+                    self.cancel.slot.remove(leg.node);
+                    self.suspect(leg.node);
+                    self.lose_transaction(leg.node);
+                    continue;
+                }
+                if !leg.in_transaction() {
+                    leg.note_transaction_end();
+                }
+                kept.push(leg);
             }
-            if !leg.in_transaction() {
-                leg.note_transaction_end();
-            }
-            kept.push(leg);
-        }
-        self.legs = kept;
+            self.legs = kept;
+        })
     }
 
     /// Carries out BEGIN, COMMIT or ROLLBACK in the session's books, and says so.
-    pub(crate) async fn control_transaction(
-        &mut self,
-        analysis: &Analysis,
-    ) -> Result<(), ErrorReply> {
-        if analysis.class == Class::Empty {
-            encode::frame(&mut self.client.output, tag::EMPTY_QUERY, b"");
-            return Ok(());
-        }
-        if self.transaction.is_refused() {
-            return self.end_refused(analysis).await;
-        }
-        if let Some(Effect::Deallocate(name)) = analysis.sole_effect() {
-            self.forget_prepared(name.as_bytes(), None);
-            encode::command_complete(&mut self.client.output, "DEALLOCATE");
-            return Ok(());
-        }
-        if let Some(effect @ (Effect::Listen(_) | Effect::Unlisten(_))) = analysis.sole_effect() {
-            return self.listen(effect).await;
-        }
-        let out = &mut self.client.output;
-        match analysis.sole_effect() {
-            Some(effect @ Effect::Begin { mode, text }) if !self.transaction.is_none() => {
-                // PostgreSQL warns, and takes the options over all the same.
-                if let Some(open) = self
-                    .transaction
-                    .open_mut()
-                    .filter(|_| mode.says_something())
-                {
-                    let (mode, text) = (*mode, text.clone());
-                    open.journal.note(&Effect::SetTransaction { mode, text });
-                    open.set_mode(mode);
-                }
-                let text = "there is already a transaction in progress";
-                let reply = ErrorReply::error(SqlState::ACTIVE_SQL_TRANSACTION, text);
-                encode::error(
-                    out,
-                    &ErrorReply {
-                        severity: Severity::Warning,
-                        ..reply
-                    },
-                );
-                encode::command_complete(out, begin_tag(effect));
+    pub(crate) fn control_transaction<'a>(
+        &'a mut self,
+        analysis: &'a Analysis,
+    ) -> Rare<'a, Result<(), ErrorReply>> {
+        Box::pin(async move {
+            if analysis.class == Class::Empty {
+                encode::frame(&mut self.client.output, tag::EMPTY_QUERY, b"");
+                return Ok(());
             }
-            Some(Effect::Begin { .. }) if self.mode == PoolMode::Statement => {
-                return Err(no_transactions(Severity::Error));
+            if self.transaction.is_refused() {
+                return self.end_refused(analysis).await;
             }
-            Some(effect @ Effect::Begin { mode, text }) => {
-                encode::command_complete(out, begin_tag(effect));
-                self.transaction = Transaction::Open(Open::new(text, *mode));
+            if let Some(Effect::Deallocate(name)) = analysis.sole_effect() {
+                self.forget_prepared(name.as_bytes(), None);
+                encode::command_complete(&mut self.client.output, "DEALLOCATE");
+                return Ok(());
             }
-            Some(Effect::Commit { .. }) => {
-                encode::command_complete(out, "COMMIT");
-                if let Transaction::Open(open) = std::mem::take(&mut self.transaction) {
-                    let wishes = open.journal.commit(&mut self.settings);
-                    if wishes.listens() {
-                        self.catch_up_with_hub().await;
+            if let Some(effect @ (Effect::Listen(_) | Effect::Unlisten(_))) = analysis.sole_effect()
+            {
+                return self.listen(effect).await;
+            }
+            let out = &mut self.client.output;
+            match analysis.sole_effect() {
+                Some(effect @ Effect::Begin { mode, text }) if !self.transaction.is_none() => {
+                    // PostgreSQL warns, and takes the options over all the same.
+                    if let Some(open) = self
+                        .transaction
+                        .open_mut()
+                        .filter(|_| mode.says_something())
+                    {
+                        let (mode, text) = (*mode, text.clone());
+                        open.journal.note(&Effect::SetTransaction { mode, text });
+                        open.set_mode(mode);
                     }
-                    self.hear(wishes);
+                    let text = "there is already a transaction in progress";
+                    let reply = ErrorReply::error(SqlState::ACTIVE_SQL_TRANSACTION, text);
+                    encode::error(
+                        out,
+                        &ErrorReply {
+                            severity: Severity::Warning,
+                            ..reply
+                        },
+                    );
+                    encode::command_complete(out, begin_tag(effect));
                 }
-                self.steering.policies.clear_transaction_marks();
+                Some(Effect::Begin { .. }) if self.mode == PoolMode::Statement => {
+                    return Err(no_transactions(Severity::Error));
+                }
+                Some(effect @ Effect::Begin { mode, text }) => {
+                    encode::command_complete(out, begin_tag(effect));
+                    self.transaction = Transaction::Open(Open::new(text, *mode));
+                }
+                Some(Effect::Commit { .. }) => {
+                    encode::command_complete(out, "COMMIT");
+                    if let Transaction::Open(open) = std::mem::take(&mut self.transaction) {
+                        let wishes = open.journal.commit(&mut self.settings);
+                        if wishes.listens() {
+                            self.catch_up_with_hub().await;
+                        }
+                        self.hear(wishes);
+                    }
+                    self.steering.policies.clear_transaction_marks();
+                }
+                _ => {
+                    encode::command_complete(out, "ROLLBACK");
+                    self.transaction = Transaction::None;
+                    self.steering.policies.clear_transaction_marks();
+                }
             }
-            _ => {
-                encode::command_complete(out, "ROLLBACK");
-                self.transaction = Transaction::None;
-                self.steering.policies.clear_transaction_marks();
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

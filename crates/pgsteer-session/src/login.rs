@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::auth::{Asked, authenticate};
 use crate::cancel::Registered;
-use crate::console::{Extended, Options, WELCOME, access, is_console};
+use crate::console::{Options, WELCOME, access, is_console};
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
 use crate::handshake::{self, Wish};
@@ -58,7 +58,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<So
     };
     let session = match served {
         Served::Session(session) => session,
-        Served::Replication(replication) => return replication.run(&worker).await,
+        Served::Replication(replication) => return Box::pin(replication.run(&worker)).await,
     };
     let id = session.steering.identity.session;
     worker.controls.borrow_mut().insert(
@@ -210,7 +210,7 @@ fn logged_in(
         listening: None,
         control: Rc::new(Control::default()),
         meter,
-        console: Extended::default(),
+        console: None,
         options: Options::default(),
         knows_notice_route,
         idle_deadline: None,

@@ -6,8 +6,14 @@ use pgsteer_sql::{Analysis, Class, Effect, OwnState};
 use pgsteer_wire::{ErrorReply, SqlState};
 
 use crate::end::{End, server_lost_idle};
+use crate::flow::Flow;
+use crate::journal::Settings;
+use crate::lease::has_left;
 use crate::leg::{Books, Leg, PrologueError};
-use crate::session::Session;
+use crate::session::{Rare, Session};
+use crate::sql_prepared::SqlPrepared;
+use crate::steering::Steering;
+use crate::transaction::Transaction;
 
 /// A leg could not be had.
 pub(crate) enum LegError {
@@ -86,6 +92,44 @@ impl Session {
         analysis: &Analysis,
         in_batch: bool,
     ) -> Result<(), LegError> {
+        if self.has_ready(node, analysis) {
+            return Ok(());
+        }
+        Box::pin(self.make_ready(node, analysis, in_batch)).await
+    }
+
+    /// Whether a leg is ready for a statement, or can be made so without waiting.
+    pub(crate) fn has_ready(&mut self, node: NodeId, analysis: &Analysis) -> bool {
+        if analysis.looks_at.is_some() || analysis.executes.is_some() {
+            return false;
+        }
+        if self.held(node).is_none() {
+            let Steering {
+                worker, snapshot, ..
+            } = &self.steering;
+            if has_left(worker, snapshot, node) || !self.lease_idle(node) {
+                return false;
+            }
+        }
+        let is_replica = self.steering.is_replica(node);
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
+            return false;
+        };
+        let books = books(
+            &self.steering,
+            (&self.settings, &self.transaction, &self.sql_prepared),
+            self.enforced.as_deref(),
+        );
+        let haste = Haste::of(analysis);
+        is_up_to_date(leg, &books, is_replica, haste, &mut self.flow)
+    }
+
+    async fn make_ready(
+        &mut self,
+        node: NodeId,
+        analysis: &Analysis,
+        in_batch: bool,
+    ) -> Result<(), LegError> {
         if let Some(state) = analysis.looks_at.filter(|_| self.shares()) {
             self.prepare_to_look(node, state).await?;
         }
@@ -96,20 +140,26 @@ impl Session {
     }
 
     /// A statement looks at what its server keeps for the session.
-    async fn prepare_to_look(&mut self, node: NodeId, state: OwnState) -> Result<(), LegError> {
-        let session = self.steering.identity.session;
-        if state == OwnState::Sequences && !self.follows_sequences {
-            self.follows_sequences = true;
-            let identity = &self.steering.identity;
-            self.steering
-                .worker
-                .note_sequences(&identity.database, &identity.user);
-        }
-        self.hold_leg(node).await?;
-        if let Some(leg) = self.held(node) {
-            leg.forget_others(state, session);
-        }
-        Ok(())
+    fn prepare_to_look<'a>(
+        &'a mut self,
+        node: NodeId,
+        state: OwnState,
+    ) -> Rare<'a, Result<(), LegError>> {
+        Box::pin(async move {
+            let session = self.steering.identity.session;
+            if state == OwnState::Sequences && !self.follows_sequences {
+                self.follows_sequences = true;
+                let identity = &self.steering.identity;
+                self.steering
+                    .worker
+                    .note_sequences(&identity.database, &identity.user);
+            }
+            self.hold_leg(node).await?;
+            if let Some(leg) = self.held(node) {
+                leg.forget_others(state, session);
+            }
+            Ok(())
+        })
     }
 
     /// Sees to it that the session holds a leg on a node, whatever its server was told so far.
@@ -150,27 +200,17 @@ impl Session {
 
     /// Brings a leg up to date, if possible without waiting for it.
     async fn bring_up(&mut self, leg: &mut Leg, replica: bool, haste: Haste) -> Brought {
-        let books = Books {
-            session: self.steering.identity.session,
-            settings: &self.settings,
-            sets: &self.steering.worker.parameter_sets,
-            transaction: &self.transaction,
-            prepared: &self.sql_prepared,
-            enforced: self.enforced.as_deref(),
-        };
+        let books = books(
+            &self.steering,
+            (&self.settings, &self.transaction, &self.sql_prepared),
+            self.enforced.as_deref(),
+        );
         let took_part = leg.in_transaction();
         let stays = took_part || leg.busy;
-        // EXECUTE goes to the primary, so only that has to know them.
-        let no_need = replica || took_part || books.prepared.is_empty();
-        let knows_prepared = no_need || leg.knows_prepared(&books);
-        if knows_prepared && leg.is_up_to_date(&books) {
+        if is_up_to_date(leg, &books, replica, haste, &mut self.flow) {
             return Brought::Ready;
         }
-        let hurries = haste == Haste::Pipelined && knows_prepared && !leg.busy;
-        if hurries && leg.put_up_to_date(&books, replica, &mut self.flow) {
-            return Brought::Ready;
-        }
-        let told = match no_need {
+        let told = match needs_no_prepare(leg, &books, replica) {
             true => Ok(()),
             false => leg.prepare_in_sql(&books).await,
         };
@@ -221,5 +261,41 @@ impl Session {
                 ))
             }
         })
+    }
+}
+
+/// EXECUTE goes to the primary, so only that has to know what was prepared in SQL.
+fn needs_no_prepare(leg: &Leg, books: &Books<'_>, is_replica: bool) -> bool {
+    is_replica || leg.in_transaction() || books.prepared.is_empty()
+}
+
+/// Whether a leg is what the session is, or becomes it in front of what is sent next.
+fn is_up_to_date(
+    leg: &mut Leg,
+    books: &Books<'_>,
+    is_replica: bool,
+    haste: Haste,
+    flow: &mut Flow,
+) -> bool {
+    let knows_prepared = needs_no_prepare(leg, books, is_replica) || leg.knows_prepared(books);
+    if knows_prepared && leg.is_up_to_date(books) {
+        return true;
+    }
+    let hurries = haste == Haste::Pipelined && knows_prepared && !leg.busy;
+    hurries && leg.put_up_to_date(books, is_replica, flow)
+}
+
+fn books<'a>(
+    steering: &'a Steering,
+    (settings, transaction, prepared): (&'a Settings, &'a Transaction, &'a SqlPrepared),
+    enforced: Option<&'a str>,
+) -> Books<'a> {
+    Books {
+        session: steering.identity.session,
+        settings,
+        sets: &steering.worker.parameter_sets,
+        transaction,
+        prepared,
+        enforced,
     }
 }

@@ -1,6 +1,7 @@
 //! What a session can see of its own routing: a notice for each statement sent to a node, and the
 //! same for the log. SQL text never goes to the log above level debug.
 
+use futures_util::future::Either;
 use pgsteer_core::NodeId;
 use pgsteer_sql::set_value;
 use pgsteer_wire::{ErrorReply, encode};
@@ -9,7 +10,7 @@ use tracing::debug;
 use crate::batch::Batch;
 use crate::console::switch;
 use crate::end::End;
-use crate::session::Session;
+use crate::session::{Session, Soon, at_once};
 use crate::steering::Placement;
 
 /// The parameter that adds to the notices why a statement went where it went.
@@ -85,21 +86,23 @@ impl Session {
 
     /// The same inside a batch, after everything that is due before; `false` if the batch has
     /// failed meanwhile. Without observers it does nothing.
-    pub(crate) async fn observe_in(
-        &mut self,
-        batch: &mut Batch,
+    pub(crate) fn observe_in<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
         node: NodeId,
         message: Message,
-        text: &[u8],
-    ) -> Result<bool, End> {
+        text: &'a [u8],
+    ) -> Soon<'a, Result<bool, End>> {
         if !self.is_observed() {
-            return Ok(true);
+            return at_once(Ok(true));
         }
-        if !self.drain(batch).await? {
-            return Ok(false);
-        }
-        self.observe(node, message, text, batch.last_placement(node));
-        Ok(true)
+        Either::Right(Box::pin(async move {
+            if !self.drain(batch).await? {
+                return Ok(false);
+            }
+            self.observe(node, message, text, batch.last_placement(node));
+            Ok(true)
+        }))
     }
 }
 

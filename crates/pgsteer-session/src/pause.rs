@@ -17,13 +17,19 @@ use crate::session::Session;
 use crate::worker::Worker;
 
 impl Session {
-    /// Waits while the database is paused, unless the session takes part in a transaction, which is
-    /// to come to its end.
-    pub(crate) async fn paused(&mut self) -> Result<(), LegError> {
+    /// Whether the database is paused, unless the session takes part in a transaction, which is to
+    /// come to its end.
+    pub(crate) fn is_paused(&self) -> bool {
         let worker = &self.steering.worker;
-        if !worker.traffic_of(&self.steering.identity.database).paused || !self.is_unseen() {
+        worker.traffic_of(&self.steering.identity.database).paused && self.is_unseen()
+    }
+
+    /// Waits while it is.
+    pub(crate) async fn paused(&mut self) -> Result<(), LegError> {
+        if !self.is_paused() {
             return Ok(());
         }
+        let worker = &self.steering.worker;
         let _waits = Waits::begin(&self.meter.pool, &self.cancel.slot);
         let limit = worker.settings().pool.checkout_timeout;
         let mut watch = worker.traffic.borrow().clone();
@@ -64,6 +70,10 @@ impl Session {
         if is_console || !self.steering.worker.is_suspended() {
             return Ok(());
         }
+        Box::pin(self.set_free()).await
+    }
+
+    async fn set_free(&mut self) -> Result<(), End> {
         let mut watch = self.steering.worker.traffic.borrow().clone();
         while self.steering.worker.is_suspended() {
             if let Some(end) = self.news(&mut watch).await {

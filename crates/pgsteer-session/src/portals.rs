@@ -39,6 +39,8 @@ impl Portal {
 /// The portals of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Portals {
+    // The one nearly everybody uses.
+    unnamed: Option<Portal>,
     by_name: ByName<Portal>,
     /// A statement may have closed some of them.
     in_doubt: bool,
@@ -47,22 +49,35 @@ pub(crate) struct Portals {
 impl Portals {
     /// The one of this name.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Portal> {
-        self.by_name.get(name)
+        match name {
+            b"" => self.unnamed.as_ref(),
+            name => self.by_name.get(name),
+        }
     }
 
     /// One was made, in the place of another of its name.
     pub(crate) fn insert(&mut self, name: Box<[u8]>, portal: Portal) {
-        self.by_name.insert(name, portal);
+        if name.is_empty() {
+            self.unnamed = Some(portal);
+        } else {
+            self.by_name.insert(name, portal);
+        }
     }
 
     /// One was closed.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Portal> {
-        self.by_name.remove(name)
+        match name {
+            b"" => self.unnamed.take(),
+            name => self.by_name.remove(name),
+        }
     }
 
     /// The transaction has ended, and all portals with it.
     pub(crate) fn clear(&mut self) {
-        self.by_name.clear();
+        self.unnamed = None;
+        if !self.by_name.is_empty() {
+            self.by_name.clear();
+        }
         self.in_doubt = false;
     }
 

@@ -1,21 +1,24 @@
 //! Prepared statements: what the client believes to have, and which server has it.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::rc::Rc;
 
+use bytes::BytesMut;
+use futures_util::future::Either;
 use pgsteer_core::policy::{OwnedValue, Value};
 use pgsteer_core::{Generation, NodeId};
 use pgsteer_pool::ServerLost;
 use pgsteer_sql::Analysis;
 use pgsteer_wire::parameters::{self, Bound};
-use pgsteer_wire::{ErrorReply, SqlState, encode};
+use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frontend};
 
 use crate::batch::Batch;
 use crate::end::End;
-use crate::extended::renamed;
+use crate::extended::put_renamed;
 use crate::flow::{Lost, Request};
 use crate::leg::Leg;
-use crate::session::{Prepared, Session};
+use crate::session::{Prepared, Session, Soon, at_once};
 use crate::statements::{Context, Shared};
 use crate::steering::Values;
 
@@ -80,6 +83,15 @@ impl Shown {
     }
 }
 
+/// Where the text stands in a Parse message.
+fn text_at(frame: &[u8]) -> Range<usize> {
+    let body = frame.get(HEADER_LEN..).unwrap_or_default();
+    frontend::parse(body).map_or(0..0, |parse| {
+        let start = HEADER_LEN + parse.name.len() + 1;
+        start..start + parse.text.len()
+    })
+}
+
 impl Session {
     /// Keeps a Parse message under its name.
     pub(crate) fn remember_prepared(&mut self, parsed: Parsed) -> Result<Rc<Prepared>, ErrorReply> {
@@ -106,7 +118,9 @@ impl Session {
         } = self.on_servers(&name, frame.into(), context);
         let prepared = Rc::new(Prepared {
             id,
+            client_name: name.clone(),
             name: own,
+            text_at: text_at(&frame),
             frame,
             context,
             is_shared: shares,
@@ -149,16 +163,22 @@ impl Session {
     /// The statement of this name. If it is shared and the session has set something since that may
     /// give it another meaning, it is another one on the servers.
     pub(crate) fn known_prepared(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let prepared = Rc::clone(self.prepared.get(name)?);
+        let known = Rc::clone(self.prepared.get(name)?);
+        Some(self.as_of_now(known))
+    }
+
+    /// A statement as servers are to know it under what the session has set by now.
+    pub(crate) fn as_of_now(&mut self, prepared: Rc<Prepared>) -> Rc<Prepared> {
+        let name = &*prepared.client_name;
         if !self.shares() || name.is_empty() {
-            return Some(prepared);
+            return prepared;
         }
         let context = Context {
             schema: prepared.context.schema,
             ..self.parse_context()
         };
         if context == prepared.context {
-            return Some(prepared);
+            return prepared;
         }
         let frame = Rc::clone(&prepared.frame);
         let Shared {
@@ -168,7 +188,9 @@ impl Session {
         } = self.on_servers(name, frame, context);
         let again = Rc::new(Prepared {
             id,
+            client_name: name.into(),
             name: own,
+            text_at: text_at(&frame),
             frame,
             context,
             is_shared: true,
@@ -178,7 +200,7 @@ impl Session {
             described: prepared.described.clone(),
         });
         self.prepared.insert(name.into(), Rc::clone(&again));
-        Some(again)
+        again
     }
 
     /// Forgets a prepared statement; servers that have it are told when they are used next, except
@@ -236,7 +258,8 @@ impl Session {
         told.statements
             .insert(name.as_bytes(), prepared.id, prepared.frame.len());
         told.sql = mark.or(told.sql);
-        let message = renamed(&prepared.frame, name.as_bytes(), 0);
+        let mut message = BytesMut::new();
+        put_renamed(&mut message, &prepared.frame, name.as_bytes(), 0);
         if leg.busy || in_batch {
             leg.connection().channel.output.extend_from_slice(&message);
             self.flow.expect_hidden(Request::Parse {
@@ -280,7 +303,7 @@ impl Session {
 
     /// Puts in front what a server needs before it can be asked for this statement: Close of what
     /// was forgotten, Parse of what it does not have.
-    pub(crate) fn put_preparation(&mut self, node: NodeId, name: &[u8], prepared: &Prepared) {
+    pub(crate) fn put_preparation(&mut self, node: NodeId, prepared: &Prepared) {
         self.put_stale(node);
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.node == node) else {
             return;
@@ -291,7 +314,7 @@ impl Session {
         leg.put_parse(prepared);
         self.meter.pool.server_parses.add(1);
         self.flow.expect_hidden(Request::Parse {
-            name: name.into(),
+            name: prepared.client_name.clone(),
             own: Rc::clone(&prepared.name),
             id: prepared.id,
             before: None,
@@ -302,24 +325,40 @@ impl Session {
     /// The schema may have changed since the client was told what rows a statement gives, and this server
     /// is about to parse it anew: PostgreSQL would refuse to run it with other rows, so it is looked at
     /// first. `false` if the batch has failed.
-    pub(crate) async fn check_description(
+    pub(crate) fn check_description<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+        node: NodeId,
+        prepared: &'a Prepared,
+    ) -> Soon<'a, Result<bool, End>> {
+        let is_named = !prepared.client_name.is_empty();
+        let Some(described) = prepared.described.get().filter(|_| is_named) else {
+            return at_once(Ok(true));
+        };
+        if prepared.context.schema == self.steering.names.schema() {
+            return at_once(Ok(true));
+        }
+        let known = |leg: &mut Leg| leg.told().statements.id(&prepared.name) == Some(prepared.id);
+        if self.held(node).is_none_or(known) {
+            return at_once(Ok(!batch.failed));
+        }
+        Either::Right(Box::pin(
+            self.describes_the_same(batch, node, prepared, described),
+        ))
+    }
+
+    /// Whether a server describes a statement as another did before.
+    async fn describes_the_same(
         &mut self,
         batch: &mut Batch,
         node: NodeId,
-        name: &[u8],
         prepared: &Prepared,
+        described: u64,
     ) -> Result<bool, End> {
-        let Some(described) = prepared.described.get().filter(|_| !name.is_empty()) else {
-            return Ok(true);
-        };
-        if prepared.context.schema == self.steering.names.schema() {
-            return Ok(true);
+        if !self.drain(batch).await? {
+            return Ok(false);
         }
-        let known = |leg: &mut Leg| leg.told().statements.id(&prepared.name) == Some(prepared.id);
-        if self.held(node).is_none_or(known) || !self.drain(batch).await? {
-            return Ok(!batch.failed);
-        }
-        self.put_preparation(node, name, prepared);
+        self.put_preparation(node, prepared);
         if let Some(leg) = self.held(node) {
             encode::describe_statement(&mut leg.connection().channel.output, &prepared.name);
         }
@@ -350,14 +389,14 @@ impl Session {
     pub(crate) fn check_count(
         &mut self,
         node: NodeId,
-        (name, prepared): (&[u8], &Prepared),
+        prepared: &Prepared,
         counts: Option<(u16, u16)>,
     ) -> Result<(), ErrorReply> {
         let known = |leg: &mut Leg| leg.told().statements.id(&prepared.name) == Some(prepared.id);
         if self.held(node).is_none_or(known) {
             return Ok(());
         }
-        prepared.check_count(name, counts)
+        prepared.check_count(&prepared.client_name, counts)
     }
 
     /// Puts Close of what was forgotten in front.

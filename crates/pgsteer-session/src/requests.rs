@@ -20,9 +20,9 @@ pub(crate) enum Request {
         /// What the client called so before.
         before: Option<Rc<Prepared>>,
     },
-    /// Bind of a statement; if servers call it otherwise than the client, both names.
+    /// Bind of a statement, which is named if servers call it otherwise than the client.
     Bind {
-        renamed: Option<Renamed>,
+        renamed: Option<Rc<Prepared>>,
     },
     Describe {
         /// The text was put in the place of another: for each of its parameters the client's.
@@ -66,9 +66,6 @@ impl Request {
         analysis.is_some()
     }
 }
-
-/// The name of a statement on servers, and the client's.
-pub(crate) type Renamed = Box<(Rc<[u8]>, Box<[u8]>)>;
 
 /// A request that failed, or came after something that failed, and that was to change what
 /// statements the server has.

@@ -2,10 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Ready, poll_fn, ready};
+use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use pgsteer_core::settings::PoolMode;
 use pgsteer_core::{Generation, NodeId};
 use pgsteer_pool::{Channel, ServerLost};
@@ -39,10 +42,14 @@ use crate::worker::Control;
 pub(crate) struct Prepared {
     /// Number of the Parse, unique in the worker.
     pub(crate) id: u64,
+    /// What the client calls it.
+    pub(crate) client_name: Box<[u8]>,
     /// Its name on servers.
     pub(crate) name: Rc<[u8]>,
     /// The Parse message under that name, to be repeated on other servers.
     pub(crate) frame: Rc<[u8]>,
+    /// Where its text stands in that.
+    pub(crate) text_at: Range<usize>,
     /// What it was parsed under.
     pub(crate) context: Context,
     /// Other sessions may use it under the same name.
@@ -60,8 +67,7 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// The statement.
     pub(crate) fn text(&self) -> &[u8] {
-        let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
-        frontend::parse(body).map(|p| p.text).unwrap_or_default()
+        self.frame.get(self.text_at.clone()).unwrap_or_default()
     }
 
     /// The number of parameter types that were given, and the types, as they stand in the message.
@@ -113,7 +119,28 @@ impl Prepared {
     }
 }
 
+/// The future of something that few statements need. It is made when it is needed: a session that
+/// waits for its client would keep a place for it else.
+pub(crate) type Rare<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// The future of something that nearly always is there at once.
+pub(crate) type Soon<'a, T> = Either<Ready<T>, Rare<'a, T>>;
+
+/// It is.
+pub(crate) fn at_once<'a, T>(value: T) -> Soon<'a, T> {
+    Either::Left(ready(value))
+}
+
 pub(crate) type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
+
+/// What became of a statement that was to be placed.
+pub(crate) enum Placed {
+    There(Placement),
+    /// There is no node now, and it may wait for one.
+    Nowhere,
+    /// A moment later more is known.
+    Later,
+}
 
 /// A client that is logged in.
 pub(crate) struct Session {
@@ -151,7 +178,7 @@ pub(crate) struct Session {
     /// What it adds to the counters of its database and user.
     pub(crate) meter: Meter,
     /// What it prepared, if it is one of the console.
-    pub(crate) console: Extended,
+    pub(crate) console: Option<Box<Extended>>,
     /// What PGPOOL SET set.
     pub(crate) options: Options,
     /// It set `pgsteer.notice_route` at some time.
@@ -161,14 +188,15 @@ pub(crate) struct Session {
     /// The transaction ended on one leg, and this ends it on the others.
     pub(crate) ended_with: Option<&'static str>,
     /// What came before the next simple query in one transaction with it.
-    pub(crate) unfinished: Option<Unfinished>,
+    pub(crate) unfinished: Option<Box<Unfinished>>,
     /// Statements that set what a plugin wants set at the beginning of each transaction.
     pub(crate) enforced: Option<Rc<str>>,
 }
 
 impl Session {
-    /// Serves the client to the end.
-    pub(crate) async fn run(mut self) {
+    /// Serves the client to the end. Boxed, because a future keeps a place for what it was given
+    /// besides the one it works with.
+    pub(crate) async fn run(mut self: Box<Self>) {
         let control = Rc::clone(&self.control);
         // Both branches are cancel safe as far as it matters: what a session was at when it is ended
         // is not used again.
@@ -274,7 +302,7 @@ impl Session {
             && served.is_ok()
             && let Some(unfinished) = self.unfinished.take()
         {
-            served = self.finish(unfinished).await;
+            served = self.finish(*unfinished).await;
         }
         if is_query {
             self.end_query();
@@ -419,12 +447,14 @@ impl Session {
 
     /// A server was lost that had answered everything. What it would have been sent, the rest of a
     /// frame, is thrown away.
-    async fn end_answered(&mut self) -> Result<Stop, RelayError> {
-        let left = std::mem::take(&mut self.flow.up_left);
-        self.flow.owes_flush = false;
-        let skipped = self.skip_bytes(left).await;
-        skipped.map_err(|_| RelayError::ClientGone)?;
-        Ok(Stop::ReadyAndGone)
+    fn end_answered<'a>(&'a mut self) -> Rare<'a, Result<Stop, RelayError>> {
+        Box::pin(async move {
+            let left = std::mem::take(&mut self.flow.up_left);
+            self.flow.owes_flush = false;
+            let skipped = self.skip_bytes(left).await;
+            skipped.map_err(|_| RelayError::ClientGone)?;
+            Ok(Stop::ReadyAndGone)
+        })
     }
 
     /// The leg on a node, if it is held.
@@ -455,14 +485,33 @@ impl Session {
         }
     }
 
-    /// Places a statement; `None` if there is no node now, and it may wait for one.
-    pub(crate) async fn place(
+    /// Places a statement that is worth a wait: until something is known, or a replica has caught up.
+    pub(crate) async fn place_later(
         &mut self,
         analysis: &Analysis,
         text: Option<&[u8]>,
         values: Values<'_>,
         attempts: &Attempts,
-    ) -> Result<Option<Placement>, Denied> {
+    ) -> Result<Placed, Denied> {
+        let start = Instant::now();
+        loop {
+            tokio::time::sleep(LATE_LOOK).await;
+            match self.place(analysis, text, values, attempts, start.elapsed())? {
+                Placed::Later => {}
+                placed => return Ok(placed),
+            }
+        }
+    }
+
+    /// Places a statement that has waited so long.
+    pub(crate) fn place(
+        &mut self,
+        analysis: &Analysis,
+        text: Option<&[u8]>,
+        values: Values<'_>,
+        attempts: &Attempts,
+        waited: Duration,
+    ) -> Result<Placed, Denied> {
         if self.transaction.is_refused() {
             return Err(Denied::Reply(self.tell_loss()));
         }
@@ -479,53 +528,43 @@ impl Session {
             return Err(Denied::Reply(begins_unnoticed()));
         }
         let executed = self.executed(analysis);
-        let mut start = None;
-        loop {
-            let extended = text.is_some();
-            let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
-            let statement = Statement {
-                analysis,
-                executed: executed.as_deref(),
-                text,
-                extended,
-                values,
-            };
-            let now = Situation {
-                settings: &self.settings,
-                transaction: &self.transaction,
-                legs: &self.legs,
-                avoid: &attempts.avoid,
-                tied: attempts.tied,
-            };
-            let placed = self.steering.place(&statement, now);
-            let placement = match placed {
-                Ok(placement) => placement,
-                Err(Unplaced::Late(placement, wait_ms)) => {
-                    let start = start.get_or_insert_with(Instant::now);
-                    if start.elapsed() < Duration::from_millis(u64::from(wait_ms)) {
-                        tokio::time::sleep(LATE_LOOK).await;
-                        continue;
-                    }
-                    *placement
+        let extended = text.is_some();
+        let text = text.unwrap_or_else(|| query_text(self.client.input.bytes()));
+        let statement = Statement {
+            analysis,
+            executed: executed.as_deref(),
+            text,
+            extended,
+            values,
+        };
+        let now = Situation {
+            settings: &self.settings,
+            transaction: &self.transaction,
+            legs: &self.legs,
+            avoid: &attempts.avoid,
+            tied: attempts.tied,
+        };
+        let placement = match self.steering.place(&statement, now) {
+            Ok(placement) => placement,
+            Err(Unplaced::Late(placement, wait_ms)) => {
+                if waited < Duration::from_millis(u64::from(wait_ms)) {
+                    return Ok(Placed::Later);
                 }
-                Err(Unplaced::Refused(reply)) => {
-                    self.note_refusal(analysis, &reply, extended);
-                    return Err(Denied::Reply(reply));
-                }
-                Err(Unplaced::NoNode) if now.is_unseen() => return Ok(None),
-                Err(Unplaced::NoNode) => return Err(Denied::Reply(no_node())),
-            };
-            if self.pins_for_want_of_a_catalog(&placement) {
-                let start = start.get_or_insert_with(Instant::now);
-                if start.elapsed() < CATALOG_WAIT {
-                    tokio::time::sleep(LATE_LOOK).await;
-                    continue;
-                }
+                *placement
             }
-            let open = self.transaction.open_mut();
-            self.steering.note_writes(&statement, &placement, open);
-            return Ok(Some(placement));
+            Err(Unplaced::Refused(reply)) => {
+                self.note_refusal(analysis, &reply, extended);
+                return Err(Denied::Reply(reply));
+            }
+            Err(Unplaced::NoNode) if now.is_unseen() => return Ok(Placed::Nowhere),
+            Err(Unplaced::NoNode) => return Err(Denied::Reply(no_node())),
+        };
+        if waited < CATALOG_WAIT && self.pins_for_want_of_a_catalog(&placement) {
+            return Ok(Placed::Later);
         }
+        let open = self.transaction.open_mut();
+        self.steering.note_writes(&statement, &placement, open);
+        Ok(Placed::There(placement))
     }
 
     /// Whether the session would keep its server only because it is not known yet what a function does.
@@ -548,9 +587,11 @@ impl Session {
         names.find(known).filter(|_| self.shares())
     }
 
-    /// The statement that EXECUTE runs, if it is one the session prepared.
+    /// The statement that EXECUTE runs or EXPLAIN is about, if it is one the session prepared: what
+    /// is true of that is true of it.
     pub(crate) fn executed(&self, analysis: &Analysis) -> Option<Rc<Analysis>> {
-        let name = analysis.executes.as_ref()?;
+        let stands_for_it = matches!(analysis.class, Class::Execute | Class::Explain);
+        let name = analysis.executes.as_ref().filter(|_| stands_for_it)?;
         let by_protocol = || self.prepared.get(name.as_bytes()).map(|p| &p.analysis);
         let found = self.sql_prepared.get(name).or_else(by_protocol);
         found.map(Rc::clone)

@@ -2,8 +2,10 @@
 
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::future::Either;
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::traits;
 use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
@@ -20,7 +22,7 @@ use crate::lost::Sent;
 use crate::need::{LegError, ends};
 use crate::observe::Message;
 use crate::relay::{RelayError, Stop, Until, send};
-use crate::session::{Session, query_text};
+use crate::session::{Placed, Rare, Session, Soon, at_once, query_text};
 use crate::steering::{Placement, Values};
 use crate::transaction::Loss;
 
@@ -38,6 +40,17 @@ enum NotRun {
     End(End),
     /// A server's own words, as body of an ErrorResponse.
     Refused(Vec<u8>),
+}
+
+/// Where a statement runs.
+struct Found {
+    node: NodeId,
+    /// What is known of it.
+    traits: u64,
+    /// Another node may run it if this one fails.
+    again: bool,
+    /// How it was placed, if somebody will ask.
+    placement: Option<Box<Placement>>,
 }
 
 impl From<Denied> for NotRun {
@@ -96,7 +109,12 @@ impl Session {
         let mut attempts = Attempts::default();
         attempts.tied = self.unfinished.as_ref().map(|batch| batch.node);
         loop {
-            let (placement, again) = match self.find_node(analysis, &mut attempts).await {
+            let Found {
+                node,
+                traits,
+                again,
+                placement,
+            } = match self.find_node(analysis, &mut attempts).await {
                 Ok(found) => found,
                 Err(NotRun::Reply(reply)) => return self.refuse_simple(header, reply).await,
                 Err(NotRun::End(end)) => return Err(end),
@@ -107,14 +125,13 @@ impl Session {
                     return self.end_simple(header).await;
                 }
             };
-            let node = placement.node;
             self.tell_savepoint(analysis, node).await;
             self.end_reads(analysis, node).await;
             let retry = again && self.may_retry(node);
-            if self.is_observed() {
-                self.observe_query(header, &placement);
+            if let Some(placement) = placement.as_ref().filter(|_| self.is_observed()) {
+                self.observe_query(header, placement);
             }
-            let watched = self.watch(analysis, placement.traits, node);
+            let watched = self.watch(analysis, traits, node);
             let ran = self.exchange(header, analysis, node, retry).await;
             let again = retry && !self.flow.answered;
             if let Some(watched) = watched.filter(|_| ran.is_ok() || !again) {
@@ -124,9 +141,15 @@ impl Session {
                 let tally = self.flow.tally;
                 self.note_end(Ended { watched, tally });
             }
+            let left = if retry {
+                header.frame_len()
+            } else {
+                self.flow.up_left
+            };
             match ran {
                 Ok(stop) => {
-                    self.finish_simple(&placement, analysis).await;
+                    self.finish_simple(node, placement.as_deref(), analysis)
+                        .await;
                     self.tell_own().await?;
                     return self.after_stop(node, stop);
                 }
@@ -137,20 +160,10 @@ impl Session {
                     attempts.note_lost(node);
                 }
                 Err(RelayError::Refused(message)) => {
-                    let left = if retry {
-                        header.frame_len()
-                    } else {
-                        self.flow.up_left
-                    };
                     let message = self.refused(node, &message)?;
                     return self.end_lost(left, &message).await;
                 }
                 Err(error) => {
-                    let left = if retry {
-                        header.frame_len()
-                    } else {
-                        self.flow.up_left
-                    };
                     let reply = self.lost(node, error, Sent::of(analysis))?;
                     let mut message = BytesMut::new();
                     encode::error(&mut message, &reply);
@@ -161,40 +174,80 @@ impl Session {
     }
 
     /// A node that runs it and is ready to, and whether another may if that one fails.
-    async fn find_node(
+    fn find_node<'a>(
+        &'a mut self,
+        analysis: &'a Analysis,
+        attempts: &'a mut Attempts,
+    ) -> Soon<'a, Result<Found, NotRun>> {
+        if self.ends_refused_and_goes_on(analysis) {
+            return Either::Right(Box::pin(async move {
+                let failed = self.fail_on_server().await;
+                failed.map_err(|_| NotRun::Reply(self.tell_loss()))?;
+                let placed = self.place(analysis, None, Values::None, attempts, Duration::ZERO);
+                self.find_in_time(analysis, attempts, placed).await
+            }));
+        }
+        match self.place(analysis, None, Values::None, attempts, Duration::ZERO) {
+            Ok(Placed::There(placement)) if self.has_ready(placement.node, analysis) => {
+                at_once(Ok(self.found(analysis, attempts, placement)))
+            }
+            placed => Either::Right(Box::pin(self.find_in_time(analysis, attempts, placed))),
+        }
+    }
+
+    /// The same, from what came of the first attempt on.
+    async fn find_in_time(
         &mut self,
         analysis: &Analysis,
         attempts: &mut Attempts,
-    ) -> Result<(Placement, bool), NotRun> {
-        if self.ends_refused_and_goes_on(analysis) {
-            let failed = self.fail_on_server().await;
-            failed.map_err(|_| NotRun::Reply(self.tell_loss()))?;
-        }
+        mut placed: Result<Placed, Denied>,
+    ) -> Result<Found, NotRun> {
         loop {
-            let placed = self.place(analysis, None, Values::None, attempts).await?;
-            let Some(placement) = placed else {
-                self.hold(attempts, None).await?;
-                continue;
-            };
-            let (node, read) = (placement.node, placement.is_proven_read());
-            match self.need_for(node, analysis, false).await {
-                Ok(()) => {
-                    attempts.note_found();
-                    let text = match self.may_pin(analysis, &placement) {
-                        true => query_text(self.client.input.bytes()).to_vec(),
-                        false => Vec::new(),
-                    };
-                    self.note_code(analysis, &placement, &text);
-                    return Ok((placement, read && attempts.may_repeat(node)));
-                }
-                Err(LegError::NodeFailed(reply)) => {
-                    self.after_failure(attempts, node, reply, read).await?;
-                }
-                Err(LegError::Moved) => self.after_move(attempts).await?,
-                Err(LegError::Reply(reply)) => return Err(NotRun::Reply(reply)),
-                Err(LegError::Ended(end)) => return Err(NotRun::End(end)),
-                Err(LegError::Refused(body)) => return Err(NotRun::Refused(body)),
+            if matches!(placed, Ok(Placed::Later)) {
+                placed = self
+                    .place_later(analysis, None, Values::None, attempts)
+                    .await;
             }
+            if let Placed::There(placement) = placed? {
+                let (node, read) = (placement.node, placement.is_proven_read());
+                match self.need_for(node, analysis, false).await {
+                    Ok(()) => return Ok(self.found(analysis, attempts, placement)),
+                    Err(LegError::NodeFailed(reply)) => {
+                        self.after_failure(attempts, node, reply, read).await?;
+                    }
+                    Err(LegError::Moved) => self.after_move(attempts).await?,
+                    Err(LegError::Reply(reply)) => return Err(NotRun::Reply(reply)),
+                    Err(LegError::Ended(end)) => return Err(NotRun::End(end)),
+                    Err(LegError::Refused(body)) => return Err(NotRun::Refused(body)),
+                }
+            } else {
+                self.hold(attempts, None).await?;
+            }
+            placed = self.place(analysis, None, Values::None, attempts, Duration::ZERO);
+        }
+    }
+
+    /// A statement was placed, and its leg is ready.
+    fn found(
+        &mut self,
+        analysis: &Analysis,
+        attempts: &mut Attempts,
+        placement: Placement,
+    ) -> Found {
+        attempts.note_found();
+        let text = match self.may_pin(analysis, &placement) {
+            true => query_text(self.client.input.bytes()).to_vec(),
+            false => Vec::new(),
+        };
+        self.note_code(analysis, &placement, &text);
+        let node = placement.node;
+        Found {
+            node,
+            traits: placement.traits,
+            again: placement.is_proven_read() && attempts.may_repeat(node),
+            placement: self
+                .is_looked_at_later(&placement)
+                .then(|| Box::new(placement)),
         }
     }
 
@@ -208,14 +261,16 @@ impl Session {
 
     /// The server that ran it is lost: the client is told, and the session goes on. `left` are the
     /// bytes of the client that belong to it still.
-    async fn end_lost(&mut self, left: usize, message: &[u8]) -> Result<(), End> {
-        self.flow.abandon();
-        self.busy = false;
-        self.client.output.extend_from_slice(message);
-        self.skip_bytes(left).await?;
-        let status = self.status();
-        encode::ready(&mut self.client.output, status);
-        Ok(self.client.flush().await?)
+    fn end_lost<'a>(&'a mut self, left: usize, message: &'a [u8]) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            self.flow.abandon();
+            self.busy = false;
+            self.client.output.extend_from_slice(message);
+            self.skip_bytes(left).await?;
+            let status = self.status();
+            encode::ready(&mut self.client.output, status);
+            Ok(self.client.flush().await?)
+        })
     }
 
     /// Tells who wants to know what is about to be sent, as far as it is there.
@@ -236,51 +291,65 @@ impl Session {
     }
 
     /// What a statement about savepoints means to the other legs of the transaction.
-    pub(crate) async fn tell_savepoint(&mut self, analysis: &Analysis, node: NodeId) {
+    pub(crate) fn tell_savepoint<'a>(
+        &'a mut self,
+        analysis: &'a Analysis,
+        node: NodeId,
+    ) -> Soon<'a, ()> {
         match analysis.sole_effect() {
-            Some(Effect::RollbackTo(name)) => self.tell_others(node, name, "ROLLBACK TO").await,
-            Some(Effect::Release(name)) => self.tell_others(node, name, "RELEASE").await,
-            _ => {}
+            Some(Effect::RollbackTo(name)) => {
+                Either::Right(self.tell_others(node, name, "ROLLBACK TO"))
+            }
+            Some(Effect::Release(name)) => Either::Right(self.tell_others(node, name, "RELEASE")),
+            _ => at_once(()),
         }
     }
 
     /// ROLLBACK TO and RELEASE concern every leg that knows the savepoint. One that does not has
     /// done nothing since.
-    async fn tell_others(&mut self, node: NodeId, savepoint: &str, verb: &str) {
-        let number = self
-            .transaction
-            .open()
-            .and_then(|open| open.journal.savepoint(savepoint));
-        let Some(number) = number else { return };
-        let sql = format!("{verb} {}", crate::journal::quote_identifier(savepoint));
-        let mut lost = Vec::new();
-        for leg in &mut self.legs {
-            // An error makes the leg a failed one, which the client sees at its next use.
-            if leg.node != node
-                && leg.knows_savepoint(number)
-                && leg.connection().run(&[&sql]).await.is_err()
-            {
-                lost.push(leg.node);
+    fn tell_others<'a>(
+        &'a mut self,
+        node: NodeId,
+        savepoint: &'a str,
+        verb: &'a str,
+    ) -> Rare<'a, ()> {
+        Box::pin(async move {
+            let number = self
+                .transaction
+                .open()
+                .and_then(|open| open.journal.savepoint(savepoint));
+            let Some(number) = number else { return };
+            let sql = format!("{verb} {}", crate::journal::quote_identifier(savepoint));
+            let mut lost = Vec::new();
+            for leg in &mut self.legs {
+                // An error makes the leg a failed one, which the client sees at its next use.
+                if leg.node != node
+                    && leg.knows_savepoint(number)
+                    && leg.connection().run(&[&sql]).await.is_err()
+                {
+                    lost.push(leg.node);
+                }
             }
-        }
-        for node in lost {
-            self.suspect(node);
-            self.drop_leg(node);
-            self.lose_transaction(node);
-        }
+            for node in lost {
+                self.suspect(node);
+                self.drop_leg(node);
+                self.lose_transaction(node);
+            }
+        })
     }
 
     /// COMMIT is about to go to this node: legs elsewhere only read, and end first. A replica that
     /// holds a snapshot or a lock for this transaction could keep what it wrote from being
     /// replayed, and the server that commits may wait for that (`synchronous_commit`).
-    pub(crate) async fn end_reads(&mut self, analysis: &Analysis, node: NodeId) {
+    pub(crate) fn end_reads(&mut self, analysis: &Analysis, node: NodeId) -> Soon<'_, ()> {
         let commits = matches!(
             analysis.sole_effect(),
             Some(Effect::Commit { chain: false } | Effect::PrepareTransaction)
         );
         let healthy = self.status() != TransactionStatus::Failed;
-        if commits && healthy {
-            self.finish_others(node, "COMMIT").await;
+        match commits && healthy {
+            true => Either::Right(self.finish_others(node, "COMMIT")),
+            false => at_once(()),
         }
     }
 
@@ -324,12 +393,18 @@ impl Session {
         ran
     }
 
-    async fn finish_simple(&mut self, placement: &Placement, analysis: &Rc<Analysis>) {
-        let node = placement.node;
+    async fn finish_simple(
+        &mut self,
+        node: NodeId,
+        placement: Option<&Placement>,
+        analysis: &Rc<Analysis>,
+    ) {
         if self.flow.error {
             self.doubt(analysis, node);
         } else {
-            self.apply_marks(placement);
+            if let Some(placement) = placement {
+                self.apply_marks(placement);
+            }
             if analysis.may_change_session() {
                 let rolled_back = self.flow.command_tag() == b"ROLLBACK";
                 self.apply(analysis, node, rolled_back);
@@ -350,13 +425,19 @@ impl Session {
         }
     }
 
-    async fn refuse_simple(&mut self, header: Header, reply: ErrorReply) -> Result<(), End> {
-        if let Some(batch) = &mut self.unfinished {
-            batch.is_refused = true;
-        }
-        encode::error(&mut self.client.output, &reply);
-        self.refuse_transaction();
-        self.end_simple(header).await
+    fn refuse_simple<'a>(
+        &'a mut self,
+        header: Header,
+        reply: ErrorReply,
+    ) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            if let Some(batch) = &mut self.unfinished {
+                batch.is_refused = true;
+            }
+            encode::error(&mut self.client.output, &reply);
+            self.refuse_transaction();
+            self.end_simple(header).await
+        })
     }
 
     /// Ends a simple query that no server saw.
@@ -368,16 +449,18 @@ impl Session {
     }
 
     /// FunctionCall (fast path): nobody knows what it does, so it counts as a write.
-    pub(crate) async fn function_call(&mut self, header: Header) -> Result<(), End> {
-        let analysis = Rc::new(Analysis {
-            traits: Analysis::opaque(FUNCTION_CALL_PRINT).traits | traits::TEXT_WITHHELD,
-            ..Analysis::opaque(FUNCTION_CALL_PRINT)
-        });
-        if self.wants_rewrites()
-            && let Err(reply) = self.rewrite(&analysis, b"", false)
-        {
-            return self.refuse_simple(header, reply).await;
-        }
-        self.run_simple(header, &analysis).await
+    pub(crate) fn function_call<'a>(&'a mut self, header: Header) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            let analysis = Rc::new(Analysis {
+                traits: Analysis::opaque(FUNCTION_CALL_PRINT).traits | traits::TEXT_WITHHELD,
+                ..Analysis::opaque(FUNCTION_CALL_PRINT)
+            });
+            if self.wants_rewrites()
+                && let Err(reply) = self.rewrite(&analysis, b"", false)
+            {
+                return self.refuse_simple(header, reply).await;
+            }
+            self.run_simple(header, &analysis).await
+        })
     }
 }

@@ -234,8 +234,10 @@ pub struct Analysis {
     pub functions: Vec<FunctionRef>,
     /// What it looks at of what its server keeps for the session.
     pub looks_at: Option<OwnState>,
-    /// The statement that EXECUTE runs.
+    /// The statement that EXECUTE runs, also inside EXPLAIN and CREATE TABLE AS.
     pub executes: Option<Box<str>>,
+    /// The database to which nobody else may be connected while it runs.
+    pub needs_alone: Option<Box<str>>,
     /// It may change what names mean to other statements.
     pub changes_schema: bool,
     /// Of the utilities, those that Pgpool-II counts among the schema changes.
@@ -281,6 +283,7 @@ impl Analysis {
             functions: Vec::new(),
             looks_at: None,
             executes: None,
+            needs_alone: None,
             changes_schema: false,
             counts_as_ddl: false,
             reaches_outside: false,

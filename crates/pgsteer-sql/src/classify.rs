@@ -1,7 +1,7 @@
 //! From a text to its class and its effects, by PostgreSQL's grammar.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, RawStmt};
+use pg_query::protobuf::{Node, ObjectType, RawStmt};
 
 use crate::analysis::{Analysis, Class, bits};
 use crate::references::{self, References};
@@ -49,9 +49,8 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
         analysis.reaches_outside = copy.is_program || !copy.filename.is_empty();
     }
     analysis.console = show(first).filter(|_| statements.len() == 1);
-    if let NodeEnum::ExecuteStmt(execute) = first {
-        analysis.executes = Some(execute.name.as_str().into());
-    }
+    analysis.executes = executed(first).map(Into::into);
+    analysis.needs_alone = needs_alone(first).map(Into::into);
     if statements.len() == 1
         && let Some(inside) = inner::inner(text, analysis.class)
     {
@@ -60,6 +59,44 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     let reads = statements.len() == 1 && reads(first);
     complete(&mut analysis, found, reads);
     analysis
+}
+
+/// The name of the statement that EXECUTE runs, also inside EXPLAIN and CREATE TABLE AS.
+fn executed(statement: &NodeEnum) -> Option<&str> {
+    match statement {
+        NodeEnum::ExecuteStmt(execute) => Some(&execute.name),
+        NodeEnum::ExplainStmt(explain) => executed(node(explain.query.as_deref())?),
+        NodeEnum::CreateTableAsStmt(create) => executed(node(create.query.as_deref())?),
+        _ => None,
+    }
+}
+
+/// The database that PostgreSQL does not touch while others are connected to it.
+fn needs_alone(statement: &NodeEnum) -> Option<&str> {
+    let moves = |option: &&Node| matches!(&option.node, Some(NodeEnum::DefElem(option)) if option.defname == "tablespace");
+    match statement {
+        NodeEnum::DropdbStmt(drop) => Some(&drop.dbname),
+        NodeEnum::RenameStmt(rename) if rename.rename_type() == ObjectType::ObjectDatabase => {
+            Some(&rename.subname)
+        }
+        NodeEnum::AlterDatabaseStmt(alter) => {
+            let found = alter.options.iter().find(moves);
+            found.map(|_| alter.dbname.as_str())
+        }
+        NodeEnum::CreatedbStmt(create) => create.options.iter().find_map(template),
+        _ => None,
+    }
+}
+
+/// The database another one is copied from.
+fn template(option: &Node) -> Option<&str> {
+    let Some(NodeEnum::DefElem(option)) = &option.node else {
+        return None;
+    };
+    match node(option.arg.as_deref())? {
+        NodeEnum::String(name) if option.defname == "template" => Some(&name.sval),
+        _ => None,
+    }
 }
 
 fn looks_at(found: &References) -> Option<OwnState> {

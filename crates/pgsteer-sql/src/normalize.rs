@@ -51,8 +51,31 @@ fn starts_like_a_query(text: &[u8]) -> bool {
     FIRST.iter().any(|first| word.eq_ignore_ascii_case(first))
 }
 
+/// By byte: whether it can be part of a name.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a constant that panics does not compile"
+)]
+const IDENTIFIER: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < table.len() {
+        let byte = at as u8;
+        table[at] =
+            byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii();
+        at += 1;
+    }
+    table
+};
+
 fn is_identifier(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+    IDENTIFIER.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// Length of the name at the front.
+fn identifier_len(text: &[u8]) -> usize {
+    let end = text.iter().position(|byte| !is_identifier(*byte));
+    end.unwrap_or(text.len())
 }
 
 /// Whether a text ends in this word, blanks behind it left aside.
@@ -165,11 +188,9 @@ impl Normalizer<'_> {
     }
 
     fn word(&mut self) -> Option<()> {
-        let start = self.at;
-        while is_identifier(self.peek(0)) {
-            self.at += 1;
-        }
-        let word = self.text.get(start..self.at).unwrap_or_default();
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let (word, _) = rest.split_at_checked(identifier_len(rest))?;
+        self.at += word.len();
         // E'', B'', X'', N'' and U&'' have rules of their own.
         let quote = |b: u8| matches!(b, b'\'' | b'"');
         let unicode =

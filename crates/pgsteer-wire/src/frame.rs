@@ -59,10 +59,13 @@ pub fn header(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
 /// Splits off a NUL-terminated string; `None` if there is no NUL.
 #[must_use]
 pub fn cstr(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    // Looks at a word at a time.
-    let text = std::ffi::CStr::from_bytes_until_nul(bytes).ok()?.to_bytes();
-    let rest = bytes.get(text.len() + 1..).unwrap_or_default();
-    Some((text, rest))
+    // Names are empty more often than not.
+    if let [0, rest @ ..] = bytes {
+        return Some((&[], rest));
+    }
+    let len = memchr::memchr(0, bytes)?;
+    let (text, rest) = bytes.split_at_checked(len)?;
+    Some((text, rest.get(1..).unwrap_or_default()))
 }
 
 #[cfg(test)]

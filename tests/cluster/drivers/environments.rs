@@ -124,7 +124,9 @@ pub(super) fn java() -> Result<()> {
 pub(super) fn sqlx() -> Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("drivers/sqlx/Cargo.toml");
     let target = below_target("sqlx");
-    let mut cargo = Command::new(env!("CARGO"));
+    // The one that runs the tests, if one does: it knows its compiler.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = Command::new(cargo);
     cargo.args(["build", "--quiet", "--locked", "--manifest-path"]);
     cargo.arg(manifest).arg("--target-dir").arg(&target);
     ran(&mut cargo, "the program that uses sqlx cannot be built")?;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgsteer_core::settings::{NodeSettings, ProbeSettings};
+use pgsteer_core::traffic::TrafficState;
 use pgsteer_core::{Catalog, Database, Facts, NodeId, Role, Settings, Subscription, Topology};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -39,6 +40,7 @@ pub(crate) async fn run(
         names: HashMap::new(),
     };
     let mut epoch = 0;
+    let mut traffic = facts.traffic.subscribe();
     loop {
         let current = Arc::clone(&settings.borrow_and_update());
         let topology = Arc::clone(&subscription.get().topology);
@@ -51,6 +53,8 @@ pub(crate) async fn run(
         tokio::select! {
             // Cancel safe: a wish that nobody waited for is kept.
             () = facts.catalogs.wanted() => {}
+            // Cancel safe, as its documentation says.
+            () = traffic.changed() => {}
             // Cancel safe: a task that ended stays in the set until it is returned.
             Some(ended) = loader.loads.join_next_with_id() => loader.take(ended, &current),
             // Cancel safe: a timer.
@@ -131,6 +135,7 @@ impl Loader {
         topology: &Topology,
     ) -> Option<Instant> {
         let refresh_interval = settings.catalog.refresh_interval;
+        let traffic = self.facts.traffic.now();
         let mut next: Option<Instant> = None;
         let mut look_at = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));
         let databases = self.facts.catalogs.all();
@@ -155,7 +160,7 @@ impl Loader {
                 None => {}
             }
             if let Some(at) = entry.kept.as_ref().map(|kept| kept.until) {
-                if at <= now {
+                if at <= now || is_wanted_alone(&traffic, database.name()) {
                     entry.kept = None;
                 } else {
                     look_at(at);
@@ -197,11 +202,14 @@ impl Loader {
             return;
         };
         let now = Instant::now();
+        let traffic = self.facts.traffic.now();
         match ended {
             Ok((_, done)) => match done.result {
                 Ok((catalog, connection)) => {
                     entry.loaded(catalog, done.began, now);
-                    entry.kept = done.node.filter(|_| kept < KEPT_MAX).map(|(node, _)| Kept {
+                    let name = entry.database.name();
+                    let keeps = kept < KEPT_MAX && !is_wanted_alone(&traffic, name);
+                    entry.kept = done.node.filter(|_| keeps).map(|(node, _)| Kept {
                         connection,
                         node,
                         until: now + KEPT_FOR,
@@ -331,6 +339,12 @@ impl Order {
         let catalog = load::load(&connection.client, self.epoch, self.rows_max).await?;
         Ok((catalog, connection))
     }
+}
+
+/// Whether a statement has come that needs a database for itself: it may come again, and a server waits
+/// for others no longer than a connection would be kept.
+fn is_wanted_alone(traffic: &TrafficState, database: &str) -> bool {
+    traffic.of(database).emptied > 0
 }
 
 /// `application_name` of its connections.

@@ -1,11 +1,17 @@
 //! What the outstanding queue does with answers, whole and cut anywhere.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
+use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::encode;
 use proptest::prelude::*;
 
 use super::{Flow, Lost, Next, Request, Violation};
 use crate::lost::Sent;
+use crate::session::Prepared;
+use crate::statements::Context;
 
 fn frames(list: &[(u8, &[u8])]) -> Vec<u8> {
     let mut bytes = bytes::BytesMut::new();
@@ -208,10 +214,19 @@ fn answers_to_the_proxys_own_queries_are_thrown_away() {
 #[test]
 fn names_on_servers_stay_there() {
     let mut flow = Flow::default();
-    let renamed = Some(Box::new((
-        b"pgsteer_1".as_slice().into(),
-        b"mine".as_slice().into(),
-    )));
+    let renamed = Some(Rc::new(Prepared {
+        id: 1,
+        client_name: b"mine".as_slice().into(),
+        name: b"pgsteer_1".as_slice().into(),
+        frame: Rc::default(),
+        text_at: 0..0,
+        context: Context::default(),
+        is_shared: true,
+        analysis: Rc::new(Analysis::opaque(1)),
+        map: None,
+        chain: Cell::default(),
+        described: Cell::default(),
+    }));
     flow.expect(Request::InPlaceOfParse {
         name: b"mine".as_slice().into(),
         id: 1,

@@ -269,3 +269,33 @@ fn what_a_rollback_and_a_read_only_mode_look_like() {
     ));
     assert!(!has("SET work_mem = 1", SETS_READ_ONLY));
 }
+
+#[test]
+fn what_execute_runs_is_found_inside_others() {
+    for (text, expected) in [
+        ("EXECUTE s(1)", Some("s")),
+        ("EXPLAIN (VERBOSE) EXECUTE s(NULL)", Some("s")),
+        ("CREATE TABLE t AS EXECUTE s", Some("s")),
+        ("EXPLAIN CREATE TABLE t AS EXECUTE s", Some("s")),
+        ("EXPLAIN SELECT 1", None),
+    ] {
+        let analysis = analyze(text.as_bytes());
+        assert_eq!(analysis.executes.as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn some_statements_need_a_database_for_themselves() {
+    for (text, expected) in [
+        ("DROP DATABASE IF EXISTS d", Some("d")),
+        ("ALTER DATABASE d RENAME TO e", Some("d")),
+        ("ALTER DATABASE d SET TABLESPACE s", Some("d")),
+        ("CREATE DATABASE e TEMPLATE d", Some("d")),
+        ("CREATE DATABASE e", None),
+        ("ALTER TABLE d RENAME TO e", None),
+        ("ALTER DATABASE d CONNECTION LIMIT 3", None),
+    ] {
+        let analysis = analyze(text.as_bytes());
+        assert_eq!(analysis.needs_alone.as_deref(), expected, "{text}");
+    }
+}

@@ -27,6 +27,10 @@ pub(crate) struct Extended {
 }
 
 impl Session {
+    fn prepared_in_console(&mut self) -> &mut Extended {
+        self.console.get_or_insert_default()
+    }
+
     /// Serves a frame that is no Query.
     pub(super) async fn extended_console(&mut self, header: Header) -> Result<(), End> {
         if header.frame_len() > TEXT_LEN_MAX {
@@ -43,20 +47,20 @@ impl Session {
         self.client.input.consume(header.frame_len());
         match header.tag {
             tag::SYNC => {
-                self.console.failed = false;
+                self.prepared_in_console().failed = false;
                 encode::ready(&mut self.client.output, TransactionStatus::Idle);
                 return Ok(self.client.flush().await?);
             }
             tag::FLUSH => return Ok(self.client.flush().await?),
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => return Ok(()),
-            _ if self.console.failed => return Ok(()),
+            _ if self.prepared_in_console().failed => return Ok(()),
             _ => {}
         }
         let mut out = BytesMut::new();
         if let Err(reply) = self.console_message(header.tag, &body, &mut out).await? {
             out.clear();
             encode::error(&mut out, &reply);
-            self.console.failed = true;
+            self.prepared_in_console().failed = true;
         }
         self.client.output.extend_from_slice(&out);
         Ok(())
@@ -84,15 +88,18 @@ impl Session {
             tag::DESCRIBE => self.console_describe(&frontend::target(tag, body)?, out),
             tag::CLOSE => {
                 match frontend::target(tag, body)? {
-                    Target::Statement(name) => drop(self.console.statements.remove(name)),
-                    Target::Portal(name) => drop(self.console.portals.remove(name)),
+                    Target::Statement(name) => {
+                        drop(self.prepared_in_console().statements.remove(name))
+                    }
+                    Target::Portal(name) => drop(self.prepared_in_console().portals.remove(name)),
                 }
                 encode::frame(out, b'3', b"");
                 Ok(())
             }
             tag::EXECUTE => {
                 let name = frontend::execute(body)?;
-                let Some((text, formats)) = self.console.portals.get(name).cloned() else {
+                let Some((text, formats)) = self.prepared_in_console().portals.get(name).cloned()
+                else {
                     return Ok(Err(unknown("portal", name)));
                 };
                 let reply = self.answer_console(&text).await;
@@ -108,7 +115,7 @@ impl Session {
     }
 
     fn console_parse(&mut self, name: Box<[u8]>, text: String) -> Result<(), ErrorReply> {
-        let statements = &mut self.console.statements;
+        let statements = &mut self.prepared_in_console().statements;
         if statements.len() >= KEPT_MAX && !statements.contains_key(&name) {
             let text = "too many prepared statements in the console";
             return Err(ErrorReply::error(SqlState::PROGRAM_LIMIT_EXCEEDED, text));
@@ -123,11 +130,11 @@ impl Session {
         statement: &[u8],
         formats: Vec<bool>,
     ) -> Result<(), ErrorReply> {
-        let Some(text) = self.console.statements.get(statement) else {
+        let Some(text) = self.prepared_in_console().statements.get(statement) else {
             return Err(unknown("prepared statement", statement));
         };
         let bound = (text.clone(), Formats::Extended(formats));
-        let portals = &mut self.console.portals;
+        let portals = &mut self.prepared_in_console().portals;
         if portals.len() >= KEPT_MAX {
             portals.clear();
         }
@@ -142,14 +149,14 @@ impl Session {
     ) -> Result<(), ErrorReply> {
         let (text, formats) = match target {
             Target::Statement(name) => {
-                let text = self.console.statements.get(*name);
+                let text = self.prepared_in_console().statements.get(*name);
                 let text = text.ok_or_else(|| unknown("prepared statement", name))?;
                 // It has no parameters.
                 encode::frame(out, b't', &[0, 0]);
                 (text, &Formats::Extended(Vec::new()))
             }
             Target::Portal(name) => {
-                let found = self.console.portals.get(*name);
+                let found = self.prepared_in_console().portals.get(*name);
                 let (text, formats) = found.ok_or_else(|| unknown("portal", name))?;
                 (text, formats)
             }

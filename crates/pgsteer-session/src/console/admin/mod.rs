@@ -25,7 +25,7 @@ pub(crate) use extended::Extended;
 
 use super::Answer;
 use crate::end::End;
-use crate::session::{Session, query_text};
+use crate::session::{Rare, Session, query_text};
 use command::{Command, Misread, Show};
 use table::{Column, Formats, Row, Value, put_columns, put_row, texts};
 
@@ -98,22 +98,24 @@ impl Reply {
 
 impl Session {
     /// Serves a frame of a client of the console.
-    pub(crate) async fn serve_console(&mut self, header: Header) -> Result<(), End> {
-        if header.tag != tag::QUERY {
-            return self.extended_console(header).await;
-        }
-        let text = self.console_query(header).await?;
-        let answered = self.answer_console(&text).await;
-        let out = &mut self.client.output;
-        match answered {
-            Ok(reply) => {
-                put_description(out, &reply, &Formats::Simple);
-                put_reply(out, &reply, &Formats::Simple);
+    pub(crate) fn serve_console<'a>(&'a mut self, header: Header) -> Rare<'a, Result<(), End>> {
+        Box::pin(async move {
+            if header.tag != tag::QUERY {
+                return self.extended_console(header).await;
             }
-            Err(reply) => encode::error(out, &reply),
-        }
-        encode::ready(out, TransactionStatus::Idle);
-        Ok(self.client.flush().await?)
+            let text = self.console_query(header).await?;
+            let answered = self.answer_console(&text).await;
+            let out = &mut self.client.output;
+            match answered {
+                Ok(reply) => {
+                    put_description(out, &reply, &Formats::Simple);
+                    put_reply(out, &reply, &Formats::Simple);
+                }
+                Err(reply) => encode::error(out, &reply),
+            }
+            encode::ready(out, TransactionStatus::Idle);
+            Ok(self.client.flush().await?)
+        })
     }
 
     /// The text of a Query, which is taken off the client's input.
