@@ -88,6 +88,8 @@ impl Lab {
             let options = Options {
                 // As long as the process, like the table of settings it is made from.
                 router: (for_router(settings) + rules.line()).leak(),
+                // As Pgpool-II, which knows nothing else: LISTEN is a server's business then.
+                pool: "mode = \"session\"",
                 ..Options::weights([weights[0], weights[1], 0])
             };
             pgsteer.push((rules, options.start_for(cluster())));

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -18,8 +19,6 @@ pub struct DatabaseTraffic {
     pub draining: bool,
     /// Servers that were opened before the order of this number are not used again.
     pub reconnect: u64,
-    /// The same for those that no session has.
-    pub emptied: u64,
 }
 
 /// What holds for all.
@@ -42,12 +41,61 @@ pub struct TrafficState {
     /// No client may log in, and the proxy ends with the last one.
     pub closing: bool,
     databases: BTreeMap<Box<str>, DatabaseTraffic>,
+    emptied: BTreeMap<Box<str>, Emptied>,
     reconnect: u64,
     /// Number of the last order.
     orders: u64,
 }
 
+/// A statement came that needs a database for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Emptied {
+    // Number of the last such order, and when it was given.
+    order: u64,
+    at: Instant,
+    // How many came one soon after the other.
+    times: u32,
+}
+
+impl Emptied {
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < EMPTIED_FOR
+    }
+}
+
+/// How long servers of such a database are closed; PostgreSQL waits for 5 s (`CountOtherDBBackends`).
+const EMPTIED_FOR: Duration = Duration::from_secs(10);
+/// So many such statements in a row are taken notice of (ours): whoever may not drop a database shall
+/// not have its pools opened anew all the time.
+const EMPTIED_TIMES_MAX: u32 = 4;
+/// So many databases at one time (ours).
+const EMPTIED_MAX: usize = 64;
+
 impl TrafficState {
+    /// Servers of this database that no session has, and that were opened before the order of this number,
+    /// are closed: a statement was sent that is refused while there are any. 0 for none.
+    #[must_use]
+    pub fn emptied(&self, database: &str) -> u64 {
+        let emptied = self.emptied.get(database).filter(|e| e.is_recent());
+        emptied.map_or(0, |emptied| emptied.order)
+    }
+
+    fn empty(&mut self, database: &str) -> bool {
+        self.emptied.retain(|_, emptied| emptied.is_recent());
+        let before = self.emptied.get(database).map_or(0, |e| e.times);
+        if before >= EMPTIED_TIMES_MAX || self.emptied.len() >= EMPTIED_MAX {
+            return false;
+        }
+        self.orders += 1;
+        let emptied = Emptied {
+            order: self.orders,
+            at: Instant::now(),
+            times: before + 1,
+        };
+        self.emptied.insert(database.into(), emptied);
+        true
+    }
+
     /// What was said about a database, what holds for all included.
     #[must_use]
     pub fn of(&self, database: &str) -> DatabaseTraffic {
@@ -133,14 +181,15 @@ impl Traffic {
         said
     }
 
-    /// Has servers of a database that no session has closed: a statement is about to run that is refused
-    /// while there are any.
+    /// See [`TrafficState::emptied`].
     pub fn empty(&self, database: &str) {
-        self.0.send_modify(|state| {
+        self.0.send_if_modified(|state| {
             let mut next = TrafficState::clone(state);
-            next.orders += 1;
-            next.database(database).emptied = next.orders;
-            *state = Arc::new(next);
+            let is_news = next.empty(database);
+            if is_news {
+                *state = Arc::new(next);
+            }
+            is_news
         });
     }
 
@@ -266,13 +315,26 @@ mod tests {
         let now = watch.get();
         assert_eq!(now.of("a").reconnect, now.orders());
         assert_eq!(now.of("b").reconnect, 0);
-        traffic.empty("b");
-        let now = watch.get();
-        assert_eq!(now.of("b").emptied, now.orders());
-        assert_eq!((now.of("b").reconnect, now.of("a").emptied), (0, 0));
         assert_eq!(traffic.order(&TrafficOrder::Drain("a".into())), Ok(()));
         assert!(watch.get().of("a").disabled);
         assert_eq!(traffic.order(&TrafficOrder::Enable("a".into())), Ok(()));
         assert!(!watch.get().of("a").draining);
+    }
+
+    #[test]
+    fn a_database_is_emptied_for_a_while_and_not_again_and_again() {
+        let traffic = Traffic::default();
+        let mut watch = traffic.subscribe();
+        let orders: Vec<u64> = (0..6)
+            .map(|_| {
+                traffic.empty("a");
+                watch.get().emptied("a")
+            })
+            .collect();
+        assert_eq!(orders, [1, 2, 3, 4, 4, 4]);
+        traffic.empty("b");
+        let now = watch.get();
+        assert_eq!((now.emptied("b"), now.emptied("c")), (5, 0));
+        assert_eq!(now.of("a"), DatabaseTraffic::default());
     }
 }

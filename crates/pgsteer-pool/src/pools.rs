@@ -632,7 +632,7 @@ impl Pools {
 
     /// The same for one that no session has.
     fn is_unwanted(&self, connection: &Connection, database: &str) -> bool {
-        let emptied = self.0.traffic.borrow_mut().get().of(database).emptied;
+        let emptied = self.0.traffic.borrow_mut().get().emptied(database);
         emptied > connection.opened_after || self.is_retired(connection, database)
     }
 

@@ -191,12 +191,12 @@ impl Session {
         }
     }
 
-    /// The marks a policy wanted set when this statement has succeeded.
     /// Whether somebody will ask how a statement was placed: it has marks to set, or is observed.
     pub(crate) fn is_looked_at_later(&self, placement: &Placement) -> bool {
         placement.verdict.marks != Marks::default() || self.is_observed()
     }
 
+    /// The marks a policy wanted set when this statement has succeeded.
     pub(crate) fn apply_marks(&mut self, placement: &Placement) {
         let in_transaction = !self.transaction.is_none();
         self.steering

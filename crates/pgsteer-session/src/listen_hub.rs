@@ -21,8 +21,9 @@ use crate::journal::quote_identifier;
 use crate::listen_inbox::{Doom, Inbox};
 use crate::worker::Worker;
 
-/// How long the connection stays when nobody listens any more.
-const LINGER: Duration = Duration::from_secs(30);
+/// How long the connection stays when nobody listens any more: less than the 5 s that PostgreSQL waits
+/// for others to leave a database that is to be dropped.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// What a session asks of the connection.
 pub(crate) enum Request {

@@ -285,7 +285,7 @@ fn work(
         .build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => {
-            // A task of its own: what is blocked on is polled whenever any session is woken.
+            // A task of its own, as sessions are.
             let served = runtime.spawn_local(serve(index, shared, subscription, receiver));
             if let Err(ended) = runtime.block_on(served)
                 && ended.is_panic()

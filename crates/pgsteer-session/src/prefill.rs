@@ -39,6 +39,10 @@ impl Worker {
             let snapshot = worker.snapshot();
             let known: Vec<KnownPool> = worker.known_pools.borrow().iter().cloned().collect();
             for pool in &known {
+                // Somebody wants the database for himself.
+                if worker.traffic.borrow_mut().get().emptied(&pool.2) > 0 {
+                    continue;
+                }
                 for node in snapshot.topology.nodes.iter().filter(|n| n.is_usable()) {
                     worker.fill(pool, node, &snapshot).await;
                 }

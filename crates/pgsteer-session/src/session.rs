@@ -587,11 +587,9 @@ impl Session {
         names.find(known).filter(|_| self.shares())
     }
 
-    /// The statement that EXECUTE runs or EXPLAIN is about, if it is one the session prepared: what
-    /// is true of that is true of it.
+    /// The statement that EXECUTE runs, also inside others, if it is one the session prepared.
     pub(crate) fn executed(&self, analysis: &Analysis) -> Option<Rc<Analysis>> {
-        let stands_for_it = matches!(analysis.class, Class::Execute | Class::Explain);
-        let name = analysis.executes.as_ref().filter(|_| stands_for_it)?;
+        let name = analysis.executes.as_ref()?;
         let by_protocol = || self.prepared.get(name.as_bytes()).map(|p| &p.analysis);
         let found = self.sql_prepared.get(name).or_else(by_protocol);
         found.map(Rc::clone)

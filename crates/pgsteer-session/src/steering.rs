@@ -281,7 +281,9 @@ impl Steering {
     ) {
         let analysis = statement.analysis;
         let meaning = &placement.meaning;
-        let executes_a_read = statement.executed.is_some_and(|executed| {
+        // CREATE TABLE AS EXECUTE makes a table of what it reads.
+        let executed = statement.executed.filter(|_| !analysis.changes_schema);
+        let executes_a_read = executed.is_some_and(|executed| {
             names::is_proven_read(names::complete(executed, meaning)) && !meaning.calls_writer
         });
         // A replica writes nothing, whatever it was trusted with.
@@ -340,7 +342,9 @@ impl Steering {
             bits |= traits::TEXT_WITHHELD;
         }
         bits |= statement.values.bits();
-        let inner = statement.executed.unwrap_or(analysis);
+        let stands_for_it = matches!(analysis.class, Class::Execute | Class::Explain);
+        let executed = statement.executed.filter(|_| stands_for_it);
+        let inner = executed.unwrap_or(analysis);
         StatementFacts {
             fingerprint: inner.fingerprint,
             class: analysis.class as u16,
@@ -386,7 +390,7 @@ fn transaction_bits(open: &Open, meaning: &Meaning) -> u64 {
 #[derive(Clone, Copy)]
 pub(crate) struct Statement<'a> {
     pub(crate) analysis: &'a Analysis,
-    /// What EXECUTE runs, if that is known.
+    /// What EXECUTE in it runs, if that is known.
     pub(crate) executed: Option<&'a Analysis>,
     pub(crate) text: &'a [u8],
     pub(crate) extended: bool,

@@ -341,10 +341,9 @@ impl Order {
     }
 }
 
-/// Whether a statement has come that needs a database for itself: it may come again, and a server waits
-/// for others no longer than a connection would be kept.
+/// Whether a statement has come that needs a database for itself.
 fn is_wanted_alone(traffic: &TrafficState, database: &str) -> bool {
-    traffic.of(database).emptied > 0
+    traffic.emptied(database) > 0
 }
 
 /// `application_name` of its connections.

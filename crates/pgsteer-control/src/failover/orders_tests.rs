@@ -5,6 +5,7 @@ use pgsteer_core::policy::{Occasion, Receiver, Remedy};
 use pgsteer_core::topology::{Activity, Standing};
 use pgsteer_core::{NodeId, Role};
 
+use super::sight::Sight;
 use super::state::{CommandKind, Event, Outcome, Phase, State, Work};
 use super::step_tests::{MB, Scene};
 
@@ -85,6 +86,16 @@ fn a_policy_does_not_bring_back_what_an_operator_took_out() {
     scene.answer(Occasion::NodeLost, Remedy::Reattach(NodeId(2)));
     assert_eq!(scene.standings()[2], Detached);
     assert!(scene.state.refused.contains("operator"));
+}
+
+#[test]
+fn a_switchover_does_not_begin_while_a_node_is_unknown() {
+    let mut scene = Scene::new();
+    scene.sights[2] = Sight::new(2);
+    scene.order(1, NodeOrder::Switchover(NodeId(1)));
+    let why = scene.replies()[0].clone().expect_err("it is refused");
+    assert!(why.contains("node 2 has not answered yet"), "{why}");
+    assert_eq!(scene.works(), []);
 }
 
 fn switchover(scene: &mut Scene) {

@@ -94,7 +94,8 @@ pub(super) fn may_promote(
         close_enough(state, sights, sight, rules)?;
     }
     if wish == Wish::Switchover {
-        return Ok(());
+        // Before the primary is stopped, not after.
+        return all_are_judged(state, sights);
     }
     everybody_lost_it(state, sights, rules, wish)
 }
@@ -178,6 +179,19 @@ pub(super) fn behind(state: &State, sights: &[Sight], sight: &Sight) -> Option<u
     Some(written.saturating_sub(own))
 }
 
+/// Every node has answered or is down. For some moments after a start that is not so: the one that is
+/// not known yet may have more than those that were faster, or be a primary.
+fn all_are_judged(state: &State, sights: &[Sight]) -> Result<(), String> {
+    let is_judged = |s: &&Sight| s.up || s.down || state.is_reigning(s.id);
+    match sights.iter().find(|s| !is_judged(s)) {
+        Some(unknown) => Err(format!(
+            "node {} has not answered yet, and not failed often enough to be down",
+            unknown.id
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Every node was judged, those that answer have lost the primary too, and there are enough of them.
 /// One that is fed by a replica that answers says nothing about the primary.
 ///
@@ -189,15 +203,7 @@ pub(super) fn everybody_lost_it(
     rules: &FailoverSettings,
     wish: Wish,
 ) -> Result<(), String> {
-    // After a start, for some moments: it may have more than those that were faster to answer, or be
-    // a primary by now.
-    let is_judged = |s: &&Sight| s.up || s.down || state.is_reigning(s.id);
-    if let Some(unknown) = sights.iter().find(|s| !is_judged(s)) {
-        return Err(format!(
-            "node {} has not answered yet, and not failed often enough to be down",
-            unknown.id
-        ));
-    }
+    all_are_judged(state, sights)?;
     let identifier = state.reign.and_then(|reign| reign.system_identifier);
     let answers = |id: NodeId| sights.get(id.index()).is_some_and(Sight::is_replica);
     let is_cascaded = |s: &Sight| {

@@ -66,6 +66,7 @@ pub(crate) async fn run(
         id,
         node,
         connection: None,
+        timeline: None,
         known: Known::default(),
     };
     let mut failures = 0;
@@ -151,6 +152,8 @@ struct Probe {
     id: NodeId,
     node: NodeSettings,
     connection: Option<Connection>,
+    // Of its WAL, since it has no WAL receiver; none inside: it does not say.
+    timeline: Option<Option<u32>>,
     known: Known,
 }
 
@@ -175,25 +178,44 @@ impl Probe {
                 None => Connection::open(&self.node, settings, &settings.database, NAME).await?,
             };
             let messages = ask(&connection, question::SQL).await?;
-            let mut answer = question::read(&messages)?;
-            if answer.is_in_doubt_of_its_timeline() {
-                match ask(&connection, question::TIMELINE_SQL).await {
-                    Ok(messages) => answer.note_timeline(&messages),
-                    // It takes `pg_monitor`.
-                    Err(Fault::Refused { .. }) => {}
-                    Err(fault) => return Err(fault),
-                }
-            }
+            let answer = question::read(&messages)?;
             Ok((answer, connection))
         };
         match tokio::time::timeout(settings.timeout, work).await {
-            Ok(Ok((answer, connection))) => {
-                self.connection = Some(connection);
+            Ok(Ok((mut answer, connection))) => {
+                self.connection = self.find_timeline(&mut answer, connection, settings).await;
                 Ok(answer)
             }
             Ok(Err(fault)) => Err(fault),
             Err(_) => Err(Fault::Timeout(settings.timeout)),
         }
+    }
+
+    /// Asks a replica that has no WAL receiver for the timeline of its WAL, once for as long as that is
+    /// so. It takes `pg_monitor`; without an answer it is what the control file says.
+    async fn find_timeline(
+        &mut self,
+        answer: &mut Answer,
+        connection: Connection,
+        settings: &ProbeSettings,
+    ) -> Option<Connection> {
+        if !answer.is_in_doubt_of_its_timeline() {
+            self.timeline = None;
+            return Some(connection);
+        }
+        if let Some(known) = self.timeline {
+            answer.timeline = answer.timeline.max(known);
+            return Some(connection);
+        }
+        let asked = ask(&connection, question::TIMELINE_SQL);
+        let (found, kept) = match tokio::time::timeout(settings.timeout, asked).await {
+            Ok(Ok(messages)) => (question::timeline(&messages), Some(connection)),
+            Ok(Err(Fault::Refused { .. })) => (None, Some(connection)),
+            Ok(Err(_)) | Err(_) => return None,
+        };
+        self.timeline = Some(found);
+        answer.timeline = answer.timeline.max(found);
+        kept
     }
 
     /// One line when a node begins to answer and one when it stops. A node that never answered gets

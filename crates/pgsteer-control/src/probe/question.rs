@@ -93,16 +93,15 @@ impl Answer {
     pub(crate) fn is_in_doubt_of_its_timeline(&self) -> bool {
         self.role == Role::Replica && self.upstream.receiver == Receiver::None
     }
+}
 
-    /// Takes note of the answer to [`TIMELINE_SQL`].
-    pub(crate) fn note_timeline(&mut self, messages: &[SimpleQueryMessage]) {
-        for message in messages {
-            if let SimpleQueryMessage::Row(row) = message {
-                let received = u32::from_str_radix(&column(row, 0), 16).ok();
-                self.timeline = self.timeline.max(received);
-            }
-        }
-    }
+/// Reads the answer to [`TIMELINE_SQL`].
+pub(crate) fn timeline(messages: &[SimpleQueryMessage]) -> Option<u32> {
+    let mut rows = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    u32::from_str_radix(&column(rows.next()?, 0), 16).ok()
 }
 
 /// Reads the answer to [`SQL`].

@@ -13,6 +13,7 @@ fn probe(port: u16) -> Probe {
         id: NodeId(0),
         node,
         connection: None,
+        timeline: None,
         known: Known::default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Blocking;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -82,13 +82,7 @@ impl Heir {
             Some(mut child) => end(&mut child),
             None => None,
         };
-        let how = status
-            .map(|status| format!(" ({status})"))
-            .unwrap_or_default();
-        format!(
-            "the new process ended before it was ready{how}: is the file a pgsteer that knows \
-             upgrades? Its own words are in the log"
-        )
+        ended_early(status)
     }
 
     /// It gets everything from now on.
@@ -115,15 +109,22 @@ fn spawn(program: &Program, sockets: &HandedOn) -> Result<(Child, Hearing, Telli
     let told = send_sockets(&own, sockets).and_then(|()| split(own));
     match told {
         Ok((hearing, telling)) => Ok((child, hearing, telling)),
-        Err(error) => {
-            end(&mut child);
-            Err(error)
-        }
+        // It was faster than we are.
+        Err(error) => Err(error.context(ended_early(end(&mut child)))),
     }
 }
 
+fn ended_early(status: Option<ExitStatus>) -> String {
+    let how = status.map(|status| format!(" ({status})"));
+    let how = how.unwrap_or_default();
+    format!(
+        "the new process ended before it was ready{how}: is the file a pgsteer that knows upgrades? \
+         Its own words are in the log"
+    )
+}
+
 /// Ends a process that did not take over.
-fn end(child: &mut Child) -> Option<std::process::ExitStatus> {
+fn end(child: &mut Child) -> Option<ExitStatus> {
     if let Ok(Some(status)) = child.try_wait() {
         return Some(status);
     }
