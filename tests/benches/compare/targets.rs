@@ -39,7 +39,7 @@ pub(crate) fn table(results: &Results) -> String {
         let what = target.what;
         let _ = writeln!(text, "| {what} | {relation} {bound} | {shown} | {met} |");
     }
-    text.push('\n');
+    text += "\nWhere a target is missed, [profile.md](profile.md) says where the time goes and what was tried.\n\n";
     text
 }
 
