@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use pgsteer_core::NodeId;
 use pgsteer_core::servers::{EnteredServer, ServerState, ServerUse};
 use pgsteer_core::settings::PoolSettings;
-use pgsteer_core::traffic::TrafficWatch;
+use pgsteer_core::traffic::{TrafficState, TrafficWatch};
 use pgsteer_wire::backend::TransactionStatus;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -230,6 +230,15 @@ fn is_at_rest(connection: &Connection) -> bool {
 
 /// Idle connections that are looked at to find one with the right parameters.
 const LOOKED_AT_MAX: usize = 16;
+
+fn is_retired(said: &TrafficState, connection: &Connection, database: &str) -> bool {
+    // As nearly always.
+    if said.orders() == 0 {
+        return false;
+    }
+    let of_database = said.of(database);
+    of_database.paused || of_database.reconnect > connection.opened_after
+}
 
 impl Pools {
     /// Empty pools.
@@ -621,19 +630,14 @@ impl Pools {
     /// Whether an operator wants a connection closed before it is used again.
     #[must_use]
     pub fn is_retired(&self, connection: &Connection, database: &str) -> bool {
-        let mut traffic = self.0.traffic.borrow_mut();
-        let said = traffic.get();
-        if said.orders() == 0 {
-            return false;
-        }
-        let of_database = said.of(database);
-        of_database.paused || of_database.reconnect > connection.opened_after
+        is_retired(self.0.traffic.borrow_mut().get(), connection, database)
     }
 
     /// The same for one that no session has.
     fn is_unwanted(&self, connection: &Connection, database: &str) -> bool {
-        let emptied = self.0.traffic.borrow_mut().get().emptied(database);
-        emptied > connection.opened_after || self.is_retired(connection, database)
+        let mut traffic = self.0.traffic.borrow_mut();
+        let said = traffic.get();
+        is_retired(said, connection, database) || said.emptied(database) > connection.opened_after
     }
 
     /// Closes idle connections that an operator wants closed.

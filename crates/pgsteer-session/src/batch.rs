@@ -21,7 +21,7 @@ use crate::listen_wishes::Wishes;
 use crate::need::LegError;
 use crate::portals::Portal;
 use crate::relay::{RelayError, Stop, Until};
-use crate::session::{Placed, Prepared, Rare, Session, Soon, at_once};
+use crate::session::{Placed, Prepared, Rare, Session, Soon, at_once, later};
 use crate::steering::{Placement, Values};
 
 /// What has happened since the last Sync.
@@ -204,7 +204,7 @@ impl Session {
         let asked = (analysis, text, values);
         match self.choose_now(batch, asked) {
             Ok(node) => at_once(Ok(Some(node))),
-            Err(first) => Either::Right(Box::pin(self.choose_in_time(batch, *first, asked))),
+            Err(first) => later(self.choose_in_time(batch, *first, asked)),
         }
     }
 
@@ -444,11 +444,11 @@ impl Session {
                 batch.parsed = for_all.map(|id| (id, node));
                 at_once(Ok(Some(node)))
             }
-            Err(first) => Either::Right(Box::pin(async move {
+            Err(first) => later(async move {
                 let node = self.choose_in_time(batch, *first, asked).await?;
                 batch.parsed = for_all.zip(node);
                 Ok(node)
-            })),
+            }),
         }
     }
 
@@ -463,9 +463,9 @@ impl Session {
             .filter(|node| self.held(*node).is_some())
         {
             Some(node) if batch.active == Some(node) => at_once(Ok(Some(node))),
-            Some(node) => Either::Right(Box::pin(async move {
-                Ok(self.activate(batch, node).await?.then_some(node))
-            })),
+            Some(node) => {
+                later(async move { Ok(self.activate(batch, node).await?.then_some(node)) })
+            }
             None => Either::Right(self.choose_any(batch, 3)),
         }
     }

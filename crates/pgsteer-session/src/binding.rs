@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use futures_util::future::Either;
 use pgsteer_core::NodeId;
 use pgsteer_sql::Analysis;
 use pgsteer_wire::backend::TransactionStatus;
@@ -19,7 +18,7 @@ use crate::flow::Request;
 use crate::observe::Message;
 use crate::portals::Portal;
 use crate::prepared::Shown;
-use crate::session::{Prepared, Rare, Session, Soon, at_once};
+use crate::session::{Prepared, Rare, Session, Soon, at_once, later};
 
 /// A Bind that was read.
 struct Binding {
@@ -195,7 +194,7 @@ impl Session {
         if !shows && map.is_none() {
             return at_once(Ok(Shown::Nothing));
         }
-        Either::Right(Box::pin(async move {
+        later(async move {
             if map.is_some() && header.frame_len() <= PARSE_LEN_MAX {
                 self.complete(header, PARSE_LEN_MAX).await?;
             }
@@ -207,7 +206,7 @@ impl Session {
             }
             self.complete(header, NAMES_LEN_MAX).await?;
             Shown::read(self.front_body(header), map)
-        }))
+        })
     }
 
     /// A Bind of values for a text whose parameters are numbered in another way.

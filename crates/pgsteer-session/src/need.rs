@@ -1,7 +1,7 @@
 //! A leg for what comes next: it is held, and its server is what the session is, or becomes it in front
 //! of the client's own message.
 
-use pgsteer_core::{NodeId, Role};
+use pgsteer_core::NodeId;
 use pgsteer_sql::{Analysis, Class, Effect, OwnState};
 use pgsteer_wire::{ErrorReply, SqlState};
 
@@ -173,8 +173,7 @@ impl Session {
 
     async fn need_leg(&mut self, node: NodeId, haste: Haste) -> Result<(), LegError> {
         self.hold_leg(node).await?;
-        let known = self.steering.snapshot.topology.node(node);
-        let replica = known.is_some_and(|n| n.role == Role::Replica);
+        let replica = self.steering.is_replica(node);
         let Some(index) = self.legs.iter().position(|leg| leg.node == node) else {
             return Ok(());
         };

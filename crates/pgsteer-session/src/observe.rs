@@ -1,7 +1,6 @@
 //! What a session can see of its own routing: a notice for each statement sent to a node, and the
 //! same for the log. SQL text never goes to the log above level debug.
 
-use futures_util::future::Either;
 use pgsteer_core::NodeId;
 use pgsteer_sql::set_value;
 use pgsteer_wire::{ErrorReply, encode};
@@ -10,7 +9,7 @@ use tracing::debug;
 use crate::batch::Batch;
 use crate::console::switch;
 use crate::end::End;
-use crate::session::{Session, Soon, at_once};
+use crate::session::{Session, Soon, at_once, later};
 use crate::steering::Placement;
 
 /// The parameter that adds to the notices why a statement went where it went.
@@ -96,13 +95,13 @@ impl Session {
         if !self.is_observed() {
             return at_once(Ok(true));
         }
-        Either::Right(Box::pin(async move {
+        later(async move {
             if !self.drain(batch).await? {
                 return Ok(false);
             }
             self.observe(node, message, text, batch.last_placement(node));
             Ok(true)
-        }))
+        })
     }
 }
 

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use futures_util::future::Either;
 use pgsteer_core::policy::{OwnedValue, Value};
 use pgsteer_core::{Generation, NodeId};
 use pgsteer_pool::ServerLost;
@@ -18,7 +17,7 @@ use crate::end::End;
 use crate::extended::put_renamed;
 use crate::flow::{Lost, Request};
 use crate::leg::Leg;
-use crate::session::{Prepared, Session, Soon, at_once};
+use crate::session::{Prepared, Session, Soon, at_once, later};
 use crate::statements::{Context, Shared};
 use crate::steering::Values;
 
@@ -188,16 +187,11 @@ impl Session {
         } = self.on_servers(name, frame, context);
         let again = Rc::new(Prepared {
             id,
-            client_name: name.into(),
             name: own,
             text_at: text_at(&frame),
             frame,
             context,
-            is_shared: true,
-            analysis: Rc::clone(&prepared.analysis),
-            map: prepared.map.clone(),
-            chain: prepared.chain.clone(),
-            described: prepared.described.clone(),
+            ..Prepared::clone(&prepared)
         });
         self.prepared.insert(name.into(), Rc::clone(&again));
         again
@@ -342,9 +336,7 @@ impl Session {
         if self.held(node).is_none_or(known) {
             return at_once(Ok(!batch.failed));
         }
-        Either::Right(Box::pin(
-            self.describes_the_same(batch, node, prepared, described),
-        ))
+        later(self.describes_the_same(batch, node, prepared, described))
     }
 
     /// Whether a server describes a statement as another did before.

@@ -38,7 +38,7 @@ use crate::transaction::Transaction;
 use crate::worker::Control;
 
 /// A statement a client prepared.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     /// Number of the Parse, unique in the worker.
     pub(crate) id: u64,
@@ -129,6 +129,11 @@ pub(crate) type Soon<'a, T> = Either<Ready<T>, Rare<'a, T>>;
 /// It is.
 pub(crate) fn at_once<'a, T>(value: T) -> Soon<'a, T> {
     Either::Left(ready(value))
+}
+
+/// It must be waited for.
+pub(crate) fn later<'a, T>(work: impl Future<Output = T> + 'a) -> Soon<'a, T> {
+    Either::Right(Box::pin(work))
 }
 
 pub(crate) type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;

@@ -22,7 +22,7 @@ use crate::lost::Sent;
 use crate::need::{LegError, ends};
 use crate::observe::Message;
 use crate::relay::{RelayError, Stop, Until, send};
-use crate::session::{Placed, Rare, Session, Soon, at_once, query_text};
+use crate::session::{Placed, Rare, Session, Soon, at_once, later, query_text};
 use crate::steering::{Placement, Values};
 use crate::transaction::Loss;
 
@@ -180,18 +180,18 @@ impl Session {
         attempts: &'a mut Attempts,
     ) -> Soon<'a, Result<Found, NotRun>> {
         if self.ends_refused_and_goes_on(analysis) {
-            return Either::Right(Box::pin(async move {
+            return later(async move {
                 let failed = self.fail_on_server().await;
                 failed.map_err(|_| NotRun::Reply(self.tell_loss()))?;
                 let placed = self.place(analysis, None, Values::None, attempts, Duration::ZERO);
                 self.find_in_time(analysis, attempts, placed).await
-            }));
+            });
         }
         match self.place(analysis, None, Values::None, attempts, Duration::ZERO) {
             Ok(Placed::There(placement)) if self.has_ready(placement.node, analysis) => {
                 at_once(Ok(self.found(analysis, attempts, placement)))
             }
-            placed => Either::Right(Box::pin(self.find_in_time(analysis, attempts, placed))),
+            placed => later(self.find_in_time(analysis, attempts, placed)),
         }
     }
 

@@ -72,29 +72,18 @@ fn executed(statement: &NodeEnum) -> Option<&str> {
 }
 
 /// The database that PostgreSQL does not touch while others are connected to it.
-fn needs_alone(statement: &NodeEnum) -> Option<&str> {
-    let moves = |option: &&Node| matches!(&option.node, Some(NodeEnum::DefElem(option)) if option.defname == "tablespace");
+fn needs_alone(statement: &NodeEnum) -> Option<String> {
     match statement {
-        NodeEnum::DropdbStmt(drop) => Some(&drop.dbname),
+        NodeEnum::DropdbStmt(drop) => Some(drop.dbname.clone()),
         NodeEnum::RenameStmt(rename) if rename.rename_type() == ObjectType::ObjectDatabase => {
-            Some(&rename.subname)
+            Some(rename.subname.clone())
         }
         NodeEnum::AlterDatabaseStmt(alter) => {
-            let found = alter.options.iter().find(moves);
-            found.map(|_| alter.dbname.as_str())
+            effects::option(&alter.options, "tablespace").map(|_| alter.dbname.clone())
         }
-        NodeEnum::CreatedbStmt(create) => create.options.iter().find_map(template),
-        _ => None,
-    }
-}
-
-/// The database another one is copied from.
-fn template(option: &Node) -> Option<&str> {
-    let Some(NodeEnum::DefElem(option)) = &option.node else {
-        return None;
-    };
-    match node(option.arg.as_deref())? {
-        NodeEnum::String(name) if option.defname == "template" => Some(&name.sval),
+        NodeEnum::CreatedbStmt(create) => {
+            effects::option(&create.options, "template").and_then(effects::text)
+        }
         _ => None,
     }
 }

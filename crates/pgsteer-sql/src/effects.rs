@@ -263,7 +263,17 @@ fn isolation(text: &str) -> Isolation {
     }
 }
 
-fn text(option: &DefElem) -> Option<String> {
+/// The option of this name.
+pub(crate) fn option<'a>(options: &'a [Node], name: &str) -> Option<&'a DefElem> {
+    options
+        .iter()
+        .find_map(|option| match option.node.as_ref()? {
+            NodeEnum::DefElem(option) if option.defname == name => Some(&**option),
+            _ => None,
+        })
+}
+
+pub(crate) fn text(option: &DefElem) -> Option<String> {
     option.arg.as_deref().and_then(constant)
 }
 

@@ -208,14 +208,14 @@ impl Probe {
             return Some(connection);
         }
         let asked = ask(&connection, question::TIMELINE_SQL);
-        let (found, kept) = match tokio::time::timeout(settings.timeout, asked).await {
-            Ok(Ok(messages)) => (question::timeline(&messages), Some(connection)),
-            Ok(Err(Fault::Refused { .. })) => (None, Some(connection)),
+        let found = match tokio::time::timeout(settings.timeout, asked).await {
+            Ok(Ok(messages)) => question::timeline(&messages),
+            Ok(Err(Fault::Refused { .. })) => None,
             Ok(Err(_)) | Err(_) => return None,
         };
         self.timeline = Some(found);
         answer.timeline = answer.timeline.max(found);
-        kept
+        Some(connection)
     }
 
     /// One line when a node begins to answer and one when it stops. A node that never answered gets
