@@ -26,6 +26,10 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(portal) = frontend::execute(body) {
         inside(portal);
     }
+    if let Some(run) = frontend::run(data) {
+        assert!(run.bind_len < run.len && run.len <= data.len());
+        inside(run.statement);
+    }
     let _ = frontend::target(*tag, body);
     let _ = frame::cstr(body);
 });

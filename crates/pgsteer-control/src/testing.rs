@@ -12,7 +12,7 @@ use pgsteer_core::settings::NodeSettings;
 use pgsteer_core::{Facts, Generation, Settings, Snapshot, Topology};
 use pgsteer_testkit::{DEFAULT_PASSWORD, Node};
 
-use crate::config::{Source, load_with};
+use crate::config::{Changes, Source, load_with};
 use crate::freshness::Patience;
 use crate::{Control, Embedded};
 
@@ -26,9 +26,15 @@ pub(crate) fn settings() -> Settings {
     let file = "[[nodes]]\nhost = \"127.0.0.1\"\nport = 1\n[[nodes]]\nhost = \"127.0.0.1\"\n\
                 port = 2\n[probe]\npassword = \"x\"\n";
     let source = Source::File("test.toml".into());
-    load_with(&source, [], &|_| Ok(file.to_owned()), 2)
-        .expect("valid")
-        .settings
+    load_with(
+        &source,
+        &Changes::default(),
+        [],
+        &|_| Ok(file.to_owned()),
+        2,
+    )
+    .expect("valid")
+    .settings
 }
 
 /// Settings for these servers, which are probed often.
@@ -39,7 +45,7 @@ pub(crate) fn settings_for(nodes: &[&Node]) -> Settings {
         file.push_str(&format!("[[nodes]]\nhost = \"{host}\"\nport = {port}\n"));
     }
     let source = Source::File("test.toml".into());
-    load_with(&source, [], &|_| Ok(file.clone()), 2)
+    load_with(&source, &Changes::default(), [], &|_| Ok(file.clone()), 2)
         .expect("valid")
         .settings
 }

@@ -129,10 +129,17 @@ impl NodeOrder {
 pub const NODE_USAGE: &str = "use PGSTEER NODE number ATTACH | DETACH | PROMOTE | SWITCHOVER";
 
 /// Something an operator wants done about the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessOrder {
-    /// The configuration is read again.
+    /// The configuration is read again, and what was changed since is forgotten.
     Reload,
+    /// A setting has another value until then.
+    Set {
+        /// Its key, or the name PgBouncer has for it.
+        name: Box<str>,
+        /// The value as the operator wrote it.
+        value: Box<str>,
+    },
     /// Sessions end after their transaction, then the program does.
     Stop,
     /// The program ends at once.

@@ -20,6 +20,11 @@ impl Counter {
         );
     }
 
+    /// It is this from now on, for what is measured and not counted. As [`Counter::add`].
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The count now.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -63,6 +68,12 @@ pub struct WorkerCounters {
     pub clients_accepted: Counter,
     /// Clients that left again.
     pub clients_closed: Counter,
+    /// Texts of which the analysis was asked for.
+    pub analyses_asked: Counter,
+    /// Those that had to be read anew.
+    pub analyses_made: Counter,
+    /// Bytes that the worker's remembered analyses occupy now.
+    pub analyses_bytes: Counter,
 }
 
 /// Counters of the whole data plane.

@@ -63,8 +63,26 @@ pub trait SessionList: fmt::Debug + Send + Sync {
     /// One row for each server connection that a session holds, as `SHOW pool_pools` has them.
     fn rows(&self) -> Vec<Vec<String>>;
 
+    /// How many sessions do what, once for each database and user.
+    fn counts(&self) -> Vec<SessionCount>;
+
     /// Says to sessions that they are to end; the number of those.
     fn end(&self, which: &Ending) -> usize;
+}
+
+/// How many sessions of one database and user do what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionCount {
+    /// The database.
+    pub database: Box<str>,
+    /// The user.
+    pub user: Box<str>,
+    /// They wait for their clients.
+    pub idle: u64,
+    /// A query is under way.
+    pub active: u64,
+    /// A query is under way and waits for a server.
+    pub waiting: u64,
 }
 
 /// Sessions that are to end.
@@ -116,6 +134,14 @@ impl Facts {
     pub fn refuse_orders(&self, why: Option<&'static str>) {
         self.desk.refuse(why);
         self.node_desk.refuse(why);
+    }
+
+    /// How many sessions do what; none while nobody serves any.
+    #[must_use]
+    pub fn session_counts(&self) -> Vec<SessionCount> {
+        self.session_list
+            .get()
+            .map_or_else(Vec::new, |list| list.counts())
     }
 
     /// The sessions, as `SHOW pool_pools` has them; none while nobody serves any.

@@ -2,7 +2,7 @@
 //! and rests otherwise. Decisions are remembered, so most of the time none does.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -15,13 +15,17 @@ use crate::HostError;
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// Ticks without a guest after which the thread rests. Waking it costs a system call, so that guests
-/// who come one after the other find it awake.
-const IDLE_TICKS_MAX: u32 = 50;
+/// who come one after the other find it awake; a tick that nobody needs costs a wake-up, so that one who
+/// comes now and then does not keep it from resting.
+const IDLE_TICKS_MAX: u32 = 2;
+
+/// One guest more has begun; in the lower half of the word is how many run.
+const BEGUN: u64 = 1 << 32;
 
 /// Who runs, and who is to be woken for that.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    running: AtomicUsize,
+    guests: AtomicU64,
     rests: AtomicBool,
     thread: OnceLock<Thread>,
 }
@@ -41,7 +45,7 @@ impl Pulse {
     /// A guest is about to run.
     pub(crate) fn begin(&self) {
         // Both in one order with those of the thread: either it sees the guest, or it is woken.
-        self.running.fetch_add(1, Ordering::SeqCst);
+        self.guests.fetch_add(BEGUN + 1, Ordering::SeqCst);
         if self.rests.load(Ordering::SeqCst) {
             self.wake();
         }
@@ -49,7 +53,7 @@ impl Pulse {
 
     /// It runs no more.
     pub(crate) fn end(&self) {
-        self.running.fetch_sub(1, Ordering::SeqCst);
+        self.guests.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn wake(&self) {
@@ -58,8 +62,10 @@ impl Pulse {
         }
     }
 
-    fn is_idle(&self) -> bool {
-        self.running.load(Ordering::SeqCst) == 0
+    /// Whether none runs, and how many have begun so far, modulo 2³².
+    fn look(&self) -> (bool, u64) {
+        let guests = self.guests.load(Ordering::SeqCst);
+        (guests.is_multiple_of(BEGUN), guests / BEGUN)
     }
 }
 
@@ -71,19 +77,21 @@ impl Drop for Pulse {
 
 /// Advances the epoch until engine or pulse are gone.
 fn tick(engine: &EngineWeak, weak_pulse: &Weak<Pulse>) {
-    let mut idle_ticks = 0;
+    let (mut idle_ticks, mut seen) = (0, 0);
     loop {
         thread::park_timeout(TICK);
         let (Some(engine), Some(pulse)) = (engine.upgrade(), weak_pulse.upgrade()) else {
             return;
         };
         engine.increment_epoch();
-        idle_ticks = if pulse.is_idle() { idle_ticks + 1 } else { 0 };
+        let (is_idle, begun) = pulse.look();
+        let passed = std::mem::replace(&mut seen, begun) == begun && is_idle;
+        idle_ticks = if passed { idle_ticks + 1 } else { 0 };
         if idle_ticks < IDLE_TICKS_MAX {
             continue;
         }
         pulse.rests.store(true, Ordering::SeqCst);
-        let rests = pulse.is_idle();
+        let (rests, _) = pulse.look();
         // Whoever holds the pulse may drop it now, which ends the rest.
         drop((engine, pulse));
         if rests {

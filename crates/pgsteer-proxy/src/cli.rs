@@ -220,8 +220,7 @@ fn serve(args: &ConfigArgs, elder: Option<Elder>) -> ExitCode {
     match config::load(&args.source()) {
         Ok(loaded) => {
             report(&loaded);
-            let reload = || config::load(&args.source());
-            exit_code(run(loaded.settings, reload, elder))
+            exit_code(run(loaded.settings, args.source(), elder))
         }
         Err(errors) => {
             if let Some(elder) = elder {

@@ -51,10 +51,9 @@ async fn lab(args: &LabArgs) -> Result<()> {
     drop(signals);
     let served = match configure(args, &cluster) {
         Ok((file, loaded)) => {
-            let again = || config::load(&Source::File(file.clone()));
             let ready = |proxy: &Proxy| welcome(args, &cluster, proxy);
             tokio::select! {
-                served = serve(loaded.settings, again, ready, Calling::Lab) => served,
+                served = serve(loaded.settings, Source::File(file), ready, Calling::Lab) => served,
                 failed = cluster.serve_commands() => failed,
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pgsteer_control::config::{ConfigErrors, Loaded};
+use pgsteer_control::config::{self, Changes, ConfigErrors, Loaded, Source};
 use pgsteer_core::Settings;
 use pgsteer_core::admin::{ProcessOrder, Request as Order};
 use pgsteer_core::topology::Activity;
@@ -26,22 +26,18 @@ pub(crate) enum Calling {
     Lab,
 }
 
-/// Runs a proxy until a signal stops it. `reload` is asked for new settings on SIGHUP.
+/// Runs a proxy until a signal stops it. New settings come from `source`.
 ///
 /// # Errors
 /// It cannot start, or its control plane failed.
-pub(crate) fn run(
-    settings: Settings,
-    reload: impl Fn() -> Result<Loaded, ConfigErrors>,
-    elder: Option<Elder>,
-) -> Result<()> {
+pub(crate) fn run(settings: Settings, source: Source, elder: Option<Elder>) -> Result<()> {
     open_files::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Plugins are tried out on its blocking threads.
         .thread_stack_size(OWN_STACK_BYTES + settings.plugins.stack_bytes_max)
         .build()?;
-    let ended = runtime.block_on(serve(settings, reload, |_| Ok(()), Calling::Serve(elder)));
+    let ended = runtime.block_on(serve(settings, source, |_| Ok(()), Calling::Serve(elder)));
     // Threads that wait for sessions that never end must not keep the process.
     runtime.shutdown_background();
     ended
@@ -50,7 +46,7 @@ pub(crate) fn run(
 /// [`run`] on the runtime of the caller. `ready` is told when clients can connect.
 pub(crate) async fn serve(
     settings: Settings,
-    reload: impl Fn() -> Result<Loaded, ConfigErrors>,
+    source: Source,
     ready: impl FnOnce(&Proxy) -> Result<()>,
     calling: Calling,
 ) -> Result<()> {
@@ -80,8 +76,13 @@ pub(crate) async fn serve(
     ready(&proxy)?;
     let orders = proxy.facts().process_desk.take();
     let orders = orders.context("somebody else takes the orders of operators")?;
-    let mut desk = Desk { signals, orders };
-    match desk.until_end(&mut proxy, &reload, is_lab).await? {
+    let mut desk = Desk {
+        signals,
+        orders,
+        source,
+        changes: Changes::default(),
+    };
+    match desk.until_end(&mut proxy, is_lab).await? {
         End::Now => {
             warn!("stopped at once");
             proxy.stop_now().await;
@@ -90,7 +91,7 @@ pub(crate) async fn serve(
             notify(Notice::Stopping);
             desk.stop(proxy).await;
         }
-        End::Retired(heir) => desk.retire(proxy, &reload, heir).await?,
+        End::Retired(heir) => desk.retire(proxy, heir).await?,
     }
     Ok(())
 }
@@ -99,6 +100,9 @@ pub(crate) async fn serve(
 struct Desk {
     signals: Signals,
     orders: Receiver<Order<ProcessOrder>>,
+    source: Source,
+    /// What operators changed since the configuration was read.
+    changes: Changes,
 }
 
 /// How serving ends.
@@ -110,18 +114,18 @@ enum End {
 
 impl Desk {
     /// Does as it is told until it is told to end.
-    async fn until_end(
-        &mut self,
-        proxy: &mut Proxy,
-        reload: &impl Fn() -> Result<Loaded, ConfigErrors>,
-        is_lab: bool,
-    ) -> Result<End> {
+    async fn until_end(&mut self, proxy: &mut Proxy, is_lab: bool) -> Result<End> {
         loop {
             // All branches are cancel safe: signals and orders stay until they are taken.
             let (wish, order) = tokio::select! {
                 request = self.signals.next() => (request, None),
-                Some(order) = self.orders.recv() => match order.order {
+                Some(order) = self.orders.recv() => match &order.order {
                     ProcessOrder::Reload => (Request::Reload, Some(order)),
+                    ProcessOrder::Set { name, value } => {
+                        let answer = self.change(proxy, name, value);
+                        reply(Some(order), answer);
+                        continue;
+                    }
                     ProcessOrder::Upgrade => (Request::Upgrade, Some(order)),
                     ProcessOrder::Stop => {
                         stopping(order, "sessions may finish their transactions");
@@ -138,7 +142,7 @@ impl Desk {
             };
             let answer = match wish {
                 Request::Stop => return Ok(End::Stop),
-                Request::Reload => apply(proxy, reload()),
+                Request::Reload => self.reload(proxy),
                 Request::Upgrade => match self.upgrade(proxy, is_lab).await {
                     Upgraded::No(why) => Err(why),
                     Upgraded::Stopped => return Ok(End::Stop),
@@ -150,6 +154,27 @@ impl Desk {
             };
             reply(order, answer);
         }
+    }
+
+    /// Reads the configuration again; what was changed since is as it says from then on.
+    fn reload(&mut self, proxy: &Proxy) -> Result<Vec<String>, String> {
+        let mut lines = apply(proxy, config::load(&self.source))?;
+        let forgotten = std::mem::take(&mut self.changes);
+        for key in forgotten.keys() {
+            info!(key, "what SET changed is again as the configuration has it");
+            lines.push(format!("{key}: again as the configuration has it"));
+        }
+        Ok(lines)
+    }
+
+    /// Gives a setting another value until the configuration is read again.
+    fn change(&mut self, proxy: &Proxy, name: &str, value: &str) -> Result<Vec<String>, String> {
+        let changes = self.changes.with(name, value)?;
+        let loaded =
+            config::load_changed(&self.source, &changes).map_err(|errors| errors.to_string())?;
+        let lines = apply(proxy, Ok(loaded))?;
+        self.changes = changes;
+        Ok(lines)
     }
 
     /// Starts the process that takes over, and hands everything over to it.
@@ -204,12 +229,7 @@ impl Desk {
     }
 
     /// Waits for the end of the sessions that are here, or until nobody waits any longer.
-    async fn retire(
-        mut self,
-        mut proxy: Proxy,
-        reload: &impl Fn() -> Result<Loaded, ConfigErrors>,
-        mut heir: Box<Heir>,
-    ) -> Result<()> {
+    async fn retire(mut self, mut proxy: Proxy, mut heir: Box<Heir>) -> Result<()> {
         proxy.let_go().await;
         let shared = std::sync::Arc::clone(&proxy.shared);
         let limit = proxy.control.current().settings.upgrade_timeout;
@@ -228,14 +248,14 @@ impl Desk {
                 request = self.signals.next() => match request {
                     Request::Stop => break,
                     Request::Reload => {
-                        let _ = apply(&proxy, reload());
+                        let _ = self.reload(&proxy);
                     }
                     Request::Upgrade => warn!("another process has taken over already"),
                 },
                 // Over sessions that are still here: operators reach the other process.
                 Some(order) = self.orders.recv() => match order.order {
-                    ProcessOrder::Reload => reply(Some(order), apply(&proxy, reload())),
-                    ProcessOrder::Upgrade => {
+                    ProcessOrder::Reload => reply(Some(order), self.reload(&proxy)),
+                    ProcessOrder::Upgrade | ProcessOrder::Set { .. } => {
                         let why = "another process has taken over already";
                         reply(Some(order), Err(why.to_owned()));
                     }
@@ -286,7 +306,7 @@ impl Desk {
                     return;
                 },
                 Some(order) = self.orders.recv() => match order.order {
-                    ProcessOrder::Reload | ProcessOrder::Upgrade => {
+                    ProcessOrder::Reload | ProcessOrder::Upgrade | ProcessOrder::Set { .. } => {
                         reply(Some(order), Err("the proxy is stopping".to_owned()));
                     }
                     ProcessOrder::Stop => {

@@ -208,6 +208,69 @@ async fn a_reload_answers_with_its_mistakes_and_a_stop_stops() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn what_set_changes_counts_until_the_configuration_is_read_again() -> Result<()> {
+    let served = Served::start(&[("127.0.0.1", 1), ("127.0.0.2", 1)]).await?;
+    let console = |sql: &'static str| {
+        let target = conninfo(served.port, "pgsteer");
+        let target = format!("{target} password={DEFAULT_PASSWORD}");
+        async move { psql(&target, sql).await }
+    };
+    let shown = |name: &'static str| {
+        let rows = console("SHOW CONFIG");
+        async move {
+            let rows = rows.await?.success()?;
+            let row = rows.lines().find_map(|row| {
+                let (key, rest) = row.split_once('|')?;
+                (key == name).then(|| rest.split('|').next().unwrap_or_default().to_owned())
+            });
+            row.context(name)
+        }
+    };
+    for (order, name, value) in [
+        ("SET pool.size = 7", "default_pool_size", "7"),
+        ("SET default_pool_size = 8", "default_pool_size", "8"),
+        ("SET timeouts.query = '90s'", "query_timeout", "90"),
+        ("SET query_timeout = 30", "query_timeout", "30"),
+        ("set pool_mode to statement", "pool_mode", "statement"),
+    ] {
+        console(order).await?.success()?;
+        assert_eq!(shown(name).await?, value, "{order}");
+    }
+    console("SET nodes[1].weight = 0").await?.success()?;
+    let listed = served.node(&["list"]).1;
+    assert_eq!(listed["nodes"][1]["weight"].as_f64(), Some(0.0), "{listed}");
+
+    for (order, why) in [
+        ("SET pool.size = -5", "SET pool.size: "),
+        (
+            "SET nodes[7].weight = 1",
+            "SET nodes[7].weight: is not there",
+        ),
+        ("SET listen.workers = 3", "takes a restart"),
+        ("SET probe.password = hush", "is a secret"),
+        ("SET a = 1", "is not a setting"),
+    ] {
+        let refused = console(order)
+            .await?
+            .success()
+            .expect_err(order)
+            .to_string();
+        assert!(refused.contains(why), "{order}: {refused}");
+    }
+    assert_eq!(shown("default_pool_size").await?, "8");
+
+    let reloaded = console("RELOAD").await?;
+    let said = format!("{reloaded:?}");
+    assert!(
+        said.contains("pool.size: again as the configuration"),
+        "{said}"
+    );
+    assert_eq!(shown("default_pool_size").await?, "0");
+    assert_eq!(shown("pool_mode").await?, "transaction");
+    Ok(())
+}
+
 /// Columns of a line that are the same in both: not the share of time of a probe, nor times.
 fn comparable(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()

@@ -607,6 +607,16 @@ impl Session {
             Some(node) => self.sync_leg(batch, node, hidden, batch.abort).await?,
             None => false,
         };
+        self.conclude(batch, (last, synced), hidden).await
+    }
+
+    /// The servers have ended the batch; `last` has said so if `synced`.
+    pub(crate) async fn conclude(
+        &mut self,
+        batch: &mut Batch,
+        (last, synced): (Option<NodeId>, bool),
+        hidden: bool,
+    ) -> Result<(), End> {
         if !synced && !hidden {
             let status = self.status();
             encode::ready(&mut self.client.output, status);
@@ -659,6 +669,15 @@ impl Session {
             self.flow.last_word = self.last_word();
             self.flow.expect(Request::Sync);
         }
+        self.await_ready(batch, node).await
+    }
+
+    /// Awaits the answer to a Sync; `false` if it will not come.
+    pub(crate) async fn await_ready(
+        &mut self,
+        batch: &mut Batch,
+        node: NodeId,
+    ) -> Result<bool, End> {
         let stop = match self.relay(node, Until::Ready).await {
             Ok(stop) => stop,
             Err(error) => {

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::ending::Said;
+use crate::session::reserve_first;
 use crate::whereabouts::{About, LastRest, Pin, Whereabouts};
 
 /// What a running statement could be cancelled with.
@@ -173,6 +174,7 @@ impl CancelSlot {
     pub(crate) fn add(&self, target: ServerTarget) {
         let mut state = self.state();
         state.targets.retain(|t| t.node != target.node);
+        reserve_first(&mut state.targets);
         state.targets.push(target);
     }
 

@@ -52,8 +52,7 @@ impl Session {
     pub(crate) fn explain_route(&mut self, text: &str) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         let mut row = |item: &str, value: String| rows.push(vec![item.to_owned(), value]);
-        let analyses = &self.steering.worker.analyses;
-        let mut analysis = analyses.borrow_mut().analyze(text.as_bytes());
+        let mut analysis = self.steering.worker.analyze(text.as_bytes());
         let replaced = match self.ask_rewriters(&analysis, text.as_bytes(), false) {
             Ok(replaced) => replaced,
             Err(reply) => {

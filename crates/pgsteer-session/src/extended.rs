@@ -51,6 +51,11 @@ impl Session {
     pub(crate) async fn extended(&mut self) -> Result<(), End> {
         let mut batch = Batch::default();
         self.flow.begin();
+        if let Some(run) = self.front_run()
+            && self.serve_run(run, &mut batch).await?
+        {
+            return Ok(());
+        }
         loop {
             // The rest of a long message goes before anything else is looked at.
             let header = if self.flow.up_left > 0 {
@@ -288,8 +293,7 @@ impl Session {
     fn parsed(&mut self, frame: Box<[u8]>) -> Result<Result<Parsed, ErrorReply>, End> {
         let body = frame.get(HEADER_LEN..).unwrap_or_default();
         let parse = frontend::parse(body)?;
-        let analyses = &self.steering.worker.analyses;
-        let analysis = analyses.borrow_mut().analyze(parse.text);
+        let analysis = self.steering.worker.analyze(parse.text);
         self.note_trace(parse.text, analysis.fingerprint);
         let name: Box<[u8]> = parse.name.into();
         let replaced = if self.wants_rewrites() {

@@ -204,6 +204,10 @@ impl Flow {
     pub(crate) fn begin(&mut self) {
         (self.error, self.began_failed) = (false, false);
         (self.held_syncs, self.owes_sync) = (false, false);
+        if self.expected.capacity() == 0 {
+            // Nearly always there is one, and clients that wait for their next idea are many.
+            self.expected.reserve_exact(1);
+        }
         self.last_word = LastWord::Server;
         self.answered = false;
         self.tag_len = 0;
@@ -329,13 +333,8 @@ impl Flow {
 
     /// Whether an error about a Bind says what servers call its statement.
     fn names_statement(&self, rest: &[u8], len: usize) -> bool {
-        let Some(Expected {
-            request: Request::Bind {
-                renamed: Some(names),
-            },
-            ..
-        }) = self.expected.front()
-        else {
+        let front = self.expected.front();
+        let Some(names) = front.and_then(|e| e.request.renamed()) else {
             return false;
         };
         let message = rest.get(..len).unwrap_or_default();
@@ -346,13 +345,7 @@ impl Flow {
     /// An error about a Bind with the client's name for its statement.
     fn rename_error(&mut self, rest: &[u8], len: usize) -> Result<Next, Violation> {
         let body = rest.get(HEADER_LEN..len).ok_or(Violation)?;
-        if let Some(Expected {
-            request: Request::Bind {
-                renamed: Some(names),
-            },
-            ..
-        }) = self.expected.front()
-        {
+        if let Some(names) = self.expected.front().and_then(|e| e.request.renamed()) {
             let mut renamed = Vec::with_capacity(body.len());
             let mut left = body;
             while let Some((first, rest)) = left.split_first() {
@@ -371,6 +364,12 @@ impl Flow {
             Step::Leaving => Ok(Next::Leaving { len }),
             _ => Ok(Next::Replace { len }),
         }
+    }
+
+    /// Whether what comes next is a part of the answer to [`Request::Run`].
+    fn is_run(&self) -> bool {
+        let front = self.expected.front();
+        front.is_some_and(|e| matches!(e.request, Request::Run { .. }))
     }
 
     /// Whether what comes next answers a query of the proxy's own.
@@ -503,6 +502,7 @@ impl Flow {
     fn open(&mut self, tag: u8, body: &[u8]) -> Result<Step, Violation> {
         match tag {
             tag::PARSE_COMPLETE => self.answer(|r| matches!(r, Request::Parse { .. })),
+            tag::BIND_COMPLETE if self.is_run() => Ok(Step::Forward),
             tag::BIND_COMPLETE => self.answer(|r| matches!(r, Request::Bind { .. })),
             tag::CLOSE_COMPLETE if self.is_in_place_of_parse() => Ok(Step::Parsed),
             tag::CLOSE_COMPLETE => self.answer(|r| matches!(r, Request::Close { .. })),
@@ -613,8 +613,8 @@ impl Flow {
             *before = None;
         }
         // After an error the server skips everything up to Sync; a simple query ends by itself.
-        let resumes = |e: &Expected| matches!(e.request, Request::Sync | Request::Query);
-        while self.expected.front().is_some_and(|e| !resumes(e)) {
+        let goes_on = |e: &Expected| !e.request.ends_with_ready();
+        while self.expected.front().is_some_and(goes_on) {
             let swept = self.pop();
             self.lost.extend(swept.and_then(Expected::into_lost));
         }
@@ -625,7 +625,7 @@ impl Flow {
         let status = TransactionStatus::from_body(body).ok_or(Violation)?;
         self.copy_in = false;
         let front = self.expected.front().ok_or(Violation)?;
-        if !matches!(front.request, Request::Sync | Request::Query) {
+        if !front.request.ends_with_ready() {
             return Err(Violation);
         }
         if !front.hidden {

@@ -21,7 +21,7 @@ use crate::leg::Leg;
 use crate::lost::node_withdrawn;
 use crate::meter::Waits;
 use crate::need::LegError;
-use crate::session::{Rare, Session};
+use crate::session::{Rare, Session, reserve_first};
 use crate::steering::Steering;
 use crate::worker::Worker;
 
@@ -90,6 +90,7 @@ impl Session {
                 self.steering.worker.second(),
             );
         }
+        reserve_first(&mut self.legs);
         self.legs.push(Leg::new(target.node, lease));
         if let Some(leg) = self.legs.last() {
             let target = server_target(target, leg.peek());

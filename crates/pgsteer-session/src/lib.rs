@@ -54,6 +54,7 @@ mod replication;
 mod reports;
 mod requests;
 mod rewrite;
+mod run;
 mod search_path;
 mod session;
 mod simple;

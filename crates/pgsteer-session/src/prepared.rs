@@ -17,7 +17,8 @@ use crate::end::End;
 use crate::extended::put_renamed;
 use crate::flow::{Lost, Request};
 use crate::leg::Leg;
-use crate::session::{Prepared, Session, Soon, at_once, later};
+use crate::run::may_run;
+use crate::session::{Prepared, Session, Soon, at_once, later, parameter_count};
 use crate::statements::{Context, Shared};
 use crate::steering::Values;
 
@@ -115,6 +116,8 @@ impl Session {
             name: own,
             frame,
         } = self.on_servers(&name, frame.into(), context);
+        let runs = map.is_none() && may_run(&analysis);
+        let runs_with = runs.then(|| parameter_count(&analysis, &frame));
         let prepared = Rc::new(Prepared {
             id,
             client_name: name.clone(),
@@ -126,6 +129,7 @@ impl Session {
             analysis,
             map,
             chain: Cell::new(self.steering.worker.policies.borrow().chain()),
+            runs_with,
             described: Cell::default(),
         });
         self.prepared.insert(name, Rc::clone(&prepared));

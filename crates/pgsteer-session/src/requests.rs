@@ -30,6 +30,12 @@ pub(crate) enum Request {
         /// The statement, if it is to be known what the client is told of it.
         of: Option<Rc<Prepared>>,
     },
+    /// Bind, perhaps Describe, Execute and Sync of a statement without effects on the session, all at
+    /// once: answered to the end, as a query is.
+    Run {
+        /// As in [`Request::Bind`].
+        renamed: Option<Rc<Prepared>>,
+    },
     Execute {
         /// The statement, if it has effects.
         analysis: Option<Rc<Analysis>>,
@@ -57,6 +63,19 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// The statement that is bound, if servers call it otherwise than the client.
+    pub(crate) fn renamed(&self) -> Option<&Prepared> {
+        match self {
+            Self::Bind { renamed } | Self::Run { renamed } => renamed.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is over with ReadyForQuery, whatever comes before that.
+    pub(crate) fn ends_with_ready(&self) -> bool {
+        matches!(self, Self::Run { .. } | Self::Sync | Self::Query)
+    }
+
     /// Whether it may change what the session is to know.
     pub(crate) fn may_change_session(&self) -> bool {
         let analysis = match self {

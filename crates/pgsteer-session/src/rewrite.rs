@@ -120,7 +120,7 @@ impl Steering {
         if !is_shown {
             return Err("it replaces a text that it was not shown".to_owned());
         }
-        let analysis = self.worker.analyses.borrow_mut().analyze(sql.as_bytes());
+        let analysis = self.worker.analyze(sql.as_bytes());
         let policies = self.worker.policies.borrow();
         let offer = Offer {
             old,

@@ -60,6 +60,9 @@ pub(crate) struct Prepared {
     pub(crate) map: Option<Rc<[u16]>>,
     /// The plugins that had their say about it.
     pub(crate) chain: Cell<Generation>,
+    /// For how many values it asks, if it may run as [`frontend::Run`]: it changes nothing of the
+    /// session, and its values are passed on as they come.
+    pub(crate) runs_with: Option<u16>,
     /// Stands for the description of its rows that the client was given, if it was.
     pub(crate) described: Cell<Option<u64>>,
 }
@@ -88,22 +91,10 @@ impl Prepared {
         let Some((formats, values)) = counts else {
             return Ok(());
         };
-        // Of other statements not all that looks like a parameter is one, for instance in PREPARE.
-        let in_doubt = matches!(
-            self.analysis.class,
-            Class::Unknown
-                | Class::Prepare
-                | Class::SchemaChange
-                | Class::Copy
-                | Class::Cursor
-                | Class::Explain
-        );
-        if in_doubt || self.map.is_some() {
+        if counts_in_doubt(&self.analysis) || self.map.is_some() {
             return Ok(());
         }
-        let body = self.frame.get(HEADER_LEN..).unwrap_or_default();
-        let typed = frontend::parse(body).map_or(0, |parse| parse.type_count);
-        let requires = self.analysis.parameter_count.max(typed);
+        let requires = parameter_count(&self.analysis, &self.frame);
         let text = if formats > 1 && formats != values {
             format!("bind message has {formats} parameter formats but {values} parameters")
         } else if values != requires {
@@ -117,6 +108,26 @@ impl Prepared {
         };
         Err(ErrorReply::error(SqlState::PROTOCOL_VIOLATION, text))
     }
+}
+
+/// Of some statements not all that looks like a parameter is one, for instance in PREPARE.
+pub(crate) fn counts_in_doubt(analysis: &Analysis) -> bool {
+    matches!(
+        analysis.class,
+        Class::Unknown
+            | Class::Prepare
+            | Class::SchemaChange
+            | Class::Copy
+            | Class::Cursor
+            | Class::Explain
+    )
+}
+
+/// For how many values a statement asks that was parsed with this message.
+pub(crate) fn parameter_count(analysis: &Analysis, parse: &[u8]) -> u16 {
+    let body = parse.get(HEADER_LEN..).unwrap_or_default();
+    let typed = frontend::parse(body).map_or(0, |parse| parse.type_count);
+    analysis.parameter_count.max(typed)
 }
 
 /// The future of something that few statements need. It is made when it is needed: a session that
@@ -134,6 +145,14 @@ pub(crate) fn at_once<'a, T>(value: T) -> Soon<'a, T> {
 /// It must be waited for.
 pub(crate) fn later<'a, T>(work: impl Future<Output = T> + 'a) -> Soon<'a, T> {
     Either::Right(Box::pin(work))
+}
+
+/// Makes room for one in what nearly always holds one at most: a vector would begin with room for four,
+/// and sessions that wait for their clients are many.
+pub(crate) fn reserve_first<T>(few: &mut Vec<T>) {
+    if few.capacity() == 0 {
+        few.reserve_exact(1);
+    }
 }
 
 pub(crate) type ByName<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;

@@ -74,11 +74,7 @@ impl Session {
             return self.refuse_simple(header, reply).await;
         }
         let analysis = if whole {
-            self.steering
-                .worker
-                .analyses
-                .borrow_mut()
-                .analyze(query_text(input))
+            self.steering.worker.analyze(query_text(input))
         } else {
             // Too long to be looked at: it may be a migration.
             Rc::new(Analysis {

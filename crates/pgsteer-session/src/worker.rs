@@ -17,7 +17,7 @@ use pgsteer_core::topology::{Node, Standing};
 use pgsteer_core::traffic::{DatabaseTraffic, Everybody, TrafficWatch};
 use pgsteer_core::{Facts, NodeId, SessionId, Settings, Snapshot, Subscription};
 use pgsteer_pool::{NodeLimits, Pools};
-use pgsteer_sql::Cache;
+use pgsteer_sql::{Analysis, Cache};
 use pgsteer_tls::ServerTls;
 use tokio::sync::Semaphore;
 
@@ -237,6 +237,21 @@ impl Worker {
         self.subscription.borrow_mut().get().generation != than.generation
     }
 
+    /// The analysis of a text, remembered or fresh.
+    pub(crate) fn analyze(&self, text: &[u8]) -> Rc<Analysis> {
+        let mut analyses = self.analyses.borrow_mut();
+        let before = analyses.made();
+        let analysis = analyses.analyze(text);
+        let counters = self.counters();
+        counters.analyses_asked.add(1);
+        if analyses.made() != before {
+            counters.analyses_made.add(1);
+            counters.analyses_bytes.set(analyses.size_bytes() as u64);
+        }
+        analysis
+    }
+
+    /// What this worker counts.
     pub(crate) fn counters(&self) -> &WorkerCounters {
         self.shared.counters.worker(self.index)
     }

@@ -21,6 +21,7 @@ pub struct Cache {
     young: Map,
     old: Map,
     young_bytes: usize,
+    old_bytes: usize,
     generation_bytes_max: usize,
     seeds: [foldhash::quality::RandomState; 2],
     scratch: Vec<u8>,
@@ -36,6 +37,7 @@ impl Cache {
             young: Map::default(),
             old: Map::default(),
             young_bytes: 0,
+            old_bytes: 0,
             generation_bytes_max: bytes_max / 2,
             seeds: [seed(), seed()],
             scratch: Vec::new(),
@@ -50,17 +52,32 @@ impl Cache {
         if let Some(found) = self.young.get(&key) {
             return Rc::clone(found);
         }
-        let analysis = self.old.remove(&key).unwrap_or_else(|| {
+        let analysis = if let Some(known) = self.old.remove(&key) {
+            self.old_bytes = self.old_bytes.saturating_sub(entry_bytes(&known));
+            known
+        } else {
             self.last_id += 1;
             Rc::new(Analysis {
                 id: self.last_id,
                 ..analyze(text)
             })
-        });
+        };
         if analysis.class != Class::Unknown {
             self.insert(key, Rc::clone(&analysis));
         }
         analysis
+    }
+
+    /// How many analyses were not remembered, ever.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.last_id
+    }
+
+    /// Bytes that the remembered analyses occupy, about.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.young_bytes + self.old_bytes
     }
 
     fn key(&mut self, text: &[u8]) -> Key {
@@ -85,13 +102,18 @@ impl Cache {
     }
 
     fn insert(&mut self, key: Key, analysis: Rc<Analysis>) {
-        self.young_bytes += analysis.size_bytes() + ENTRY_BYTES;
+        self.young_bytes += entry_bytes(&analysis);
         self.young.insert(key, analysis);
         if self.young_bytes > self.generation_bytes_max {
             self.old = std::mem::take(&mut self.young);
-            self.young_bytes = 0;
+            self.old_bytes = std::mem::take(&mut self.young_bytes);
         }
     }
+}
+
+/// What an analysis occupies in the cache.
+fn entry_bytes(analysis: &Analysis) -> usize {
+    analysis.size_bytes() + ENTRY_BYTES
 }
 
 #[cfg(test)]

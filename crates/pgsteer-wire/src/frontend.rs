@@ -3,7 +3,7 @@
 //! A view reads from the start of a body that may be cut off: Bind carries its names first and any
 //! amount of parameters after them, so the names can be read before the rest has arrived.
 
-use crate::frame::{FrameError, cstr};
+use crate::frame::{FrameError, HEADER_LEN, cstr, header};
 
 /// Tags of messages from a client.
 pub mod tag {
@@ -105,6 +105,46 @@ pub fn bind(body: &[u8]) -> Result<Bind<'_>, FrameError> {
         portal,
         statement,
         counts,
+    })
+}
+
+/// A Bind to the unnamed portal and what drivers nearly always send behind it: perhaps Describe of that
+/// portal, Execute of it without a limit of rows, and Sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// Name of the statement that is bound, empty for the unnamed one.
+    pub statement: &'a [u8],
+    /// Number of formats and number of values of the Bind, if it is long enough to have them.
+    pub counts: Option<(u16, u16)>,
+    /// Bytes of the Bind message.
+    pub bind_len: usize,
+    /// Bytes of all messages together.
+    pub len: usize,
+}
+
+/// Describe of the unnamed portal.
+const DESCRIBE_UNNAMED: &[u8] = b"D\0\0\0\x06P\0";
+
+/// Execute of the unnamed portal to its end, and Sync.
+const EXECUTE_AND_SYNC: &[u8] = b"E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04";
+
+/// Reads such messages at the beginning of what a client sent; `None` if other ones stand there, or
+/// not all of them are there whole.
+#[must_use]
+pub fn run(bytes: &[u8]) -> Option<Run<'_>> {
+    let bind_len = header(bytes).ok()??.frame_len();
+    let (message, behind) = bytes.split_at_checked(bind_len)?;
+    let (&tag::BIND, body) = (message.first()?, message.get(HEADER_LEN..)?) else {
+        return None;
+    };
+    let bind = bind(body).ok()?;
+    let rest = behind.strip_prefix(DESCRIBE_UNNAMED).unwrap_or(behind);
+    let rest = rest.strip_prefix(EXECUTE_AND_SYNC)?;
+    bind.portal.is_empty().then_some(Run {
+        statement: bind.statement,
+        counts: bind.counts,
+        bind_len,
+        len: bytes.len() - rest.len(),
     })
 }
 

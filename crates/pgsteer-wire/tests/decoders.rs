@@ -29,6 +29,7 @@ proptest! {
         let _ = frontend::parse(&bytes);
         let _ = frontend::bind(&bytes);
         let _ = frontend::execute(&bytes);
+        let _ = frontend::run(&bytes);
         let _ = frontend::target(tag, &bytes);
         let _ = backend::authentication(&bytes);
         let _ = backend::parameter_status(&bytes);
@@ -52,6 +53,40 @@ proptest! {
             Ok(None) => prop_assert!(false, "five bytes are a header"),
             Err(error) => prop_assert_eq!(error, FrameError::Length(len)),
         }
+    }
+
+    #[test]
+    fn a_run_is_what_its_messages_are_one_by_one(
+        portal in prop_oneof![9 => Just(Vec::new()), 1 => text()],
+        statement in text(),
+        values in vec(any::<u8>(), 0..40),
+        describe in prop_oneof![3 => Just(Some(&b"P\0"[..])), 3 => Just(None), 1 => Just(Some(&b"S\0"[..]))],
+        limit in prop_oneof![9 => Just(0_u32), 1 => any::<u32>()],
+        behind in any_bytes(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let message = |tag: u8, body: &[u8]| {
+            let len = u32::try_from(body.len() + 4).unwrap_or(0).to_be_bytes();
+            [&[tag], &len[..], body].concat()
+        };
+        let bind = message(b'B', &[with_end(&portal), with_end(&statement), values].concat());
+        let mut sent = bind.clone();
+        if let Some(target) = describe {
+            sent.extend(message(b'D', target));
+        }
+        sent.extend(message(b'E', &[&b"\0"[..], &limit.to_be_bytes()].concat()));
+        sent.extend(message(b'S', b""));
+        let len = sent.len();
+        let is_run = portal.is_empty() && describe != Some(b"S\0") && limit == 0;
+        sent.extend(behind);
+        let run = frontend::run(&sent);
+        prop_assert_eq!(run.is_some(), is_run);
+        if let Some(run) = run {
+            prop_assert_eq!(run.statement, &statement[..]);
+            let counts = frontend::bind(&bind[5..]).unwrap().counts;
+            prop_assert_eq!((run.bind_len, run.len, run.counts), (bind.len(), len, counts));
+        }
+        prop_assert_eq!(frontend::run(&sent[..cut.index(len)]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use toml::{Table, Value};
 
+use super::changes::Changes;
 use super::check::{Checker, Origin, ReadFile, first_line};
 use super::error::{ConfigError, ConfigErrors};
 use super::variables::{Use, VARIABLES, known};
@@ -12,6 +13,7 @@ use super::{Loaded, PLUGINS_DIR, backend_nodes, finish, shape, units, validate};
 
 /// Settings from variables; those that are empty count as not set, as in the image.
 pub(crate) fn load(
+    changes: &Changes,
     variables: impl IntoIterator<Item = (String, String)>,
     read_file: ReadFile<'_>,
     cores: usize,
@@ -29,13 +31,15 @@ pub(crate) fn load(
     if let Some(dir) = builder.given.get(PLUGINS_DIR).cloned() {
         builder.put("plugins.dir", Value::String(dir), PLUGINS_DIR);
     }
-    let origin = Origin {
+    let mut origin = Origin {
         variables: builder.origins,
         ..Origin::default()
     };
+    changes.mark(&mut origin);
     let mut checker = Checker::new(&origin, read_file);
     checker.errors = builder.errors;
     checker.warnings = builder.warnings;
+    changes.apply(&mut builder.table, &mut checker);
     match Value::Table(builder.table).try_into() {
         Ok(raw) => {
             let settings = validate::settings(raw, cores, &mut checker);

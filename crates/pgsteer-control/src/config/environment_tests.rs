@@ -12,7 +12,7 @@ fn environment(variables: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     let pairs = variables
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    load_with(&Source::Environment, pairs, &files, 4)
+    load_with(&Source::Environment, &Changes::default(), pairs, &files, 4)
 }
 
 /// The variables of the compose file most users come with.

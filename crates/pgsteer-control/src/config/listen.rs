@@ -45,12 +45,18 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use crate::config::{Loaded, Source, load_with};
+    use crate::config::{Changes, Loaded, Source, load_with};
 
     fn load(text: &str) -> Result<Loaded, Vec<String>> {
         let text = format!("[[nodes]]\nhost = \"h\"\n[probe]\npassword = \"x\"\n{text}");
         let read = |_: &Path| Ok(text.clone());
-        let loaded = load_with(&Source::File("/etc/pgsteer/x.toml".into()), [], &read, 1);
+        let loaded = load_with(
+            &Source::File("/etc/pgsteer/x.toml".into()),
+            &Changes::default(),
+            [],
+            &read,
+            1,
+        );
         loaded.map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
     }
 

@@ -3,6 +3,7 @@
 
 mod auth;
 mod backend_nodes;
+mod changes;
 pub(crate) mod check;
 #[cfg(test)]
 mod docs;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use pgsteer_core::Settings;
 
 pub(crate) use backend_nodes::flag as backend_flag;
+pub use changes::Changes;
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::{Kind, Reload, SETTINGS, Setting};
 pub(crate) use shape::syntax_error;
@@ -68,36 +70,47 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake that was found, not only the first.
 pub fn load(source: &Source) -> Result<Loaded, ConfigErrors> {
+    load_changed(source, &Changes::default())
+}
+
+/// The same with what operators changed since.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_changed(source: &Source, changes: &Changes) -> Result<Loaded, ConfigErrors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     load_with(
         source,
+        changes,
         variables,
         &|path| std::fs::read_to_string(path),
         cores,
     )
 }
 
-/// [`load`] as a pure function of the variables, of what `read_file` returns, and of the number of
+/// [`load_changed`] as a pure function of the variables, of what `read_file` returns, and of the number of
 /// processor cores.
 ///
 /// # Errors
 /// Every mistake that was found, not only the first.
 pub fn load_with(
     source: &Source,
+    changes: &Changes,
     variables: impl IntoIterator<Item = (String, String)>,
     read_file: ReadFile<'_>,
     cores: usize,
 ) -> Result<Loaded, ConfigErrors> {
     match source {
-        Source::File(path) => from_file(path, variables, read_file, cores),
-        Source::Environment => environment::load(variables, read_file, cores),
+        Source::File(path) => from_file(path, changes, variables, read_file, cores),
+        Source::Environment => environment::load(changes, variables, read_file, cores),
     }
 }
 
 fn from_file(
     path: &Path,
+    changes: &Changes,
     variables: impl IntoIterator<Item = (String, String)>,
     read_file: ReadFile<'_>,
     cores: usize,
@@ -118,8 +131,9 @@ fn from_file(
             .variables
             .insert("plugins.dir".to_owned(), PLUGINS_DIR.to_owned());
     }
+    changes.mark(&mut origin);
     let mut checker = Checker::new(&origin, read_file);
-    let Some(mut raw) = shape::read(&text, &mut checker, &file) else {
+    let Some(mut raw) = shape::read(&text, changes, &mut checker, &file) else {
         return Err(ConfigErrors(checker.errors));
     };
     if let Some(dir) = plugins_dir {

@@ -189,7 +189,7 @@ const SOCKET_PATH_MAX: usize = 107;
 mod tests {
     use std::path::Path;
 
-    use crate::config::{Loaded, Source, load_with};
+    use crate::config::{Changes, Loaded, Source, load_with};
 
     const MINIMAL: &str = "[[nodes]]\nhost = \"h\"\n[probe]\npassword = \"x\"\n";
 
@@ -199,7 +199,13 @@ mod tests {
             Some("bad.conf") => Ok("script:secret\n".to_owned()),
             _ => Ok(format!("{MINIMAL}{text}")),
         };
-        let loaded = load_with(&Source::File("/etc/pgsteer/x.toml".into()), [], &read, 1);
+        let loaded = load_with(
+            &Source::File("/etc/pgsteer/x.toml".into()),
+            &Changes::default(),
+            [],
+            &read,
+            1,
+        );
         loaded.map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
     }
 

@@ -3,13 +3,19 @@
 
 use toml::{Table, Value};
 
+use super::changes::Changes;
 use super::check::Checker;
 use super::error::ConfigError;
 use super::keys::{Kind, SETTINGS, Setting, setting};
 use super::raw::Raw;
 
-/// Parses the text of a file; `None` if it is not TOML at all.
-pub(crate) fn read(text: &str, checker: &mut Checker<'_>, file: &str) -> Option<Raw> {
+/// Parses the text of a file and makes the changes to it; `None` if it is not TOML at all.
+pub(crate) fn read(
+    text: &str,
+    changes: &Changes,
+    checker: &mut Checker<'_>,
+    file: &str,
+) -> Option<Raw> {
     let mut table: Table = match toml::from_str(text) {
         Ok(table) => table,
         Err(error) => {
@@ -17,6 +23,7 @@ pub(crate) fn read(text: &str, checker: &mut Checker<'_>, file: &str) -> Option<
             return None;
         }
     };
+    changes.apply(&mut table, checker);
     table.retain(|section, value| keep_section(section, value, checker));
     match table.try_into() {
         Ok(raw) => Some(raw),

@@ -32,6 +32,7 @@ fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
     };
     load_with(
         &Source::File("/etc/pgsteer/pgsteer.toml".into()),
+        &Changes::default(),
         [],
         &read,
         4,
@@ -340,7 +341,13 @@ fn syntax_errors_have_line_and_column() {
         found[0].contains("pgsteer.toml: line 2, column 11: "),
         "{found:?}"
     );
-    let found = messages(load_with(&Source::File("gone".into()), [], &files, 1));
+    let found = messages(load_with(
+        &Source::File("gone".into()),
+        &Changes::default(),
+        [],
+        &files,
+        1,
+    ));
     assert_eq!(
         found,
         ["gone: file: cannot be read: no such file; name an existing file with --config"]
@@ -366,7 +373,13 @@ fn users_of_a_file_stand_behind_those_of_the_configuration() {
             true => Ok(list.to_owned()),
             false => Ok(text.to_owned()),
         };
-        load_with(&Source::File("/etc/x.toml".into()), [], &read, 1)
+        load_with(
+            &Source::File("/etc/x.toml".into()),
+            &Changes::default(),
+            [],
+            &read,
+            1,
+        )
     };
     let list = "\"postgres\" \"other\"\n\"ann\" \"first\"\nann:TEXTsecond\n\"nobody\" \"\"\n";
     let settings = load(list).expect("valid").settings;
@@ -463,7 +476,14 @@ fn the_variable_for_plugins_overrides_the_file() {
     let text = format!("{MINIMAL}[plugins]\ndir = \"here\"\n");
     let read = |_: &Path| Ok(text.clone());
     let variable = [(PLUGINS_DIR.to_owned(), "there".to_owned())];
-    let loaded = load_with(&Source::File("/etc/x.toml".into()), variable, &read, 1).expect("valid");
+    let loaded = load_with(
+        &Source::File("/etc/x.toml".into()),
+        &Changes::default(),
+        variable,
+        &read,
+        1,
+    )
+    .expect("valid");
     assert_eq!(loaded.settings.plugins.dir, Some("there".into()));
 }
 
@@ -471,7 +491,7 @@ fn the_variable_for_plugins_overrides_the_file() {
 fn the_sample_holds_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/pgsteer.toml");
     let read = |path: &Path| std::fs::read_to_string(path);
-    let sample = load_with(&Source::File(path), [], &read, 4).expect("valid");
+    let sample = load_with(&Source::File(path), &Changes::default(), [], &read, 4).expect("valid");
     assert_eq!(sample.warnings, Vec::<String>::new());
     let mut sample = sample.settings;
     let defaults = parse(MINIMAL).expect("valid").settings;

@@ -174,11 +174,7 @@ pub(crate) fn value(setting: &str, form: Form, text: &str) -> Result<Option<Valu
             let number: i64 = text.parse().map_err(|_| "a whole number")?;
             Ok(Some(limited_count(setting, number).into()))
         }
-        Form::Switch => match text.to_ascii_lowercase().as_str() {
-            "1" | "on" | "yes" | "true" => Ok(Some(true.into())),
-            "0" | "off" | "no" | "false" => Ok(Some(false.into())),
-            _ => Err("0 or 1"),
-        },
+        Form::Switch => switch(text).map(Some).ok_or("0 or 1"),
         Form::Text => Ok(Some(text.into())),
         Form::List => {
             let names = text
@@ -195,6 +191,15 @@ pub(crate) fn value(setting: &str, form: Form, text: &str) -> Result<Option<Valu
             let (_, to) = found.ok_or("a word that is known")?;
             Ok(Some((*to).into()))
         }
+    }
+}
+
+/// 0 and 1, or a word for off and on.
+pub(crate) fn switch(text: &str) -> Option<Value> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "on" | "yes" | "true" => Some(true.into()),
+        "0" | "off" | "no" | "false" => Some(false.into()),
+        _ => None,
     }
 }
 

@@ -32,7 +32,8 @@ fn loaded(toml: &str) -> Loaded {
             "\"postgres\" \"p\"\n".to_owned()
         })
     };
-    config::load_with(&source, [], &read, 1).unwrap_or_else(|errors| panic!("{errors}\n{toml}"))
+    config::load_with(&source, &config::Changes::default(), [], &read, 1)
+        .unwrap_or_else(|errors| panic!("{errors}\n{toml}"))
 }
 
 fn line<'a>(import: &'a Import, subject: &str) -> &'a Line {

@@ -29,6 +29,8 @@ use std::path::Path;
 
 use crate::config::{self, ConfigError, ConfigErrors, Source};
 
+pub(crate) use foreign::switch as switch_value;
+pub(crate) use pgbouncer::known_setting as pgbouncer_setting;
 pub use report::{Line, Report, Verdict};
 
 use draft::Draft;
@@ -166,7 +168,7 @@ struct Work {
 fn complaints(toml: &str) -> Vec<String> {
     let source = Source::File(Path::new("pgsteer.toml").to_path_buf());
     let read = |_: &Path| Ok(toml.to_owned());
-    match config::load_with(&source, [], &read, 1) {
+    match config::load_with(&source, &config::Changes::default(), [], &read, 1) {
         Ok(_) => Vec::new(),
         Err(errors) => errors
             .0

@@ -26,7 +26,8 @@ fn imported(files: &[(&str, &str)]) -> Import {
 fn loaded(toml: &str) -> Loaded {
     let source = Source::File("pgsteer.toml".into());
     let read = |_: &Path| Ok(toml.to_owned());
-    config::load_with(&source, [], &read, 1).unwrap_or_else(|errors| panic!("{errors}\n{toml}"))
+    config::load_with(&source, &config::Changes::default(), [], &read, 1)
+        .unwrap_or_else(|errors| panic!("{errors}\n{toml}"))
 }
 
 fn line<'a>(import: &'a Import, subject: &str) -> &'a Line {

@@ -8,7 +8,7 @@ use pgsteer_core::topology::{Activity, Health, Node, Role, Standing};
 use pgsteer_core::{Facts, Snapshot};
 
 use super::text::Text;
-use super::{plugins, pools};
+use super::{plugins, pools, states};
 
 /// Writes the whole page.
 pub(super) fn collect(facts: &Facts, snapshot: &Snapshot, text: &mut Text) {
@@ -19,6 +19,7 @@ pub(super) fn collect(facts: &Facts, snapshot: &Snapshot, text: &mut Text) {
         statements(counters, snapshot, text);
     }
     pools::collect(facts, snapshot.settings.metrics.pools_max, text);
+    states::collect(facts, snapshot.settings.metrics.pools_max, text);
     plugins::collect(snapshot, text);
     spans(facts, text);
     process(text);
@@ -36,6 +37,17 @@ fn whole(snapshot: &Snapshot, counters: Option<&Counters>, text: &mut Text) {
         text.one("pgsteer_clients", counters.clients());
         text.one("pgsteer_clients_max", settings.clients_max as u64);
         text.one("pgsteer_clients_accepted_total", accepted);
+    }
+    if let Some(counters) = counters {
+        let made = counters.sum(|w| w.analyses_made.get());
+        let asked = counters.sum(|w| w.analyses_asked.get());
+        text.begin("pgsteer_analyses_total");
+        text.put(&[("from", "memory")], asked.saturating_sub(made));
+        text.put(&[("from", "parser")], made);
+        text.one(
+            "pgsteer_analyses_bytes",
+            counters.sum(|w| w.analyses_bytes.get()),
+        );
     }
     text.begin("pgsteer_failover_activity");
     let now = match snapshot.topology.activity {
@@ -83,6 +95,11 @@ impl<'a> Place<'a> {
 
 fn nodes(facts: &Facts, snapshot: &Snapshot, text: &mut Text) {
     let places: Vec<_> = snapshot.topology.nodes.iter().map(Place::of).collect();
+    let servers = facts.servers.list();
+    let prepared: Vec<_> = servers
+        .iter()
+        .map(|card| (card.about.node, card.prepared()))
+        .collect();
     let mut each = |name: &str, value: &dyn Fn(&Node) -> Option<f64>| {
         text.begin(name);
         for place in &places {
@@ -113,6 +130,10 @@ fn nodes(facts: &Facts, snapshot: &Snapshot, text: &mut Text) {
     });
     each("pgsteer_node_connections", &|node| {
         Some(f64::from(facts.connections.get(node.id)))
+    });
+    each("pgsteer_node_prepared_statements", &|node| {
+        let there = prepared.iter().filter(|(id, _)| *id == node.id);
+        Some(there.map(|(_, count)| f64::from(*count)).sum())
     });
     each("pgsteer_node_waiting", &|node| {
         Some(f64::from(facts.connections.waiting(node.id)))

@@ -11,6 +11,7 @@ mod families;
 mod page;
 mod plugins;
 mod pools;
+mod states;
 #[cfg(test)]
 mod tests;
 mod text;

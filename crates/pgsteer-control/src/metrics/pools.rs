@@ -105,7 +105,7 @@ const COUNTS: [(&str, Counts); 4] = [
 ];
 
 /// Database and user that stand for all that are not told apart.
-const OTHERS: (&str, &str) = ("other", "other");
+pub(super) const OTHERS: (&str, &str) = ("other", "other");
 
 #[cfg(test)]
 mod tests {

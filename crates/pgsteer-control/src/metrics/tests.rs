@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pgsteer_core::counters::Counters;
+use pgsteer_core::facts::{Ending, SessionCount, SessionList};
+use pgsteer_core::pool_counters::PoolCounters;
+use pgsteer_core::servers::{ServerState, ServerUse};
 use pgsteer_core::{Facts, NodeId, Publisher};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -25,7 +29,7 @@ struct Served {
 /// Two nodes that nobody has asked yet, and two workers.
 fn serve() -> Served {
     let settings = settings();
-    let topology = crate::topology::Nodes::new(&settings.nodes, std::time::SystemTime::UNIX_EPOCH);
+    let topology = crate::topology::Nodes::new(&settings.nodes, SystemTime::UNIX_EPOCH);
     let topology = topology.topology(0, &crate::topology::View::default());
     let publisher = Arc::new(Publisher::new(snapshot(&settings, topology)));
     let (facts, closing) = (facts(), watch::Sender::new(false));
@@ -128,6 +132,81 @@ async fn the_page_shows_every_family_of_the_table_and_no_other() {
         let line = format!("# TYPE {} histogram\n", family.name);
         assert!(page.contains(&line), "{line}");
     }
+}
+
+#[derive(Debug)]
+struct Busy;
+
+impl SessionList for Busy {
+    fn rows(&self) -> Vec<Vec<String>> {
+        Vec::new()
+    }
+
+    fn counts(&self) -> Vec<SessionCount> {
+        let count = |user: &str, idle, waiting| SessionCount {
+            database: "shop".into(),
+            user: user.into(),
+            idle,
+            active: 1,
+            waiting,
+        };
+        vec![count("ann", 7, 2), count("bob", 3, 0)]
+    }
+
+    fn end(&self, _: &Ending) -> usize {
+        0
+    }
+}
+
+#[tokio::test]
+async fn what_clients_and_servers_do_is_counted_by_pool() {
+    let served = serve();
+    let facts = &served.facts;
+    facts.session_list.set(Arc::new(Busy)).expect("the first");
+    // Only who has a cell is told apart: a server may be there before anybody has logged in.
+    let cell = PoolCounters::new("shop", "ann");
+    facts.pools.enter(Arc::new(cell));
+    let server = |user: &str| {
+        let about = ServerUse {
+            database: "shop".into(),
+            user: user.into(),
+            node: NodeId(1),
+            host: "b".into(),
+            port: 5432,
+        };
+        facts.servers.enter(about, SystemTime::UNIX_EPOCH)
+    };
+    let (ann, other, _opening) = (server("ann"), server("ann"), server("bob"));
+    ann.card.set(ServerState::Active);
+    ann.card.note_prepared(5);
+    other.card.set(ServerState::Idle);
+    other.card.note_prepared(2);
+    let counters = facts.counters.get().expect("set");
+    counters.worker(0).analyses_asked.add(9);
+    counters.worker(1).analyses_asked.add(1);
+    counters.worker(1).analyses_made.add(1);
+    counters.worker(1).analyses_bytes.set(512);
+    let (_, page) = get(served.address, "/metrics").await;
+    for line in [
+        "pgsteer_pool_clients{database=\"shop\",user=\"ann\",state=\"idle\"} 7\n",
+        "pgsteer_pool_clients{database=\"shop\",user=\"ann\",state=\"waiting\"} 2\n",
+        "pgsteer_pool_clients{database=\"other\",user=\"other\",state=\"active\"} 1\n",
+        "pgsteer_pool_servers{database=\"shop\",user=\"ann\",state=\"active\"} 1\n",
+        "pgsteer_pool_servers{database=\"shop\",user=\"ann\",state=\"idle\"} 1\n",
+        "pgsteer_pool_servers{database=\"other\",user=\"other\",state=\"login\"} 1\n",
+        "pgsteer_analyses_total{from=\"memory\"} 9\n",
+        "pgsteer_analyses_total{from=\"parser\"} 1\n",
+        "pgsteer_analyses_bytes 512\n",
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+    let prepared = page
+        .lines()
+        .find(|l| l.starts_with("pgsteer_node_prepared_statements{node=\"1\""));
+    assert!(
+        prepared.is_some_and(|line| line.ends_with(" 7")),
+        "{prepared:?}"
+    );
 }
 
 #[tokio::test]

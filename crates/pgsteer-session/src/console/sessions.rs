@@ -1,14 +1,15 @@
 //! What is shown about sessions: `pool_processes`, `pool_pools`. There are no processes here: a row
 //! stands for a session, and its number is the process id its client was given for cancel requests.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use pgsteer_core::facts::{Ending, SessionList};
+use pgsteer_core::facts::{Ending, SessionCount, SessionList};
 
 use super::time::{utc, utc_or_empty};
 use crate::cancel::{CancelRegistry, CancelSlot, ServerTarget};
 use crate::session::Session;
-use crate::whereabouts::{Pin, Rest};
+use crate::whereabouts::{Doing, Pin, Rest};
 
 impl Session {
     /// Rows of `pool_processes`.
@@ -48,6 +49,31 @@ impl Session {
 impl SessionList for CancelRegistry {
     fn rows(&self) -> Vec<Vec<String>> {
         pool_rows(self, None)
+    }
+
+    fn counts(&self) -> Vec<SessionCount> {
+        let sessions = self.list();
+        let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+        let mut counts: Vec<SessionCount> = Vec::new();
+        for (_, slot) in &sessions {
+            let about = (&*slot.about.database, &*slot.about.user);
+            let place = *places.entry(about).or_insert(counts.len());
+            if place == counts.len() {
+                counts.push(SessionCount {
+                    database: about.0.into(),
+                    user: about.1.into(),
+                    ..SessionCount::default()
+                });
+            }
+            if let Some(count) = counts.get_mut(place) {
+                match slot.now.get().0 {
+                    Doing::Idle => count.idle += 1,
+                    Doing::Active => count.active += 1,
+                    Doing::Waiting => count.waiting += 1,
+                }
+            }
+        }
+        counts
     }
 
     fn end(&self, which: &Ending) -> usize {

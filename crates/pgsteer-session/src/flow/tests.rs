@@ -214,7 +214,7 @@ fn answers_to_the_proxys_own_queries_are_thrown_away() {
 #[test]
 fn names_on_servers_stay_there() {
     let mut flow = Flow::default();
-    let renamed = Some(Rc::new(Prepared {
+    let mine = Rc::new(Prepared {
         id: 1,
         client_name: b"mine".as_slice().into(),
         name: b"pgsteer_1".as_slice().into(),
@@ -225,14 +225,17 @@ fn names_on_servers_stay_there() {
         analysis: Rc::new(Analysis::opaque(1)),
         map: None,
         chain: Cell::default(),
+        runs_with: None,
         described: Cell::default(),
-    }));
+    });
     flow.expect(Request::InPlaceOfParse {
         name: b"mine".as_slice().into(),
         id: 1,
         before: None,
     });
-    flow.expect(Request::Bind { renamed });
+    flow.expect(Request::Bind {
+        renamed: Some(Rc::clone(&mine)),
+    });
     flow.expect(Request::Sync);
     let bytes = frames(&[
         (b'3', b""),
@@ -246,6 +249,54 @@ fn names_on_servers_stay_there() {
     ]);
     assert_eq!(forwarded(&mut flow, &bytes, 7).unwrap(), expected);
     assert!(flow.error && flow.is_drained());
+
+    let mut flow = Flow::default();
+    flow.expect(Request::Run {
+        renamed: Some(mine),
+    });
+    let (bytes, expected) = (&bytes[5..], &expected[5..]);
+    assert_eq!(forwarded(&mut flow, bytes, 7).unwrap(), expected);
+    assert!(flow.error && flow.is_drained());
+}
+
+#[test]
+fn a_run_is_over_with_ready_and_not_before() {
+    let answer = [
+        (b'2', &b""[..]),
+        (b'T', b"\0\0"),
+        (b'D', b"\0\0"),
+        (b'D', b"\0\0"),
+        (b'C', b"SELECT 2\0"),
+    ];
+    let ready = frames(&[(b'Z', b"I")]);
+    for rows in 0..answer.len() {
+        // However much of it comes, an error may follow, and what is parsed in front is not shown.
+        let mut parts = answer[..rows].to_vec();
+        parts.push((b'E', b"SERROR\0C57014\0Mcancelled\0\0"));
+        for (parts, is_error) in [(&answer[..], false), (&parts[..], true)] {
+            let shown = [frames(parts), ready.clone()].concat();
+            let sent = [frames(&[(b'1', b"")]), shown.clone()].concat();
+            for cut in 0..sent.len() {
+                let mut flow = Flow::default();
+                flow.expect_hidden(Request::Parse {
+                    name: b"mine".as_slice().into(),
+                    own: b"mine".as_slice().into(),
+                    id: 1,
+                    before: None,
+                });
+                flow.expect(Request::Run { renamed: None });
+                assert_eq!(
+                    forwarded(&mut flow, &sent, cut).unwrap(),
+                    shown,
+                    "cut at {cut}"
+                );
+                assert_eq!((flow.error, flow.is_drained()), (is_error, true));
+            }
+        }
+    }
+    let mut flow = Flow::default();
+    flow.expect(Request::Run { renamed: None });
+    assert!(flow.next(&frames(&[(b's', b"")])).is_err());
 }
 
 #[test]

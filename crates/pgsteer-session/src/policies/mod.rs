@@ -185,7 +185,8 @@ impl Policies {
         session.changed = false;
         session.again_at = None;
         session.generation = self.generation;
-        let old = std::mem::take(&mut session.plugins);
+        let exactly = Vec::with_capacity(self.seats.len());
+        let old = std::mem::replace(&mut session.plugins, exactly);
         for seat in &mut self.seats {
             // Marks, and what was said about the session, are of that very plugin.
             let is_own = |o: &&PluginSession| {

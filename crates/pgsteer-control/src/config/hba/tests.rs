@@ -7,7 +7,7 @@ use std::path::Path;
 use pgsteer_core::auth::{Claim, Rules, Shown};
 use proptest::prelude::*;
 
-use crate::config::{Loaded, Source, load_with};
+use crate::config::{Changes, Loaded, Source, load_with};
 
 const MINIMAL: &str = "[[nodes]]\nhost = \"h\"\n[probe]\npassword = \"x\"\n";
 
@@ -25,7 +25,13 @@ fn load(text: &str, files: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
         let text = found.map(|(_, text)| (*text).to_owned());
         text.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
     };
-    let loaded = load_with(&Source::File("/etc/pgsteer/x.toml".into()), [], &read, 1);
+    let loaded = load_with(
+        &Source::File("/etc/pgsteer/x.toml".into()),
+        &Changes::default(),
+        [],
+        &read,
+        1,
+    );
     loaded.map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
 }
 

@@ -5,11 +5,32 @@ mod databases;
 mod ini;
 pub(crate) mod keys;
 
-use super::foreign::{Found, Key, Rule, answer, is_known, set_rule, value};
+use toml::Value;
+
+use super::foreign::{Form, Found, Key, Rule, answer, is_known, set_rule, value};
 use super::report::Verdict::{CarriedOver, NotNeeded, NotThere, OtherMeaning, Unknown};
 use super::{FileKind, Import, InputFile, Work, complaints, mistake};
 use crate::config::ConfigErrors;
 use crate::config::userlist::{self, Stored};
+
+/// The setting that PgBouncer has under this name and its value here, or why there is none; `None` if
+/// it has nothing of that name. The error is for an operator.
+pub(crate) fn known_setting(name: &str, text: &str) -> Option<Result<(String, Value), String>> {
+    let key = keys::KEYS.iter().find(|key| key.name == name)?;
+    Some(match key.rule {
+        Rule::To(setting, form) => match value(setting, form, text) {
+            Ok(Some(value)) => Ok((setting.to_owned(), value)),
+            // It asks for nothing, which takes the place of something.
+            Ok(None) if form == Form::List => Ok((setting.to_owned(), Value::Array(Vec::new()))),
+            Ok(None) => Ok((setting.to_owned(), "0s".into())),
+            Err(wanted) => Err(format!("\"{text}\" is not {wanted}")),
+        },
+        Rule::Special(_, settings) => Err(format!("it is {settings} here: name that")),
+        Rule::NotNeeded | Rule::Missing(_) | Rule::Danger(_) => {
+            Err(format!("there is no such setting here: {}", key.note))
+        }
+    })
+}
 
 /// What stands in the files, in order.
 struct Input {
@@ -171,9 +192,8 @@ fn special(key: &Key, found: &Found, input: &Input, work: &mut Work) -> super::L
         "listen_addr" | "listen_port" => {
             let addresses = addresses(input);
             let shown = format!("listen.address = {addresses:?}");
-            let addresses: Vec<_> = addresses.into_iter().map(toml::Value::from).collect();
-            work.draft
-                .set("listen.address", toml::Value::Array(addresses));
+            let addresses: Vec<_> = addresses.into_iter().map(Value::from).collect();
+            work.draft.set("listen.address", Value::Array(addresses));
             found.line(CarriedOver, shown)
         }
         "unix_socket_dir" if found.value.starts_with('@') => {
@@ -323,7 +343,7 @@ fn pairs_of(
 }
 
 fn rule_value(
-    (key, setting, form): (&Key, &'static str, super::foreign::Form),
+    (key, setting, form): (&Key, &'static str, Form),
     part: &Found,
     who: (Option<&str>, Option<&str>),
     work: &mut Work,

@@ -162,10 +162,7 @@ impl Session {
 
     /// What is no command of PgBouncer may be one of ours.
     async fn answer_other(&mut self, text: &str, misread: Misread) -> Result<Reply, ErrorReply> {
-        let analysis = {
-            let mut analyses = self.steering.worker.analyses.borrow_mut();
-            analyses.analyze(text.as_bytes())
-        };
+        let analysis = self.steering.worker.analyze(text.as_bytes());
         if let Some(console) = analysis
             .console
             .as_ref()

@@ -23,12 +23,22 @@ fn refused(why: impl Into<String>) -> ErrorReply {
     ErrorReply::error(SqlState::NOT_IN_PREREQUISITE_STATE, why.into())
 }
 
+/// That something was done, and what is to be said of it.
+fn told(tag: &str, lines: &[String]) -> Reply {
+    let notice = (!lines.is_empty()).then(|| ErrorReply::notice(lines.join("\n")));
+    Reply::Done(notice, tag.to_owned())
+}
+
 impl Session {
     /// Carries out what an operator orders.
     pub(super) async fn carry_out(&mut self, command: Command) -> Result<Reply, ErrorReply> {
         let facts = Arc::clone(&self.steering.worker.shared.facts);
         let user = Rc::clone(&self.steering.identity.user);
-        info!(?command, user = &*user, "an operator orders");
+        match &command {
+            // What is refused may be a secret.
+            Command::Set(name, _) => info!(name, user = &*user, "an operator changes a setting"),
+            _ => info!(?command, user = &*user, "an operator orders"),
+        }
         match command {
             Command::Traffic(order) => self.order_traffic(&facts, order).await,
             Command::WaitClose(name) => {
@@ -55,16 +65,17 @@ impl Session {
                     let text = "RELOAD failed, see logs for additional details";
                     ErrorReply::error(SqlState::CONFIG_FILE_ERROR, text).with_detail(why)
                 };
-                let lines = done.map_err(failed)?;
-                let notice = (!lines.is_empty()).then(|| ErrorReply::notice(lines.join("\n")));
-                Ok(Reply::Done(notice, "RELOAD".to_owned()))
+                Ok(told("RELOAD", &done.map_err(failed)?))
             }
             Command::Shutdown(how) => shut_down(&facts, how, &user).await,
-            Command::Set(key, _) => {
-                let reply = ErrorReply::error(SqlState::CANT_CHANGE_RUNTIME_PARAM, "SET failed");
-                let detail = format!("\"{key}\" is set in the configuration alone.");
-                let hint = "Change the file, then RELOAD. See SHOW CONFIG and docs/settings.md.";
-                Err(reply.with_detail(detail).with_hint(hint))
+            Command::Set(name, value) => {
+                let order = ProcessOrder::Set { name, value };
+                let done = facts.process_desk.ask(order, &user).await;
+                let failed = |why: String| {
+                    let state = SqlState::CANT_CHANGE_RUNTIME_PARAM;
+                    ErrorReply::error(state, "SET failed").with_detail(why)
+                };
+                Ok(told("SET", &done.map_err(failed)?))
             }
             Command::Nothing
             | Command::Show(_)

@@ -1,0 +1,127 @@
+//! What drivers send nearly always: Bind, perhaps Describe, Execute and Sync of a statement they have
+//! prepared, in one piece. It is sent on in one piece, and answered like a simple query.
+//!
+//! What is out of the ordinary in any way is left to [`extended`](crate::extended), message by message.
+
+use std::rc::Rc;
+
+use pgsteer_sql::{Analysis, Class};
+use pgsteer_wire::backend::TransactionStatus;
+use pgsteer_wire::frontend::{self, Run};
+
+use crate::batch::Batch;
+use crate::end::End;
+use crate::extended::{may_bind, put_renamed};
+use crate::flow::Request;
+use crate::portals::Portal;
+use crate::session::{Prepared, Session, counts_in_doubt};
+use crate::steering::Values;
+
+/// Whether statements like this one may be served in this way: they change nothing of the session, it is
+/// a server that answers them, and nothing is awaited between their messages.
+pub(crate) fn may_run(analysis: &Analysis) -> bool {
+    !analysis.may_change_session()
+        && !analysis.may_copy_in()
+        && !counts_in_doubt(analysis)
+        && !matches!(analysis.class, Class::Transaction | Class::Empty)
+        && analysis.console.is_none()
+        && analysis.executes.is_none()
+}
+
+/// Such messages at the front of the client's input.
+pub(crate) struct FrontRun {
+    prepared: Rc<Prepared>,
+    bind_len: usize,
+    len: usize,
+}
+
+impl Session {
+    /// What stands at the front, if it can be served in one piece.
+    pub(crate) fn front_run(&mut self) -> Option<FrontRun> {
+        let Run {
+            statement,
+            counts,
+            bind_len,
+            len,
+        } = frontend::run(self.client.input.bytes())?;
+        let known = self.prepared.get(statement)?;
+        let expects = known.runs_with?;
+        if !counts.is_some_and(|(formats, values)| {
+            values == expects && (formats <= 1 || formats == values)
+        }) {
+            return None;
+        }
+        let prepared = Rc::clone(known);
+        let prepared = self.as_of_now(prepared);
+        let fits = self.runs_now(&prepared);
+        fits.then_some(FrontRun {
+            prepared,
+            bind_len,
+            len,
+        })
+    }
+
+    /// Whether nothing about the session or its plugins asks for a look at the single messages.
+    fn runs_now(&self, prepared: &Prepared) -> bool {
+        let policies = self.steering.worker.policies.borrow();
+        let wanted = policies.wanted();
+        let sees_values = wanted.values && may_bind(&prepared.analysis);
+        let has_new_rows = prepared.described.get().is_some()
+            && prepared.context.schema != self.steering.names.schema();
+        policies.chain() == prepared.chain.get()
+            && !wanted.events
+            && !sees_values
+            && !has_new_rows
+            && self.unfinished.is_none()
+            && self.status() != TransactionStatus::Failed
+            && !self.is_observed()
+    }
+
+    /// Serves it to the end; `false` if it failed before it was sent, and the rest of the batch is to be
+    /// thrown away.
+    pub(crate) async fn serve_run(
+        &mut self,
+        run: FrontRun,
+        batch: &mut Batch,
+    ) -> Result<bool, End> {
+        self.meter.pool.binds.add(1);
+        let prepared = run.prepared;
+        let chosen = self.choose_prepared(batch, Some(&prepared), Values::None);
+        let Some(node) = chosen.await? else {
+            self.skip_bytes(run.bind_len).await?;
+            return Ok(false);
+        };
+        self.put_preparation(node, &prepared);
+        if !self.transaction.is_none() {
+            // It outlives the batch there.
+            let portal = Portal {
+                node: Some(node),
+                analysis: Some(Rc::clone(&prepared.analysis)),
+                traits: batch.last_traits(node, &prepared.analysis),
+                text: None,
+                is_done: false,
+            };
+            self.portals.insert(Box::default(), portal);
+        }
+        self.count(node, &prepared.analysis);
+        let (input, legs) = (&mut self.client.input, &mut self.legs);
+        if let Some(leg) = legs.iter_mut().find(|leg| leg.node == node) {
+            let output = &mut leg.connection().channel.output;
+            let messages = input.bytes().get(..run.len).unwrap_or_default();
+            if *prepared.name == *prepared.client_name {
+                output.extend_from_slice(messages);
+            } else {
+                let (bind, rest) = messages.split_at(run.bind_len.min(messages.len()));
+                put_renamed(output, bind, &prepared.name, 0);
+                output.extend_from_slice(rest);
+            }
+        }
+        input.consume(run.len);
+        self.flow.last_word = self.last_word();
+        let renamed = Some(prepared).filter(|p| *p.name != *p.client_name);
+        self.flow.expect(Request::Run { renamed });
+        let synced = self.await_ready(batch, node).await?;
+        self.conclude(batch, (Some(node), synced), false).await?;
+        Ok(true)
+    }
+}
