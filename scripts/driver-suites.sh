@@ -3,7 +3,7 @@
 # transaction mode, and prints what differs. Not part of `make test`: it takes long and downloads the
 # drivers' sources. The results are told in docs/compatibility.md.
 #
-#   scripts/driver-suites.sh [psycopg] [asyncpg] [pg8000] [tokio-postgres]
+#   scripts/driver-suites.sh [psycopg] [psycopg2] [asyncpg] [pg8000] [sqlalchemy] [django] [tokio_postgres]
 #
 # Needs a built pgsteer (`cargo build -p pgsteer-proxy`), python3 with venv, and git or the packages'
 # sources from the registry that pip is configured with. Everything is kept in target/driver-suites.
@@ -17,7 +17,7 @@ mkdir -p "$work"
 work=$(cd "$work" && pwd)
 pgsteer=$(cd "$target/debug" && pwd)/pgsteer
 [ -x "$pgsteer" ] || { echo "build it first: cargo build -p pgsteer-proxy" >&2; exit 1; }
-suites=${*:-psycopg pg8000 asyncpg}
+suites=${*:-psycopg psycopg2 pg8000 asyncpg sqlalchemy django tokio_postgres}
 
 say() { echo "suites: $*" >&2; }
 
@@ -143,6 +143,83 @@ suite_asyncpg() {
         tests asyncpg "$work/asyncpg-tests" $kind tests
     done
     differences asyncpg
+}
+
+suite_psycopg2() {
+    environment psycopg2-binary==2.9.11
+    dir=$(source_of psycopg2 2.9.11) || return 1
+    # As below.
+    rm -rf "$work/psycopg2-tests" && mkdir "$work/psycopg2-tests" && cp -r "$dir/tests" "$work/psycopg2-tests/"
+    for kind in direct proxy; do
+        PSYCOPG2_TESTDB=postgres PSYCOPG2_TESTDB_HOST=127.0.0.1 PSYCOPG2_TESTDB_PORT=$(port_of $kind)
+        PSYCOPG2_TESTDB_USER=postgres PSYCOPG2_TESTDB_PASSWORD=postgres
+        export PSYCOPG2_TESTDB PSYCOPG2_TESTDB_HOST PSYCOPG2_TESTDB_PORT PSYCOPG2_TESTDB_USER PSYCOPG2_TESTDB_PASSWORD
+        tests psycopg2 "$work/psycopg2-tests" $kind tests
+    done
+    differences psycopg2
+}
+
+suite_sqlalchemy() {
+    environment sqlalchemy==2.0.44 psycopg2-binary==2.9.11
+    dir=$(source_of sqlalchemy 2.0.44) || return 1
+    # Its own preparations for tests.
+    "$bin/psql" -qX -h 127.0.0.1 -p "$direct_port" -U postgres postgres -c "CREATE DATABASE sqlalchemy"
+    "$bin/psql" -qX -h 127.0.0.1 -p "$direct_port" -U postgres sqlalchemy -c "CREATE SCHEMA test_schema" \
+        -c "CREATE SCHEMA test_schema_2" -c "CREATE EXTENSION hstore" -c "CREATE EXTENSION citext"
+    for kind in direct proxy; do
+        tests sqlalchemy "$dir" $kind test/dialect/postgresql test/dialect/test_suite.py test/engine test/sql \
+            --dburi "postgresql+psycopg2://postgres:postgres@127.0.0.1:$(port_of $kind)/sqlalchemy"
+    done
+    differences sqlalchemy
+}
+
+suite_django() {
+    environment django==5.2 "psycopg[binary]==3.3.9"
+    dir=$(source_of django 5.2) || dir=$(source_of Django 5.2) || return 1
+    for kind in direct proxy; do
+        say "django, $kind"
+        cat >"$dir/tests/test_pgsteer.py" <<END
+DATABASES = {
+    name: {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name, "USER": "postgres", "PASSWORD": "postgres", "HOST": "127.0.0.1", "PORT": $(port_of $kind),
+    }
+    for name in ("default", "other")
+}
+SECRET_KEY = "tests"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+USE_TZ = False
+END
+        (cd "$dir/tests" && timeout 1800 "$work/venv/bin/python" runtests.py --settings=test_pgsteer --parallel=1 -v 2 \
+            --noinput $django_apps) >"$work/django-$kind.log" 2>&1 || true
+        grep -E '^[a-z_A-Z0-9]+ \(.*\.\.\. ' "$work/django-$kind.log" | sed -E "s/ \.\.\. (skipped).*/ \1/" |
+            sort -u >"$work/django-$kind.txt" || true
+        grep -E '^(Ran|OK|FAILED)' "$work/django-$kind.log" | tail -2
+    done
+    differences django
+}
+
+# Those in which the database matters.
+django_apps="backends postgres_tests transactions transaction_hooks transaction_testcase select_for_update queries
+    aggregation annotations bulk_create constraints schema introspection inspectdb indexes db_functions expressions
+    prefetch_related update delete get_or_create raw_query model_fields"
+
+suite_tokio_postgres() {
+    crate=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/tokio-postgres-0.7.* 2>/dev/null | tail -1)
+    [ -d "$crate/tests" ] || return 1
+    "$bin/psql" -qX -h 127.0.0.1 -p "$direct_port" -U postgres postgres -c "CREATE EXTENSION IF NOT EXISTS hstore" \
+        -c "CREATE EXTENSION IF NOT EXISTS ltree" -c "CREATE EXTENSION IF NOT EXISTS citext"
+    for kind in direct proxy; do
+        say "tokio-postgres, $kind"
+        rm -rf "$work/tokio-postgres" && cp -r "$crate" "$work/tokio-postgres"
+        grep -rl 5433 "$work/tokio-postgres/tests" | xargs sed -i "s/5433/$(port_of $kind)/g"
+        (cd "$work/tokio-postgres" && CARGO_TARGET_DIR="$work/target" timeout 1800 cargo test --test test) \
+            >"$work/tokio-postgres-$kind.log" 2>&1 || true
+        grep -E '^test .* \.\.\. ' "$work/tokio-postgres-$kind.log" | sort -u >"$work/tokio-postgres-$kind.txt" || true
+        grep -E '^test result' "$work/tokio-postgres-$kind.log" | tail -1
+    done
+    differences tokio-postgres
 }
 
 start

@@ -172,6 +172,14 @@ fn portals() -> Vec<Program> {
             ],
         ),
         (
+            "COMMIT is executed again, which has ended with its portal",
+            vec![
+                query("BEGIN"),
+                synced(&[whole("", "p", "COMMIT"), execute("p")]),
+                query("SELECT 1"),
+            ],
+        ),
+        (
             "ROLLBACK is executed twice",
             vec![
                 query("BEGIN"),

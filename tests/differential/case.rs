@@ -48,13 +48,21 @@ impl Case {
         stage.reset(primary)?;
         let direct = self.in_turns(primary, &stage.direct);
         stage.await_unlocked(primary);
-        let silent = direct
-            .iter()
-            .flatten()
-            .flatten()
-            .find(|line| line.is_silence());
+        let answers = || direct.iter().flatten().flatten();
+        let is_cut_off = |client: &Seen| {
+            let mut lines = client.iter().flatten();
+            lines.clone().any(Line::is_end) && !lines.any(Line::is_fatal)
+        };
+        if direct.iter().any(is_cut_off) {
+            // Some programs end PostgreSQL 15 with a segmentation fault, without any proxy.
+            println!(
+                "seed {} crashes PostgreSQL, so nothing is compared",
+                self.seed
+            );
+            return Ok(None);
+        }
         ensure!(
-            silent.is_none(),
+            !answers().any(Line::is_silence),
             "PostgreSQL leaves seed {} without an answer",
             self.seed
         );

@@ -46,6 +46,16 @@ impl Line {
         early && self.source.is_empty() && direct.text.starts_with("E ")
     }
 
+    /// Whether this stands for the end of the stream.
+    pub(crate) fn is_end(&self) -> bool {
+        self.text.starts_with("! end")
+    }
+
+    /// Whether the other side said why it ends the connection.
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.text.starts_with("E SFATAL")
+    }
+
     /// Whether this stands for an answer that did not come.
     pub(crate) fn is_silence(&self) -> bool {
         self.text.starts_with("! silence")

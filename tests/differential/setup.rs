@@ -64,8 +64,8 @@ impl Stage {
              AND locktype <> 'virtualxid'",
             self.direct, self.proxied
         );
-        let mut wire = Wire::connect(port, "postgres");
         let end = Instant::now() + PATIENCE;
+        let mut wire = connect_before(end, port);
         loop {
             let frames = wire.query(&text);
             let Some(row) = frames.iter().find(|frame| frame.tag == b'D') else {
@@ -75,6 +75,17 @@ impl Stage {
             assert!(Instant::now() < end, "a lock is left behind: {lock:?}");
             std::thread::yield_now();
         }
+    }
+}
+
+/// Connects to a server, which starts again by itself when one of its processes has crashed.
+fn connect_before(end: Instant, port: u16) -> Wire {
+    loop {
+        match Wire::try_connect(port, "postgres", PATIENCE) {
+            Ok(wire) => return wire,
+            Err(error) => assert!(Instant::now() < end, "the server is gone: {error}"),
+        }
+        std::thread::yield_now();
     }
 }
 

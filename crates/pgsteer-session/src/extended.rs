@@ -582,9 +582,12 @@ impl Session {
             if let Err(reply) = done {
                 return self.fail(batch, &reply).await;
             }
-            // ROLLBACK destroys its own portal, and an empty one can be executed again.
-            let rolls_back = matches!(analysis.sole_effect(), Some(Effect::Rollback { .. }));
-            if rolls_back {
+            // The end of a transaction destroys its own portal, and an empty one can be executed again.
+            let ended = matches!(
+                analysis.sole_effect(),
+                Some(Effect::Commit { .. } | Effect::Rollback { .. })
+            );
+            if ended {
                 self.portals.clear();
             } else if analysis.class != Class::Empty {
                 let done = Portal {
