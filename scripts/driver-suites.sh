@@ -167,7 +167,7 @@ suite_sqlalchemy() {
     "$bin/psql" -qX -h 127.0.0.1 -p "$direct_port" -U postgres sqlalchemy -c "CREATE SCHEMA test_schema" \
         -c "CREATE SCHEMA test_schema_2" -c "CREATE EXTENSION hstore" -c "CREATE EXTENSION citext"
     for kind in direct proxy; do
-        tests sqlalchemy "$dir" $kind test/dialect/postgresql test/dialect/test_suite.py test/engine test/sql \
+        tests sqlalchemy "$dir" $kind test/dialect/postgresql test/dialect/test_suite.py \
             --dburi "postgresql+psycopg2://postgres:postgres@127.0.0.1:$(port_of $kind)/sqlalchemy"
     done
     differences sqlalchemy

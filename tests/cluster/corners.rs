@@ -302,6 +302,16 @@ fn statements() -> Vec<Program> {
             ],
         ),
         (
+            "PREPARE of a name that the protocol had and DEALLOCATE took back",
+            vec![
+                synced(&[msg::parse("s", "SELECT nextval('sq')")]),
+                query("DEALLOCATE s"),
+                query("PREPARE s AS SELECT 'by SQL'"),
+                query("EXECUTE s"),
+                query("DEALLOCATE s"),
+            ],
+        ),
+        (
             "EXPLAIN and CREATE TABLE AS EXECUTE what was prepared elsewhere",
             vec![
                 synced(&[whole("s", "", "SELECT a FROM t ORDER BY a")]),

@@ -358,6 +358,10 @@ impl Session {
     ) -> Result<Stop, RelayError> {
         self.flow.begin();
         self.flow.began_failed = self.status() == TransactionStatus::Failed;
+        if !analysis.effects.is_empty() {
+            // PREPARE may give a name that its server has still from before.
+            self.put_stale(node);
+        }
         self.flow.expect(Request::Query);
         self.flow.reports.begin(analysis);
         self.count(node, analysis);
