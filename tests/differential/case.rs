@@ -55,10 +55,9 @@ impl Case {
         };
         if direct.iter().any(is_cut_off) {
             // Some programs end PostgreSQL 15 with a segmentation fault, without any proxy.
-            println!(
-                "seed {} crashes PostgreSQL, so nothing is compared",
-                self.seed
-            );
+            let seed = self.seed;
+            println!("seed {seed} crashes PostgreSQL, so nothing is compared");
+            stage.crashes.set(stage.crashes.get() + 1);
             return Ok(None);
         }
         ensure!(

@@ -58,7 +58,8 @@ fn proxy(mode: Mode) -> Running {
 }
 
 /// Runs cases until there are no more, or too many differ.
-fn run(name: &str, mode: Mode, seeds: impl Iterator<Item = u64>) -> Result<()> {
+/// Only of programs that nobody has seen before some may end PostgreSQL itself.
+fn run(name: &str, mode: Mode, seeds: impl Iterator<Item = u64>, is_new: bool) -> Result<()> {
     let stage = Stage::new(cluster(), name)?;
     let proxy = proxy(mode);
     let mut failures = Vec::new();
@@ -79,6 +80,11 @@ fn run(name: &str, mode: Mode, seeds: impl Iterator<Item = u64>) -> Result<()> {
             }
         }
     }
+    let crashes = stage.crashes.get();
+    ensure!(
+        is_new || crashes == 0,
+        "{crashes} programs were not compared"
+    );
     ensure!(
         failures.is_empty(),
         "{mode:?}: seeds {failures:?} differ from direct connections, see above
@@ -100,11 +106,11 @@ fn moment() -> u64 {
 /// One seed if it is given, else the usual ones.
 fn short(name: &str, mode: Mode) -> Result<()> {
     if let Some(seed) = number("PGSTEER_FUZZ_SEED") {
-        return run(name, mode, std::iter::once(seed));
+        return run(name, mode, std::iter::once(seed), true);
     }
     let from = number("PGSTEER_FUZZ_FROM").unwrap_or(0);
     let count = number("PGSTEER_FUZZ_CASES").unwrap_or(FIXED);
-    run(name, mode, from..from + count)
+    run(name, mode, from..from + count, false)
 }
 
 #[test]
@@ -147,7 +153,7 @@ fn the_long_form() -> Result<()> {
             count += 1;
             (Instant::now() < end).then(moment)
         });
-        run(&name, mode, seeds)?;
+        run(&name, mode, seeds, true)?;
         println!("{mode:?}: {count} cases");
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Where programs run: a schema for each client in two databases, one for direct connections and
 //! one for the proxy.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -15,6 +16,8 @@ pub(crate) const CLIENTS: usize = 4;
 pub(crate) struct Stage {
     pub(crate) direct: String,
     pub(crate) proxied: String,
+    /// Programs that ended PostgreSQL itself.
+    pub(crate) crashes: Cell<u32>,
 }
 
 impl Stage {
@@ -22,6 +25,7 @@ impl Stage {
         let stage = Self {
             direct: format!("{name}_direct"),
             proxied: format!("{name}_proxied"),
+            crashes: Cell::default(),
         };
         runtime().block_on(async {
             for database in [&stage.direct, &stage.proxied] {

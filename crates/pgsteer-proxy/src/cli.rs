@@ -220,7 +220,7 @@ fn serve(args: &ConfigArgs, elder: Option<Elder>) -> ExitCode {
     match config::load(&args.source()) {
         Ok(loaded) => {
             report(&loaded);
-            exit_code(run(loaded.settings, args.source(), elder))
+            exit_code(run(loaded, args.source(), elder))
         }
         Err(errors) => {
             if let Some(elder) = elder {

@@ -53,7 +53,7 @@ async fn lab(args: &LabArgs) -> Result<()> {
         Ok((file, loaded)) => {
             let ready = |proxy: &Proxy| welcome(args, &cluster, proxy);
             tokio::select! {
-                served = serve(loaded.settings, Source::File(file), ready, Calling::Lab) => served,
+                served = serve(loaded, Source::File(file), ready, Calling::Lab) => served,
                 failed = cluster.serve_commands() => failed,
             }
         }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pgsteer_control::config::{self, Changes, ConfigErrors, Loaded, Source};
-use pgsteer_core::Settings;
+use pgsteer_control::config::{self, Changes, ConfigErrors, Files, Loaded, Source};
 use pgsteer_core::admin::{ProcessOrder, Request as Order};
 use pgsteer_core::topology::Activity;
 use tokio::sync::mpsc::Receiver;
@@ -26,18 +25,18 @@ pub(crate) enum Calling {
     Lab,
 }
 
-/// Runs a proxy until a signal stops it. New settings come from `source`.
+/// Runs a proxy with what was loaded from `source` until a signal stops it.
 ///
 /// # Errors
 /// It cannot start, or its control plane failed.
-pub(crate) fn run(settings: Settings, source: Source, elder: Option<Elder>) -> Result<()> {
+pub(crate) fn run(loaded: Loaded, source: Source, elder: Option<Elder>) -> Result<()> {
     open_files::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Plugins are tried out on its blocking threads.
-        .thread_stack_size(OWN_STACK_BYTES + settings.plugins.stack_bytes_max)
+        .thread_stack_size(OWN_STACK_BYTES + loaded.settings.plugins.stack_bytes_max)
         .build()?;
-    let ended = runtime.block_on(serve(settings, source, |_| Ok(()), Calling::Serve(elder)));
+    let ended = runtime.block_on(serve(loaded, source, |_| Ok(()), Calling::Serve(elder)));
     // Threads that wait for sessions that never end must not keep the process.
     runtime.shutdown_background();
     ended
@@ -45,7 +44,7 @@ pub(crate) fn run(settings: Settings, source: Source, elder: Option<Elder>) -> R
 
 /// [`run`] on the runtime of the caller. `ready` is told when clients can connect.
 pub(crate) async fn serve(
-    settings: Settings,
+    loaded: Loaded,
     source: Source,
     ready: impl FnOnce(&Proxy) -> Result<()>,
     calling: Calling,
@@ -55,6 +54,9 @@ pub(crate) async fn serve(
         Calling::Serve(elder) => (elder, false),
         Calling::Lab => (None, true),
     };
+    let Loaded {
+        settings, files, ..
+    } = loaded;
     let starting = Proxy::start_after(settings, elder.as_mut());
     // A signal during start-up stops it: nobody should have to wait for it to finish.
     let started = tokio::select! {
@@ -80,6 +82,7 @@ pub(crate) async fn serve(
         signals,
         orders,
         source,
+        files,
         changes: Changes::default(),
     };
     match desk.until_end(&mut proxy, is_lab).await? {
@@ -101,6 +104,8 @@ struct Desk {
     signals: Signals,
     orders: Receiver<Order<ProcessOrder>>,
     source: Source,
+    /// What the configuration was read from last.
+    files: Files,
     /// What operators changed since the configuration was read.
     changes: Changes,
 }
@@ -158,7 +163,13 @@ impl Desk {
 
     /// Reads the configuration again; what was changed since is as it says from then on.
     fn reload(&mut self, proxy: &Proxy) -> Result<Vec<String>, String> {
-        let mut lines = apply(proxy, config::load(&self.source))?;
+        let mut loaded = config::load(&self.source);
+        let files = loaded
+            .as_mut()
+            .map(|loaded| std::mem::take(&mut loaded.files));
+        let files = files.unwrap_or_default();
+        let mut lines = apply(proxy, loaded)?;
+        self.files = files;
         let forgotten = std::mem::take(&mut self.changes);
         for key in forgotten.keys() {
             info!(key, "what SET changed is again as the configuration has it");
@@ -170,9 +181,13 @@ impl Desk {
     /// Gives a setting another value until the configuration is read again.
     fn change(&mut self, proxy: &Proxy, name: &str, value: &str) -> Result<Vec<String>, String> {
         let changes = self.changes.with(name, value)?;
-        let loaded =
-            config::load_changed(&self.source, &changes).map_err(|errors| errors.to_string())?;
+        let loaded = config::load_changed(&self.source, &changes, &self.files)
+            .map_err(|errors| errors.to_string())?;
         let lines = apply(proxy, Ok(loaded))?;
+        info!(
+            name,
+            value, "a setting has another value until the configuration is read again"
+        );
         self.changes = changes;
         Ok(lines)
     }
@@ -219,7 +234,11 @@ impl Desk {
                 proxy
                     .facts()
                     .refuse_orders(Some("another process has taken over: connect anew"));
-                Upgraded::Yes(Box::new(heir), vec![line])
+                let changed = self.changes.keys();
+                let forgotten =
+                    changed.map(|key| format!("{key}: as the configuration has it there"));
+                let lines = std::iter::once(line).chain(forgotten).collect();
+                Upgraded::Yes(Box::new(heir), lines)
             }
             Err(why) => {
                 proxy.facts().refuse_orders(None);

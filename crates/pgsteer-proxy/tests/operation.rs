@@ -238,8 +238,8 @@ async fn what_set_changes_counts_until_the_configuration_is_read_again() -> Resu
         assert_eq!(shown(name).await?, value, "{order}");
     }
     console("SET nodes[1].weight = 0").await?.success()?;
-    let listed = served.node(&["list"]).1;
-    assert_eq!(listed["nodes"][1]["weight"].as_f64(), Some(0.0), "{listed}");
+    let is_zero = |listed: &Value| listed["nodes"][1]["weight"].as_f64() == Some(0.0);
+    served.wait_for_nodes("the weight to be 0", is_zero).await?;
 
     for (order, why) in [
         ("SET pool.size = -5", "SET pool.size: "),
@@ -248,7 +248,11 @@ async fn what_set_changes_counts_until_the_configuration_is_read_again() -> Resu
             "SET nodes[7].weight: is not there",
         ),
         ("SET listen.workers = 3", "takes a restart"),
-        ("SET probe.password = hush", "is a secret"),
+        ("SET probe.password = hush", "in the configuration alone"),
+        (
+            "SET failover.failover_command = 'x'",
+            "in the configuration alone",
+        ),
         ("SET a = 1", "is not a setting"),
     ] {
         let refused = console(order)
@@ -260,6 +264,13 @@ async fn what_set_changes_counts_until_the_configuration_is_read_again() -> Resu
     }
     assert_eq!(shown("default_pool_size").await?, "8");
 
+    // SET is no RELOAD: what the file says since is not looked at.
+    let config = served.dir.path().join("pgsteer.toml");
+    let edited = std::fs::read_to_string(&config)? + "[timeouts]\nclient_idle = \"7h\"\n";
+    std::fs::write(&config, edited)?;
+    console("SET pool.min_size = 1").await?.success()?;
+    assert_eq!(shown("client_idle_timeout").await?, "0");
+
     let reloaded = console("RELOAD").await?;
     let said = format!("{reloaded:?}");
     assert!(
@@ -268,6 +279,7 @@ async fn what_set_changes_counts_until_the_configuration_is_read_again() -> Resu
     );
     assert_eq!(shown("default_pool_size").await?, "0");
     assert_eq!(shown("pool_mode").await?, "transaction");
+    assert_eq!(shown("client_idle_timeout").await?, "25200");
     Ok(())
 }
 

@@ -123,13 +123,7 @@ impl Session {
         }
         let traits = analysis.as_ref().map_or(0, |a| batch.last_traits(node, a));
         let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));
-        let bound = Portal {
-            node: Some(node),
-            analysis,
-            traits,
-            text,
-            is_done: false,
-        };
+        let bound = Portal::on(node, analysis, traits, text);
         self.portals.insert(portal, bound);
         self.pass_on_bind(header, batch, node, (prepared, watched))
             .await

@@ -656,15 +656,7 @@ impl Session {
         request: Sending,
     ) {
         self.flow.expect_watched(request.0, request.1);
-        let len = header.frame_len().min(self.client.input.len());
-        let (input, legs) = (&mut self.client.input, &mut self.legs);
-        if let Some(leg) = legs.iter_mut().find(|leg| leg.node == node) {
-            let bytes = input.bytes().get(..len).unwrap_or_default();
-            let output = &mut leg.connection().channel.output;
-            put_renamed(output, bytes, own, header.frame_len() - len);
-        }
-        input.consume(len);
-        self.flow.up_left = header.frame_len() - len;
+        self.put_frame(header, node, Some(own));
     }
 
     pub(crate) fn pass_on_watched(
@@ -675,14 +667,29 @@ impl Session {
         watched: Option<Box<Watched>>,
     ) {
         self.flow.expect_watched(request, watched);
+        self.put_frame(header, node, None);
+    }
+
+    fn put_frame(&mut self, header: Header, node: NodeId, own: Option<&[u8]>) {
         let len = header.frame_len().min(self.client.input.len());
+        let more = header.frame_len() - len;
+        self.put_front(node, len, own, more);
+        self.flow.up_left = more;
+    }
+
+    /// Puts so many bytes of the client into what a server is sent next: a message of which `more` bytes
+    /// follow later, with the name servers have for its statement if there is one, or else anything.
+    pub(crate) fn put_front(&mut self, node: NodeId, len: usize, own: Option<&[u8]>, more: usize) {
         let (input, legs) = (&mut self.client.input, &mut self.legs);
         if let Some(leg) = legs.iter_mut().find(|leg| leg.node == node) {
             let bytes = input.bytes().get(..len).unwrap_or_default();
-            leg.connection().channel.output.extend_from_slice(bytes);
+            let output = &mut leg.connection().channel.output;
+            match own {
+                Some(own) => put_renamed(output, bytes, own, more),
+                None => output.extend_from_slice(bytes),
+            }
         }
         input.consume(len);
-        self.flow.up_left = header.frame_len() - len;
     }
 }
 

@@ -366,6 +366,13 @@ impl Flow {
         }
     }
 
+    /// The statement of a [`Request::Run`] was found: what else is said names no statement.
+    fn bound(&mut self) {
+        if let Some(Request::Run { renamed }) = self.expected.front_mut().map(|e| &mut e.request) {
+            *renamed = None;
+        }
+    }
+
     /// Whether what comes next is a part of the answer to [`Request::Run`].
     fn is_run(&self) -> bool {
         let front = self.expected.front();
@@ -502,7 +509,10 @@ impl Flow {
     fn open(&mut self, tag: u8, body: &[u8]) -> Result<Step, Violation> {
         match tag {
             tag::PARSE_COMPLETE => self.answer(|r| matches!(r, Request::Parse { .. })),
-            tag::BIND_COMPLETE if self.is_run() => Ok(Step::Forward),
+            tag::BIND_COMPLETE if self.is_run() => {
+                self.bound();
+                Ok(Step::Forward)
+            }
             tag::BIND_COMPLETE => self.answer(|r| matches!(r, Request::Bind { .. })),
             tag::CLOSE_COMPLETE if self.is_in_place_of_parse() => Ok(Step::Parsed),
             tag::CLOSE_COMPLETE => self.answer(|r| matches!(r, Request::Close { .. })),

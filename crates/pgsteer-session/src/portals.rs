@@ -24,6 +24,22 @@ pub(crate) struct Portal {
 }
 
 impl Portal {
+    /// One that a server has.
+    pub(crate) fn on(
+        node: NodeId,
+        analysis: Option<Rc<Analysis>>,
+        traits: u64,
+        text: Option<Rc<[u8]>>,
+    ) -> Self {
+        Self {
+            node: Some(node),
+            analysis,
+            traits,
+            text,
+            is_done: false,
+        }
+    }
+
     /// One that the proxy answers itself.
     pub(crate) fn local(analysis: Option<Rc<Analysis>>) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! Another text in the place of a statement: asks the rewriters, one after the other, and holds what
 //! they offer to the rules.
 
+use std::cell::RefMut;
 use std::rc::Rc;
 
 use pgsteer_core::NodeId;
@@ -8,7 +9,7 @@ use pgsteer_core::policy::{Rewritten, traits};
 use pgsteer_sql::{Analysis, Class};
 use pgsteer_wire::{ErrorReply, Header, encode, frontend};
 
-use crate::policies::{Offer, Passage, Replaced, compose};
+use crate::policies::{Offer, Passage, Policies, Replaced, compose};
 use crate::session::{Session, query_text};
 use crate::steering::{Situation, Statement, Steering, Values, refusal};
 
@@ -215,10 +216,15 @@ impl Session {
 
     /// Whether any plugin rewrites. Costs a look while none does.
     pub(crate) fn wants_rewrites(&self) -> bool {
+        self.policies_now().wanted().rewrites
+    }
+
+    /// The plugins that are in force now.
+    pub(crate) fn policies_now(&self) -> RefMut<'_, Policies> {
         let worker = &self.steering.worker;
         let mut policies = worker.policies.borrow_mut();
         policies.refresh(worker.subscription.borrow_mut().get());
-        policies.wanted().rewrites
+        policies
     }
 }
 

@@ -11,7 +11,7 @@ use pgsteer_wire::frontend::{self, Run};
 
 use crate::batch::Batch;
 use crate::end::End;
-use crate::extended::{may_bind, put_renamed};
+use crate::extended::may_bind;
 use crate::flow::Request;
 use crate::portals::Portal;
 use crate::session::{Prepared, Session, counts_in_doubt};
@@ -63,15 +63,12 @@ impl Session {
 
     /// Whether nothing about the session or its plugins asks for a look at the single messages.
     fn runs_now(&self, prepared: &Prepared) -> bool {
-        let policies = self.steering.worker.policies.borrow();
+        let policies = self.policies_now();
         let wanted = policies.wanted();
         let sees_values = wanted.values && may_bind(&prepared.analysis);
-        let has_new_rows = prepared.described.get().is_some()
-            && prepared.context.schema != self.steering.names.schema();
         policies.chain() == prepared.chain.get()
             && !wanted.events
             && !sees_values
-            && !has_new_rows
             && self.unfinished.is_none()
             && self.status() != TransactionStatus::Failed
             && !self.is_observed()
@@ -91,34 +88,25 @@ impl Session {
             self.skip_bytes(run.bind_len).await?;
             return Ok(false);
         };
+        // Not before: much may have changed while a node was waited for.
+        if !self.check_description(batch, node, &prepared).await? {
+            self.skip_bytes(run.bind_len).await?;
+            return Ok(false);
+        }
         self.put_preparation(node, &prepared);
         if !self.transaction.is_none() {
             // It outlives the batch there.
-            let portal = Portal {
-                node: Some(node),
-                analysis: Some(Rc::clone(&prepared.analysis)),
-                traits: batch.last_traits(node, &prepared.analysis),
-                text: None,
-                is_done: false,
-            };
+            let traits = batch.last_traits(node, &prepared.analysis);
+            let analysis = Rc::clone(&prepared.analysis);
+            let portal = Portal::on(node, Some(analysis), traits, None);
             self.portals.insert(Box::default(), portal);
         }
         self.count(node, &prepared.analysis);
-        let (input, legs) = (&mut self.client.input, &mut self.legs);
-        if let Some(leg) = legs.iter_mut().find(|leg| leg.node == node) {
-            let output = &mut leg.connection().channel.output;
-            let messages = input.bytes().get(..run.len).unwrap_or_default();
-            if *prepared.name == *prepared.client_name {
-                output.extend_from_slice(messages);
-            } else {
-                let (bind, rest) = messages.split_at(run.bind_len.min(messages.len()));
-                put_renamed(output, bind, &prepared.name, 0);
-                output.extend_from_slice(rest);
-            }
-        }
-        input.consume(run.len);
-        self.flow.last_word = self.last_word();
         let renamed = Some(prepared).filter(|p| *p.name != *p.client_name);
+        let own = renamed.as_ref().map(|p| Rc::clone(&p.name));
+        self.put_front(node, run.bind_len, own.as_deref(), 0);
+        self.put_front(node, run.len - run.bind_len, None, 0);
+        self.flow.last_word = self.last_word();
         self.flow.expect(Request::Run { renamed });
         let synced = self.await_ready(batch, node).await?;
         self.conclude(batch, (Some(node), synced), false).await?;

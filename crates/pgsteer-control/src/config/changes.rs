@@ -11,10 +11,12 @@ use crate::import::{pgbouncer_setting, switch_value};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes(Vec<(String, Value)>);
 
-/// A part of a key: a section, or a place in a list of sections.
-enum Place<'a> {
-    Section(&'a str),
-    Listed(&'a str, usize),
+/// Where a key belongs.
+struct Place<'a> {
+    section: &'a str,
+    /// In a list of sections, from 0.
+    index: Option<usize>,
+    field: &'a str,
 }
 
 impl Changes {
@@ -23,16 +25,9 @@ impl Changes {
     /// in the console. Whether the value is allowed shows when the configuration is loaded with it.
     ///
     /// # Errors
-    /// There is no such setting, it takes a restart, or it is a secret. The text is for the operator.
+    /// There is no such setting, or it cannot be changed so. The text is for the operator.
     pub fn with(&self, name: &str, text: &str) -> Result<Self, String> {
-        let (key, value) = match setting(name) {
-            Some(known) => (name.to_owned(), own_value(known, text)?),
-            None => foreign_value(name, text)?,
-        };
-        if place(&key).is_none() {
-            return Err(format!("\"{name}\" is a section: name a setting in it"));
-        }
-        check_changeable(&key)?;
+        let (key, value) = change(name, text)?;
         let mut changes = self.clone();
         changes.0.retain(|(changed, _)| *changed != key);
         changes.0.push((key, value));
@@ -47,33 +42,20 @@ impl Changes {
     /// Says of complaints about these settings that they are not about the file.
     pub(super) fn mark(&self, origin: &mut Origin) {
         for key in self.keys() {
-            origin
-                .variables
-                .insert(key.to_owned(), format!("SET {key}"));
+            let place = format!("SET {key}");
+            origin.variables.insert(key.to_owned(), place);
         }
     }
 
     /// Puts the values in the place of those in the file.
     pub(super) fn apply(&self, table: &mut Table, checker: &mut Checker<'_>) {
         for (key, value) in &self.0 {
-            let section = match place(key) {
-                Some((Place::Section(name), field)) => {
-                    let section = table
-                        .entry(name)
-                        .or_insert_with(|| Value::Table(Table::new()));
-                    section.as_table_mut().map(|section| (section, field))
-                }
-                Some((Place::Listed(name, index), field)) => table
-                    .get_mut(name)
-                    .and_then(|list| list.get_mut(index))
-                    .and_then(Value::as_table_mut)
-                    .map(|section| (section, field)),
-                None => None,
-            };
+            let section = place(key).and_then(|place| {
+                let section = section_of(table, &place)?;
+                Some((section, place.field))
+            });
             match section {
-                Some((section, field)) => {
-                    section.insert(field.to_owned(), value.clone());
-                }
+                Some((section, field)) => put(section, field, value.clone()),
                 None => checker.error(
                     key,
                     "is not there",
@@ -84,28 +66,116 @@ impl Changes {
     }
 }
 
-/// `pool.size` and `nodes[1].weight`, taken apart; `None` if there is nothing behind the section.
-fn place(key: &str) -> Option<(Place<'_>, &str)> {
-    let (section, field) = key.split_once('.')?;
-    let Some((list, index)) = section.split_once('[') else {
-        return Some((Place::Section(section), field));
-    };
-    let index = index.strip_suffix(']')?.parse().ok()?;
-    Some((Place::Listed(list, index), field))
+fn section_of<'a>(table: &'a mut Table, place: &Place<'_>) -> Option<&'a mut Table> {
+    match place.index {
+        Some(index) => table.get_mut(place.section)?.get_mut(index)?.as_table_mut(),
+        None => {
+            let section = table.entry(place.section);
+            section
+                .or_insert_with(|| Value::Table(Table::new()))
+                .as_table_mut()
+        }
+    }
 }
 
-/// Only what a reload would apply can be changed, and nothing that a log or a history must not hold.
-fn check_changeable(key: &str) -> Result<(), String> {
-    let known = setting(key).or_else(|| key.split_once('.').and_then(|(name, _)| setting(name)));
-    match known {
-        Some(known) if known.kind == Kind::Secret => Err(format!(
-            "\"{key}\" is a secret, which logs would show: write it into the configuration, then RELOAD"
-        )),
-        Some(known) if known.reload == Reload::Restart => Err(format!(
-            "\"{key}\" takes a restart: change the configuration, then `pgsteer upgrade`"
-        )),
-        _ => Ok(()),
+/// Dots in the name of a field, which only sections of plugins have, are sections inside the section.
+fn put(section: &mut Table, field: &str, value: Value) {
+    let Some((outer, inner)) = field.split_once('.') else {
+        section.insert(field.to_owned(), value);
+        return;
+    };
+    let nested = section.entry(outer);
+    let nested = nested.or_insert_with(|| Value::Table(Table::new()));
+    if !nested.is_table() {
+        *nested = Value::Table(Table::new());
     }
+    if let Some(nested) = nested.as_table_mut() {
+        put(nested, inner, value);
+    }
+}
+
+/// `pool.size` and `nodes[1].weight`, taken apart; `None` if it is not of this form.
+fn place(key: &str) -> Option<Place<'_>> {
+    let (section, field) = key.split_once('.')?;
+    let Some((section, index)) = section.split_once('[') else {
+        return Some(Place {
+            section,
+            index: None,
+            field,
+        });
+    };
+    let index = Some(index.strip_suffix(']')?.parse().ok()?);
+    Some(Place {
+        section,
+        index,
+        field,
+    })
+}
+
+/// A change of one setting, by its name in the console.
+fn change(name: &str, text: &str) -> Result<(String, Value), String> {
+    let (section, _) = name.split_once('.').unwrap_or_default();
+    let of_plugin = setting(section).is_some_and(|section| section.kind == Kind::Free);
+    if of_plugin {
+        // What is in there only a plugin knows, and how it is written.
+        return Ok((name.to_owned(), free_value(text)));
+    }
+    let name = name.to_ascii_lowercase();
+    let (key, value) = match setting(&name) {
+        Some(known) => (name, own_value(known, text)?),
+        None => pgbouncer_setting(&name, text).unwrap_or_else(|| {
+            let why = format!("\"{name}\" is not a setting: docs/settings.md has them all");
+            Err(why)
+        })?,
+    };
+    check_changeable(&key)?;
+    Ok((key, value))
+}
+
+/// Sections that say who may do what, with whom, and which code runs: they are changed in the file, by
+/// who may write it.
+const CLOSED: &[&str] = &[
+    "tls",
+    "server_tls",
+    "auth",
+    "hba",
+    "users",
+    "plugins",
+    "console",
+    "admin",
+    "pcp",
+    "pcp_users",
+];
+
+/// Only what a reload would apply can be changed, and nothing that reaches beyond the proxy: no file, no
+/// command, no SQL, no name.
+fn check_changeable(key: &str) -> Result<(), String> {
+    let Some((known, place)) = setting(key).zip(place(key)) else {
+        return Err(format!(
+            "\"{key}\" is not one setting: name one in a section"
+        ));
+    };
+    if known.reload == Reload::Restart {
+        return Err(format!(
+            "\"{key}\" takes a restart: change the configuration, then `pgsteer upgrade`"
+        ));
+    }
+    let is_value = matches!(
+        known.kind,
+        Kind::Choice(_)
+            | Kind::Switch
+            | Kind::Count(..)
+            | Kind::Share
+            | Kind::Percent
+            | Kind::Duration(..)
+            | Kind::Size(..)
+    );
+    if !is_value || CLOSED.contains(&place.section) {
+        return Err(format!(
+            "\"{key}\" is changed in the configuration alone, which RELOAD reads"
+        ));
+    }
+    Ok(())
 }
 
 /// A value as the file would have it.
@@ -121,18 +191,7 @@ fn own_value(known: &Setting, text: &str) -> Result<Value, String> {
             let number: f64 = text.parse().map_err(|_| wrong("a number"))?;
             number.into()
         }
-        Kind::Texts | Kind::List | Kind::Words(_) => {
-            let words = text.split(',').map(str::trim);
-            Value::Array(words.filter(|w| !w.is_empty()).map(Value::from).collect())
-        }
-        Kind::Text
-        | Kind::Secret
-        | Kind::Path
-        | Kind::Choice(_)
-        | Kind::Percent
-        | Kind::Duration(..)
-        | Kind::Size(..) => text.into(),
-        Kind::Free => free_value(text),
+        _ => text.into(),
     })
 }
 
@@ -144,20 +203,6 @@ fn free_value(text: &str) -> Value {
         .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| text.into())
-}
-
-/// A setting by another program's name, or one of a section that a plugin reads.
-fn foreign_value(name: &str, text: &str) -> Result<(String, Value), String> {
-    let in_section = name
-        .split_once('.')
-        .and_then(|(section, _)| setting(section));
-    if in_section.is_some_and(|section| section.kind == Kind::Free) {
-        return Ok((name.to_owned(), free_value(text)));
-    }
-    pgbouncer_setting(name, text).unwrap_or_else(|| {
-        let why = format!("\"{name}\" is not a setting: docs/settings.md has them all");
-        Err(why)
-    })
 }
 
 #[cfg(test)]

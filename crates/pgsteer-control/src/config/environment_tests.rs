@@ -44,6 +44,7 @@ fn the_usual_compose_file_is_accepted() {
         settings,
         warnings,
         notes,
+        ..
     } = compose_and(&[]).expect("valid");
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(notes.len(), 1, "about promotion: {notes:?}");
@@ -250,6 +251,7 @@ fn failover_is_as_the_variables_say() {
         settings,
         warnings,
         notes,
+        ..
     } = settings.expect("valid");
     assert!(
         warnings.is_empty() && notes.is_empty(),

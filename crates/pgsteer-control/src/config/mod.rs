@@ -29,8 +29,10 @@ pub(crate) mod userlist;
 pub(crate) mod validate;
 mod variables;
 
-use std::io;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use pgsteer_core::Settings;
 
@@ -60,6 +62,19 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// What is worth a line but needs no action.
     pub notes: Vec<String>,
+    /// What it was read from.
+    pub files: Files,
+}
+
+/// Files as they were read for a configuration.
+#[derive(Clone, Default)]
+pub struct Files(HashMap<PathBuf, String>);
+
+// There may be passwords in them.
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Loads the configuration from a file or from the variables of this process. In both cases
@@ -70,24 +85,36 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake that was found, not only the first.
 pub fn load(source: &Source) -> Result<Loaded, ConfigErrors> {
-    load_changed(source, &Changes::default())
+    load_changed(source, &Changes::default(), &Files::default())
 }
 
-/// The same with what operators changed since.
+/// The same with what operators changed since it was read from these files: they count as they were
+/// then, so that nothing else changes.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_changed(source: &Source, changes: &Changes) -> Result<Loaded, ConfigErrors> {
+pub fn load_changed(
+    source: &Source,
+    changes: &Changes,
+    files: &Files,
+) -> Result<Loaded, ConfigErrors> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    load_with(
-        source,
-        changes,
-        variables,
-        &|path| std::fs::read_to_string(path),
-        cores,
-    )
+    let read = RefCell::new(Files::default());
+    let read_file = |path: &Path| {
+        let text = match files.0.get(path) {
+            Some(text) => text.clone(),
+            None => std::fs::read_to_string(path)?,
+        };
+        read.borrow_mut().0.insert(path.to_path_buf(), text.clone());
+        Ok(text)
+    };
+    let loaded = load_with(source, changes, variables, &read_file, cores)?;
+    Ok(Loaded {
+        files: read.into_inner(),
+        ..loaded
+    })
 }
 
 /// [`load_changed`] as a pure function of the variables, of what `read_file` returns, and of the number of
@@ -153,6 +180,7 @@ fn finish(
             settings,
             warnings: checker.warnings,
             notes,
+            files: Files::default(),
         });
     }
     Err(ConfigErrors(checker.errors))

@@ -28,7 +28,9 @@ pub(super) fn collect(facts: &Facts, told_apart: usize, text: &mut Text) {
         };
         (database.into(), user.into())
     };
-    let mut clients: Sums<3> = BTreeMap::new();
+    // A pool that is known has a value when nothing of it is there, too.
+    let known = || names.iter().map(|(database, user)| key(database, user));
+    let mut clients: Sums<3> = known().map(|key| (key, Default::default())).collect();
     for count in facts.session_counts() {
         let sum = clients
             .entry(key(&count.database, &count.user))
@@ -40,7 +42,8 @@ pub(super) fn collect(facts: &Facts, told_apart: usize, text: &mut Text) {
             *sum += n;
         }
     }
-    let mut servers: Sums<{ SERVER_STATES.len() }> = BTreeMap::new();
+    let servers = known().map(|key| (key, Default::default()));
+    let mut servers: Sums<{ SERVER_STATES.len() }> = servers.collect();
     for card in facts.servers.list() {
         let sum = servers.entry(key(&card.about.database, &card.about.user));
         if let Some(n) = sum.or_default().get_mut(card.state() as usize) {

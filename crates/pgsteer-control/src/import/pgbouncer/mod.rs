@@ -19,6 +19,9 @@ pub(crate) fn known_setting(name: &str, text: &str) -> Option<Result<(String, Va
     let key = keys::KEYS.iter().find(|key| key.name == name)?;
     Some(match key.rule {
         Rule::To(setting, form) => match value(setting, form, text) {
+            Ok(Some(Value::Integer(n))) if text.trim().parse() != Ok(n) => Err(format!(
+                "\"{text}\" is out of range: {setting} would be {n}"
+            )),
             Ok(Some(value)) => Ok((setting.to_owned(), value)),
             // It asks for nothing, which takes the place of something.
             Ok(None) if form == Form::List => Ok((setting.to_owned(), Value::Array(Vec::new()))),

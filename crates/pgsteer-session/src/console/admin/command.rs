@@ -196,7 +196,7 @@ fn set(text: &str) -> Result<Command, Misread> {
         .find(|c: char| c == '=' || c.is_ascii_whitespace())
         .ok_or(Misread::Unknown)?;
     let (key, rest) = text.split_at(end);
-    let key = key.trim_matches('"').to_ascii_lowercase();
+    let key = key.trim_matches('"');
     let rest = rest.trim_ascii_start();
     let to = || {
         let (to, value) = rest.split_at_checked(2)?;
@@ -213,7 +213,8 @@ fn set(text: &str) -> Result<Command, Misread> {
     if key.is_empty() || value.is_empty() && quoted.is_none() {
         return Err(Misread::Unknown);
     }
-    if PARAMETERS.iter().any(|(known, _)| *known == key) {
+    let is_parameter = |(known, _): &(&str, &str)| known.eq_ignore_ascii_case(key);
+    if PARAMETERS.iter().any(is_parameter) {
         return Ok(Command::SetParameter);
     }
     Ok(Command::Set(key.into(), value.into()))
