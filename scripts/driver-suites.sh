@@ -148,7 +148,7 @@ suite_asyncpg() {
 suite_psycopg2() {
     environment psycopg2-binary==2.9.11
     dir=$(source_of psycopg2 2.9.11) || return 1
-    # As below.
+    # As for asyncpg.
     rm -rf "$work/psycopg2-tests" && mkdir "$work/psycopg2-tests" && cp -r "$dir/tests" "$work/psycopg2-tests/"
     for kind in direct proxy; do
         PSYCOPG2_TESTDB=postgres PSYCOPG2_TESTDB_HOST=127.0.0.1 PSYCOPG2_TESTDB_PORT=$(port_of $kind)

@@ -78,8 +78,8 @@ fn section_of<'a>(table: &'a mut Table, place: &Place<'_>) -> Option<&'a mut Tab
     }
 }
 
-/// Dots in the name of a field, which only sections of plugins have, are sections inside the section.
-fn put(section: &mut Table, field: &str, value: Value) {
+/// Puts a value into a table; dots in its name are sections inside.
+pub(super) fn put(section: &mut Table, field: &str, value: Value) {
     let Some((outer, inner)) = field.split_once('.') else {
         section.insert(field.to_owned(), value);
         return;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use toml::{Table, Value};
 
-use super::changes::Changes;
+use super::changes::{self, Changes};
 use super::check::{Checker, Origin, ReadFile, first_line};
 use super::error::{ConfigError, ConfigErrors};
 use super::variables::{Use, VARIABLES, known};
@@ -389,16 +389,7 @@ impl Builder {
 
     fn put(&mut self, key: &str, value: Value, variable: &str) {
         self.origins.insert(key.to_owned(), variable.to_owned());
-        let Some((section, name)) = key.split_once('.') else {
-            return;
-        };
-        let entry = self
-            .table
-            .entry(section)
-            .or_insert_with(|| Value::Table(Table::new()));
-        if let Value::Table(table) = entry {
-            table.insert(name.to_owned(), value);
-        }
+        changes::put(&mut self.table, key, value);
     }
 
     fn error(&mut self, name: &str, problem: impl Into<String>, advice: impl Into<String>) {

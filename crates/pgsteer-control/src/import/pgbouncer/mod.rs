@@ -23,8 +23,7 @@ pub(crate) fn known_setting(name: &str, text: &str) -> Option<Result<(String, Va
                 "\"{text}\" is out of range: {setting} would be {n}"
             )),
             Ok(Some(value)) => Ok((setting.to_owned(), value)),
-            // It asks for nothing, which takes the place of something.
-            Ok(None) if form == Form::List => Ok((setting.to_owned(), Value::Array(Vec::new()))),
+            // A time that asks for nothing takes the place of one that asks for something.
             Ok(None) => Ok((setting.to_owned(), "0s".into())),
             Err(wanted) => Err(format!("\"{text}\" is not {wanted}")),
         },
