@@ -195,6 +195,35 @@ fn startup_parameters_are_those_of_the_session() {
 }
 
 #[test]
+fn names_of_applications_are_cut_and_cleaned_as_the_server_does() {
+    let proxy = options("trust").start();
+    let names = [
+        "x".repeat(70),
+        format!("{}ü", "y".repeat(62)),
+        "naïve\ttab".into(),
+    ];
+    for name in &names {
+        let parameters = [("application_name", name.as_str())];
+        let login = Login {
+            parameters: &parameters,
+            ..Login::default()
+        };
+        let [direct, proxied] = [cluster().primary().port(), proxy.port()].map(|port| {
+            let mut wire = Wire::open(port);
+            assert_eq!(wire.log_in(&login, "postgres"), None);
+            let said: Vec<_> = wire
+                .notices
+                .iter()
+                .map(|n| (n.error(), n.field(b'V')))
+                .collect();
+            let reported = wire.parameters["application_name"].clone();
+            (said, reported, wire.value("SHOW application_name"))
+        });
+        assert_eq!(direct, proxied, "{name}");
+    }
+}
+
+#[test]
 fn a_reset_gives_back_what_the_client_started_with() {
     let parameters = [
         ("options", "-c work_mem=5MB"),

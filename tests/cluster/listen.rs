@@ -225,6 +225,108 @@ fn what_a_transaction_sends_it_hears_itself() {
     run(&mut wire, "SELECT 1");
 }
 
+/// The process id of the next message, which must be a notification; `Z` may come before.
+fn notified_by(wire: &mut Wire, what: &str) -> Vec<u8> {
+    loop {
+        let frame = wire.read().expect(what);
+        match frame.tag {
+            b'A' => return frame.body[..4].to_vec(),
+            b'C' | b'Z' | b'T' | b'D' | b'1' | b'2' | b'n' => {}
+            _ => panic!("{}", frame.shown()),
+        }
+    }
+}
+
+fn id_of(wire: &Wire) -> Vec<u8> {
+    wire.key[..4].to_vec()
+}
+
+#[test]
+fn notifications_carry_the_ids_that_clients_know_of_themselves_and_each_other() {
+    for (mode, pool) in [
+        ("shared", SHARED),
+        (
+            "one",
+            "mode = \"transaction\"\nconnections_per_node_max = 2",
+        ),
+        ("session", "mode = \"session\""),
+    ] {
+        let database = format!("listen_ids_{mode}");
+        drop(made(&database));
+        let proxy = start(pool);
+        let mut all: Vec<_> = (0..3)
+            .map(|_| Wire::connect(proxy.port(), &database))
+            .collect();
+        let ids: Vec<_> = all.iter().map(id_of).collect();
+        // The last one listens to nothing.
+        for wire in &mut all[..2] {
+            run(wire, "LISTEN c");
+        }
+        let statements = [
+            "NOTIFY c, '{}'",
+            "SELECT pg_notify('c', '{}')",
+            "SELECT 1; NOTIFY c, '{}'",
+            "BEGIN; NOTIFY c, '{}'; COMMIT",
+        ];
+        for round in 0..8 {
+            for sender in 0..all.len() {
+                let text = format!("{round} {sender}");
+                let sql = statements[round % 4].replace("{}", &text);
+                all[sender].send(&match round {
+                    4 | 5 => [msg::statement(&sql, &[]), msg::sync()].concat(),
+                    _ => msg::query(&sql),
+                });
+                if sender == 2 {
+                    all[sender].until(b'Z');
+                }
+                for (hearer, wire) in all[..2].iter_mut().enumerate() {
+                    let what = format!("{mode}: {hearer} hears {sender} in round {round}");
+                    assert_eq!(notified_by(wire, &what), ids[sender], "{what}");
+                }
+            }
+            // Others run on the same servers meanwhile.
+            for wire in &mut all {
+                run_after_ready(wire, "SELECT 1");
+            }
+        }
+    }
+}
+
+/// Runs a statement; the end of the one before it may still come.
+fn run_after_ready(wire: &mut Wire, sql: &str) {
+    wire.send(&msg::query(sql));
+    while wire.read().expect("an answer").tag != b'D' {}
+    wire.until(b'Z');
+}
+
+#[test]
+fn what_a_trigger_sends_is_never_taken_for_ones_own_by_others() {
+    drop(made("listen_trigger"));
+    let proxy = start("mode = \"transaction\"\nconnections_per_node_max = 2");
+    let mut hearer = Wire::connect(proxy.port(), "listen_trigger");
+    let mut other = Wire::connect(proxy.port(), "listen_trigger");
+    run(
+        &mut other,
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_notify('c', NEW.a::text); RETURN NEW; END $$",
+    );
+    run(
+        &mut other,
+        "CREATE TRIGGER tells AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION tell()",
+    );
+    // It has notified through the only server there is, before it listens and after.
+    run(&mut hearer, "NOTIFY c, 'unheard'");
+    run(&mut hearer, "LISTEN c");
+    let own = id_of(&hearer);
+    for round in 0..5 {
+        run(&mut other, &format!("INSERT INTO t VALUES ({round})"));
+        assert_ne!(notified_by(&mut hearer, "another's"), own, "round {round}");
+        hearer.send(&msg::query("NOTIFY c, 'mine'"));
+        assert_eq!(notified_by(&mut hearer, "its own"), own, "round {round}");
+        hearer.until(b'Z');
+    }
+}
+
 #[test]
 fn databases_do_not_hear_each_other() {
     let mut one = made("listen_one");

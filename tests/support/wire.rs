@@ -124,6 +124,8 @@ pub(crate) struct Wire {
     pub(crate) parameters: BTreeMap<String, String>,
     /// Body of BackendKeyData: process id and secret key.
     pub(crate) key: Vec<u8>,
+    /// What was noticed at login.
+    pub(crate) notices: Vec<Frame>,
 }
 
 impl Wire {
@@ -136,6 +138,7 @@ impl Wire {
             stream: BufReader::new(stream),
             parameters: BTreeMap::new(),
             key: Vec::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -149,6 +152,7 @@ impl Wire {
             stream: BufReader::new(stream),
             parameters: BTreeMap::new(),
             key: Vec::new(),
+            notices: Vec::new(),
         };
         match wire.try_log_in(&Login::default(), database)? {
             None => Ok(wire),
@@ -200,6 +204,7 @@ impl Wire {
                     self.parameters.insert(name, value);
                 }
                 b'K' => self.key = frame.body,
+                b'N' => self.notices.push(frame),
                 b'Z' => return Ok(None),
                 b'E' => return Ok(Some(frame)),
                 _ => {}

@@ -56,6 +56,9 @@ pub(crate) struct CancelSlot {
 /// A statement waits for a server.
 const WAITING: u32 = u32::MAX;
 
+/// Process ids of servers are below this: Linux gives no greater ones.
+const SERVER_PIDS: u32 = 1 << 22;
+
 #[derive(Debug, Default)]
 struct State {
     targets: Vec<ServerTarget>,
@@ -307,10 +310,10 @@ impl CancelRegistry {
         loop {
             let mut bytes = [0; 4];
             getrandom::fill(&mut bytes).ok()?;
-            // A process id is a positive number to clients.
+            // A process id is a positive number to clients, and no server has such a great one.
             let pid = u32::from_be_bytes(bytes) >> 1;
             let mut map = self.map();
-            if pid == 0 || map.contains_key(&pid) {
+            if pid < SERVER_PIDS || map.contains_key(&pid) {
                 continue;
             }
             let slot = Arc::new(CancelSlot::new(about));

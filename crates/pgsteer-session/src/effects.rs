@@ -104,8 +104,10 @@ impl Session {
         if let Some(counters) = self.steering.worker.counters().nodes.get(node.index()) {
             counter(counters, analysis).add(1);
         }
-        if let Some(listening) = &mut self.listening {
-            listening.note(analysis);
+        if analysis.notifies
+            && let Some(server) = self.held(node).map(|leg| leg.peek().key.pid)
+        {
+            self.note_notifier(server);
         }
         self.portals.note(analysis);
         if let Some(database) = &analysis.needs_alone {

@@ -492,6 +492,7 @@ impl Session {
                 self.end_reads(analysis, node).await;
             }
             copies = analysis.may_copy_in();
+            self.before_notify(analysis).await;
             self.count(node, analysis);
         }
         let watched = analysis.as_ref().and_then(|a| self.watch(a, traits, node));

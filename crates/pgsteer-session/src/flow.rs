@@ -36,6 +36,8 @@ pub(crate) enum Next {
     },
     /// Throw so many bytes away and pass [`Flow::substitute`] on in their place.
     Replace { len: usize },
+    /// Pass on a notification of so many bytes under the process id the client is to know.
+    Notification { len: usize },
     /// Throw so many bytes away that belong to a query of the proxy's own.
     Skip { len: usize },
     /// The server refused such a query, in this message of so many bytes: what was sent behind it
@@ -399,7 +401,7 @@ impl Flow {
             return Ok(Next::Wait);
         };
         match header.tag {
-            tag::NOTIFICATION => Ok(Next::Forward { len, ready: None }),
+            tag::NOTIFICATION => Ok(Next::Notification { len }),
             tag::ERROR if ErrorFields::new(body).is_server_leaving() => Ok(Next::Leaving { len }),
             tag::ERROR => Ok(Next::Refused { len }),
             tag::READY => {
@@ -442,6 +444,7 @@ impl Flow {
             tag::ROW_DESCRIPTION | tag::NO_DATA => self.is_about_description(),
             tag::PARAMETER_STATUS => self.reports.matter(),
             tag::ERROR => self.names_statement(rest, len),
+            tag::NOTIFICATION => true,
             _ => false,
         };
         is && len <= SPECIAL_LEN_MAX
@@ -454,6 +457,7 @@ impl Flow {
                 self.map_description(rest, len).map(Some)
             }
             tag::PARAMETER_STATUS => Ok(Some(self.report(rest, len))),
+            tag::NOTIFICATION => Ok(Some(Next::Notification { len })),
             tag::ERROR => self.rename_error(rest, len).map(Some),
             tag => Ok(self.note_description(tag, rest, len)),
         }

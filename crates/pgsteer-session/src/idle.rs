@@ -124,6 +124,7 @@ impl Session {
         let Some(leg) = self.legs.get_mut(index) else {
             return Ok(());
         };
+        let server = leg.peek().key.pid;
         let channel = &mut leg.connection().channel;
         let bytes = channel.input.bytes();
         let Ok(header) = frame::header(bytes) else {
@@ -139,8 +140,9 @@ impl Session {
             self.count_error(node, ErrorFields::new(body).severity());
             return self.leg_is_gone(index, Some(message));
         }
-        self.client.output.extend_from_slice(message);
+        let message = message.to_vec();
         channel.input.consume(header.frame_len());
+        self.tell_aside(&message, server);
         Ok(())
     }
 }

@@ -28,8 +28,8 @@ impl Session {
         }
         leg.told().statements.remove(b"");
         let asked = leg.connection().ask(&question(&names)).await;
-        let asides = std::mem::take(&mut leg.connection().asides);
-        self.client.output.extend_from_slice(&asides);
+        let (asides, server) = leg.take_asides();
+        self.tell_aside(&asides, server);
         let row = match asked {
             Ok(Some(row)) if row.len() == names.len() => row,
             _ => {

@@ -95,6 +95,13 @@ impl Leg {
         self.lease.peek()
     }
 
+    /// What the server said meanwhile that was meant for the client, and its process id.
+    pub(crate) fn take_asides(&mut self) -> (Vec<u8>, u32) {
+        let connection = self.connection();
+        let asides = std::mem::take(&mut connection.asides);
+        (asides, connection.key.pid)
+    }
+
     /// Transaction status of the server.
     pub(crate) fn status(&self) -> TransactionStatus {
         self.lease.peek().status

@@ -8,6 +8,7 @@
 //!
 //! Nothing on the way of a statement crosses threads, takes a lock or reads a file.
 
+mod application_name;
 mod auth;
 mod balance;
 mod batch;
@@ -43,6 +44,7 @@ pub mod measure;
 mod meter;
 mod names;
 mod need;
+mod notifiers;
 mod observe;
 mod pause;
 mod policies;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pgsteer_pool::PoolKey;
-use pgsteer_sql::{Analysis, Class, Effect, FunctionRef, PinReason};
+use pgsteer_sql::{Effect, PinReason};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, SqlState, encode};
 use tokio::sync::oneshot;
@@ -31,10 +31,14 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// A statement was sent.
-    pub(crate) fn note(&mut self, analysis: &Analysis) {
-        let calls = |f: &FunctionRef| &*f.name == "pg_notify";
-        self.notified |= analysis.class == Class::Notify || analysis.functions.iter().any(calls);
+    /// A statement that notifies is being sent.
+    pub(crate) fn note_notified(&mut self) {
+        self.notified = true;
+    }
+
+    /// Whether there was one since the connection that listens was waited for.
+    pub(crate) fn has_notified(&self) -> bool {
+        self.notified
     }
 
     /// Ready when there is something to tell the client, or the session must end.
@@ -121,7 +125,7 @@ impl Session {
         };
         let inbox = match &self.listening {
             Some(listening) => Arc::clone(&listening.inbox),
-            None => Arc::new(Inbox::new(Arc::clone(&self.cancel.slot))),
+            None => Arc::new(Inbox::new(Arc::clone(&self.cancel.slot), self.cancel.pid)),
         };
         inbox.wish(channel);
         let (done, confirmed) = oneshot::channel();
@@ -148,9 +152,20 @@ impl Session {
         }
         tokio::select! {
             // Both branches are cancel safe: nobody minds a channel that is listened to in vain.
-            confirmed = confirmed => confirmed.unwrap_or_else(|_| Err(lost())),
-            () = self.cancel.slot.unwanted() => Err(cancelled()),
+            confirmed = confirmed => confirmed.unwrap_or_else(|_| Err(lost()))?,
+            () = self.cancel.slot.unwanted() => return Err(cancelled()),
         }
+        // What it has sent itself up to now it does not hear, unless it is in the same transaction.
+        match (&mut self.listening, self.transaction.is_none()) {
+            (Some(listening), false) => listening.notified = true,
+            _ => self
+                .steering
+                .worker
+                .shared
+                .notifiers
+                .forget(self.cancel.pid),
+        }
+        Ok(())
     }
 
     /// What a transaction wished was committed.
@@ -166,11 +181,18 @@ impl Session {
         let Some(listening) = &mut self.listening else {
             return;
         };
-        listening.notified = false;
+        let notified = std::mem::take(&mut listening.notified);
         let (done, arrived) = oneshot::channel();
         // If the connection is lost, that is told next.
         if listening.hub.send(Request::CatchUp { done }).await.is_ok() {
             let _ = arrived.await;
+        }
+        if notified {
+            self.steering
+                .worker
+                .shared
+                .notifiers
+                .forget(self.cancel.pid);
         }
     }
 

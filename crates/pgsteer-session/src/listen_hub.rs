@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use pgsteer_core::NodeId;
 use pgsteer_pool::{Connection, Credential, PoolKey, ServerLost, Target};
 use pgsteer_wire::backend::tag;
@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::journal::quote_identifier;
-use crate::listen_inbox::{Doom, Inbox};
-use crate::worker::Worker;
+use crate::listen_inbox::{Doom, Inbox, Notification};
+use crate::notifiers::{put_as, sender};
+use crate::worker::{Shared, Worker};
 
 /// How long the connection stays when nobody listens any more: less than the 5 s that PostgreSQL waits
 /// for others to leave a database that is to be dropped.
@@ -98,6 +99,7 @@ async fn serve(
 ) {
     let hub = match open(&worker, &key, &credential).await {
         Ok(connection) => Hub {
+            shared: Arc::clone(&worker.shared),
             connection,
             channels: HashMap::new(),
         },
@@ -140,6 +142,7 @@ async fn open(
 }
 
 struct Hub {
+    shared: Arc<Shared>,
     connection: Connection,
     channels: HashMap<Box<str>, Vec<Arc<Inbox>>>,
 }
@@ -297,19 +300,28 @@ impl Hub {
 
     /// Hands a NotificationResponse to everybody who listens to its channel.
     fn notify(&self, message: &[u8]) {
-        let body = message.get(HEADER_LEN..).unwrap_or_default();
-        let Some((sender, rest)) = body.split_first_chunk::<4>() else {
+        let Some(server) = sender(message) else {
             return;
         };
+        let rest = message.get(HEADER_LEN + 4..).unwrap_or_default();
         let channel = cstr(rest).and_then(|(name, _)| std::str::from_utf8(name).ok());
         let Some((channel, inboxes)) =
             channel.and_then(|channel| Some((channel, self.channels.get(channel)?)))
         else {
             return;
         };
-        let message = Bytes::copy_from_slice(message);
+        let session = self.shared.notifiers.session(server);
+        let mut told = BytesMut::with_capacity(message.len());
+        put_as(message, session.unwrap_or(server), &mut told);
+        let came = Notification {
+            channel,
+            server,
+            session,
+            message: told.freeze(),
+            untold: message,
+        };
         for inbox in inboxes {
-            inbox.push(channel, u32::from_be_bytes(*sender), &message);
+            inbox.push(&came);
         }
     }
 }

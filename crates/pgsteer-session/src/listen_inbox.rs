@@ -23,10 +23,26 @@ pub(crate) enum Doom {
     Lost,
 }
 
+/// A NotificationResponse on its way to those who hear its channel.
+#[derive(Debug)]
+pub(crate) struct Notification<'a> {
+    pub(crate) channel: &'a str,
+    /// The server that sent it.
+    pub(crate) server: u32,
+    /// The session it is of, if that is known.
+    pub(crate) session: Option<u32>,
+    /// The message, with the id of that session.
+    pub(crate) message: Bytes,
+    /// The message as it came.
+    pub(crate) untold: &'a [u8],
+}
+
 /// What a session wants to hear, and what it has not been told yet.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     slot: Arc<CancelSlot>,
+    // The process id the client was given.
+    own: u32,
     state: Mutex<State>,
 }
 
@@ -51,10 +67,11 @@ enum Standing {
 }
 
 impl Inbox {
-    /// An empty one, of the session with this slot.
-    pub(crate) fn new(slot: Arc<CancelSlot>) -> Self {
+    /// An empty one, of the session with this slot and process id.
+    pub(crate) fn new(slot: Arc<CancelSlot>, own: u32) -> Self {
         Self {
             slot,
+            own,
             state: Mutex::default(),
         }
     }
@@ -122,7 +139,16 @@ impl Inbox {
     }
 
     /// A notification came.
-    pub(crate) fn push(&self, channel: &str, sender: u32, message: &Bytes) {
+    pub(crate) fn push(&self, came: &Notification<'_>) {
+        let channel = came.channel;
+        let is_mine = || self.slot.servers().iter().any(|s| s.pid == came.server);
+        let message = match came.session {
+            // Through a server that was its own once.
+            Some(session) if session == self.own && !is_mine() => {
+                &Bytes::copy_from_slice(came.untold)
+            }
+            _ => &came.message,
+        };
         let mut state = self.state();
         if state.doom.is_some() {
             return;
@@ -130,7 +156,7 @@ impl Inbox {
         match state.channels.get(channel) {
             Some(Standing::Heard) => state.ready.push_back(message.clone()),
             // What its own transaction sends it hears if it is committed, and nothing else.
-            Some(Standing::Wished) if self.slot.servers().iter().any(|s| s.pid == sender) => {
+            Some(Standing::Wished) if is_mine() => {
                 state.held.push((channel.into(), message.clone()));
             }
             _ => return,
@@ -223,7 +249,19 @@ mod tests {
             started: SystemTime::UNIX_EPOCH,
         };
         let session = Arc::new(CancelRegistry::default()).register(about, 4);
-        Inbox::new(Arc::clone(&session.unwrap().slot))
+        Inbox::new(Arc::clone(&session.unwrap().slot), OWN)
+    }
+
+    const OWN: u32 = 1 << 30;
+
+    fn push(inbox: &Inbox, channel: &str, message: &[u8]) {
+        inbox.push(&Notification {
+            channel,
+            server: 1,
+            session: None,
+            message: Bytes::copy_from_slice(message),
+            untold: message,
+        });
     }
 
     fn told(inbox: &Inbox) -> String {
@@ -238,30 +276,46 @@ mod tests {
         inbox.hear("a");
         inbox.wish("b");
         for (channel, text) in [("a", "1"), ("b", "2"), ("c", "3"), ("a", "4")] {
-            inbox.push(channel, 1, &Bytes::from_static(text.as_bytes()));
+            push(&inbox, channel, text.as_bytes());
         }
         assert_eq!(told(&inbox), "14");
         assert_eq!(inbox.settle(), ["b".into()]);
         inbox.hear("b");
-        inbox.push("b", 1, &Bytes::from_static(b"5"));
+        push(&inbox, "b", b"5");
         assert_eq!(told(&inbox), "5");
         let mut gone = inbox.drop_channels(None);
         gone.sort();
         assert_eq!(gone, ["a".into(), "b".into()]);
-        inbox.push("a", 1, &Bytes::from_static(b"6"));
+        push(&inbox, "a", b"6");
         assert_eq!(told(&inbox), "");
+    }
+
+    #[test]
+    fn what_came_through_a_server_that_is_not_its_own_any_more_is_not_its_own() {
+        let inbox = inbox();
+        inbox.hear("a");
+        for session in [OWN, OWN + 1] {
+            inbox.push(&Notification {
+                channel: "a",
+                server: 1,
+                session: Some(session),
+                message: Bytes::from_static(b"told"),
+                untold: b"as it came ",
+            });
+        }
+        assert_eq!(told(&inbox), "as it came told");
     }
 
     #[test]
     fn a_client_that_does_not_read_is_given_up() {
         let inbox = inbox();
         inbox.hear("a");
-        let message = Bytes::from(vec![0; 8000]);
+        let message = vec![0; 8000];
         for _ in 0..WAITING_MAX / 8000 {
-            inbox.push("a", 1, &message);
+            push(&inbox, "a", &message);
         }
         assert_eq!(inbox.doom(), None);
-        inbox.push("a", 1, &message);
+        push(&inbox, "a", &message);
         assert_eq!(inbox.doom(), Some(Doom::Full));
         assert_eq!(inbox.state().ready.len(), 0, "and its memory is free");
     }

@@ -12,6 +12,7 @@ use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
 
+use crate::application_name::{reported, shortened};
 use crate::auth::{Asked, authenticate};
 use crate::cancel::Registered;
 use crate::console::{Options, WELCOME, access, is_console};
@@ -322,15 +323,21 @@ async fn check(
             None
         }
     };
+    let mut application_name = String::new();
+    if let Some(name) = parameters.get_mut("application_name") {
+        let (kept, notice) = shortened(std::mem::take(name));
+        if let Some(notice) = notice {
+            encode::error(&mut client.output, &notice);
+        }
+        name.clone_from(&kept);
+        application_name = kept;
+    }
     let identity = Identity {
         session: worker.next_session().0,
         keys: worker.keyring.borrow_mut().enter(&user, proven),
         user,
         database: database.into(),
-        application_name: parameters
-            .get("application_name")
-            .cloned()
-            .unwrap_or_default(),
+        application_name,
         client_address: address.map(|a| a.ip().to_string()).unwrap_or_default(),
         pool: None,
         access,
@@ -406,9 +413,12 @@ impl Session {
         self.steering.worker.note_pool(&self.steering.identity);
         let identity = &self.steering.identity;
         let writable = self.steering.snapshot.topology.primary().is_some();
+        let version = welcome.iter().find(|(name, _)| name == "server_version");
+        let version = version.map_or("", |(_, version)| version);
+        let application_name = reported(&identity.application_name, version);
         for (name, value) in &*welcome {
             let value = match name.as_str() {
-                "application_name" => &identity.application_name,
+                "application_name" => &application_name,
                 // Through the proxy a client can write, whichever node answered.
                 "in_hot_standby" if writable => "off",
                 _ => value,

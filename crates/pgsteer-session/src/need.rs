@@ -218,8 +218,8 @@ impl Session {
             Err(error) => Err(error),
         };
         // What the server said meanwhile that was meant for the client.
-        let asides = std::mem::take(&mut leg.connection().asides);
-        self.client.output.extend_from_slice(&asides);
+        let (asides, server) = leg.take_asides();
+        self.tell_aside(&asides, server);
         Brought::Waited {
             took_part,
             stays,

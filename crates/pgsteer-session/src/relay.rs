@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::time::{Sleep, sleep};
 
 use crate::flow::{Flow, Next};
+use crate::notifiers::Notifiers;
 use crate::worker::Control;
 use crate::writes::Writes;
 
@@ -91,6 +92,9 @@ pub(crate) struct Relay<'a> {
     pub(crate) writes: &'a Writes,
     pub(crate) node: NodeId,
     pub(crate) control: &'a Control,
+    pub(crate) notifiers: &'a Notifiers,
+    /// The process id the client was given.
+    pub(crate) own_pid: u32,
 }
 
 /// What a turn in one direction came to.
@@ -268,6 +272,14 @@ impl Relay<'_> {
                 input.consume(len);
                 let substitute = self.flow.substitute.split();
                 self.client.output.extend_from_slice(&substitute);
+                self.flow.answered = true;
+            }
+            Next::Notification { len } => {
+                let message = input.bytes().get(..len).unwrap_or_default();
+                let ids = (self.server.key.pid, self.own_pid);
+                self.notifiers
+                    .pass_on(message, ids, &mut self.client.output);
+                input.consume(len);
                 self.flow.answered = true;
             }
             Next::Skip { len } => input.consume(len),

@@ -23,6 +23,7 @@ pub(crate) fn may_run(analysis: &Analysis) -> bool {
     !analysis.may_change_session()
         && !analysis.may_copy_in()
         && !counts_in_doubt(analysis)
+        && !analysis.notifies
         && !matches!(analysis.class, Class::Transaction | Class::Empty)
         && analysis.console.is_none()
         && analysis.executes.is_none()

@@ -445,6 +445,8 @@ impl Session {
                 writes: &self.steering.writes,
                 node,
                 control: &self.control,
+                notifiers: &self.steering.worker.shared.notifiers,
+                own_pid: self.cancel.pid,
             };
             let ran = relay.run(until, &mut forward).await;
             if !matches!(ran, Ok(Stop::Leave)) {

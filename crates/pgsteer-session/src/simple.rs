@@ -356,6 +356,7 @@ impl Session {
         node: NodeId,
         keep_request: bool,
     ) -> Result<Stop, RelayError> {
+        self.before_notify(analysis).await;
         self.flow.begin();
         self.flow.began_failed = self.status() == TransactionStatus::Failed;
         if !analysis.effects.is_empty() {

@@ -27,6 +27,7 @@ use crate::catch_up::ParameterSets;
 use crate::ending::Why;
 use crate::listen_hub::Hubs;
 use crate::names::{Meaning, Meanings};
+use crate::notifiers::Notifiers;
 use crate::policies::Policies;
 use crate::prefill::KnownPool;
 use crate::statements::StatementBook;
@@ -49,6 +50,7 @@ pub struct Shared {
     pub(crate) cancels: Arc<CancelRegistry>,
     pub(crate) relation_writes: Arc<RelationWrites>,
     pub(crate) hubs: Hubs,
+    pub(crate) notifiers: Notifiers,
     pub(crate) sessions: AtomicU64,
     /// Statements that wait for a node.
     pub(crate) held: AtomicUsize,
@@ -96,6 +98,7 @@ impl Shared {
             cancels,
             relation_writes: Arc::default(),
             hubs: Hubs::default(),
+            notifiers: Notifiers::default(),
             sessions: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             secret,

@@ -238,6 +238,8 @@ pub struct Analysis {
     pub executes: Option<Box<str>>,
     /// The database to which nobody else may be connected while it runs.
     pub needs_alone: Option<Box<str>>,
+    /// It sends notifications: `NOTIFY`, `pg_notify`.
+    pub notifies: bool,
     /// It may change what names mean to other statements.
     pub changes_schema: bool,
     /// Of the utilities, those that Pgpool-II counts among the schema changes.
@@ -284,6 +286,7 @@ impl Analysis {
             looks_at: None,
             executes: None,
             needs_alone: None,
+            notifies: false,
             changes_schema: false,
             counts_as_ddl: false,
             reaches_outside: false,

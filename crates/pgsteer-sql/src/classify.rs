@@ -37,6 +37,7 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
             references::collect(node, &mut found)?;
             effects::collect(node, own_text(text, statement), &mut analysis.effects);
             analysis.changes_schema |= schema::may_change(node);
+            analysis.notifies |= matches!(node, NodeEnum::NotifyStmt(_));
             Some(())
         });
         if known.is_none() {
@@ -149,6 +150,7 @@ fn complete(analysis: &mut Analysis, mut found: References, reads: bool) {
         found.relations.iter_mut().for_each(|r| r.written = true);
     }
     analysis.parameter_count = found.parameter_count;
+    analysis.notifies |= found.functions.iter().any(|f| &*f.name == "pg_notify");
     (analysis.relations, analysis.functions) = (found.relations, found.functions);
 }
 

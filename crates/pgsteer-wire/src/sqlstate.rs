@@ -65,6 +65,8 @@ states! {
     UNDEFINED_OBJECT = b"42704";
     /// A command that is not understood.
     SYNTAX_ERROR = b"42601";
+    /// A name has more bytes than PostgreSQL keeps (a notice).
+    NAME_TOO_LONG = b"42622";
     /// Not possible in the state something is in.
     NOT_IN_PREREQUISITE_STATE = b"55000";
     /// A parameter that cannot be changed now.

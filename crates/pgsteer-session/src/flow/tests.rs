@@ -29,7 +29,7 @@ fn forwarded(flow: &mut Flow, bytes: &[u8], cut: usize) -> Result<Vec<u8>, Viola
         input.extend_from_slice(part);
         loop {
             let (len, keep) = match flow.next(&input)? {
-                Next::Forward { len, .. } => (len, true),
+                Next::Forward { len, .. } | Next::Notification { len } => (len, true),
                 Next::Drop { len, .. } => {
                     flow.dropped();
                     (len, false)

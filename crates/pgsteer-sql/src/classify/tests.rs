@@ -285,6 +285,22 @@ fn what_execute_runs_is_found_inside_others() {
 }
 
 #[test]
+fn who_notifies_is_known_wherever_in_a_text_it_stands() {
+    for (text, expected) in [
+        ("NOTIFY c", true),
+        ("SELECT 1; NOTIFY c, 'text'", true),
+        ("SELECT pg_notify('c', 'text')", true),
+        ("INSERT INTO t SELECT pg_catalog.pg_notify($1, $2)", true),
+        ("WITH n AS (SELECT pg_notify('c', '')) SELECT 1", true),
+        ("LISTEN c", false),
+        ("UNLISTEN *", false),
+        ("SELECT 'NOTIFY c'", false),
+    ] {
+        assert_eq!(analyze(text.as_bytes()).notifies, expected, "{text}");
+    }
+}
+
+#[test]
 fn some_statements_need_a_database_for_themselves() {
     for (text, expected) in [
         ("DROP DATABASE IF EXISTS d", Some("d")),
