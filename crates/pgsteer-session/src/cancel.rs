@@ -62,6 +62,12 @@ const SERVER_PIDS: u32 = 1 << 22;
 #[derive(Debug, Default)]
 struct State {
     targets: Vec<ServerTarget>,
+    // What few sessions have.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
     flights: Vec<Flight>,
     pins: Vec<Pin>,
 }
@@ -127,12 +133,14 @@ impl CancelSlot {
 
     /// It keeps a server from now on.
     pub(crate) fn note_pin(&self, pin: Pin) {
-        self.state().pins.push(pin);
+        self.state().rare.get_or_insert_default().pins.push(pin);
     }
 
     /// Why it keeps servers.
     pub(crate) fn pins(&self) -> Vec<Pin> {
-        self.state().pins.clone()
+        let state = self.state();
+        let rare = state.rare.as_ref();
+        rare.map_or_else(Vec::new, |rare| rare.pins.clone())
     }
 
     /// The servers it holds.
@@ -185,19 +193,16 @@ impl CancelSlot {
     /// is on its way there has landed.
     pub(crate) fn remove(&self, node: NodeId) -> Landing {
         let mut state = self.state();
-        let State {
-            targets,
-            flights,
-            pins,
-        } = &mut *state;
-        pins.retain(|pin| pin.node != node);
+        let State { targets, rare } = &mut *state;
+        if let Some(rare) = rare {
+            rare.pins.retain(|pin| pin.node != node);
+        }
         let at = targets.iter().position(|t| t.node == node);
         let Some(target) = at.map(|at| targets.swap_remove(at)) else {
             return Landing(Some(Vec::new()));
         };
-        let to_it = flights
-            .iter_mut()
-            .filter(|f| f.node == node && f.pid == target.pid);
+        let flights = rare.iter_mut().flat_map(|rare| rare.flights.iter_mut());
+        let to_it = flights.filter(|f| f.node == node && f.pid == target.pid);
         let awaited = to_it.map(|flight| {
             let (landed, landing) = oneshot::channel();
             flight.awaited.push(landed);
@@ -222,8 +227,9 @@ impl CancelSlot {
             .iter()
             .find(|t| u32::from(t.node.0) == active)?
             .clone();
-        let number = state.flights.last().map_or(0, |f| f.number + 1);
-        state.flights.push(Flight {
+        let flights = &mut state.rare.get_or_insert_default().flights;
+        let number = flights.last().map_or(0, |f| f.number + 1);
+        flights.push(Flight {
             number,
             node: target.node,
             pid: target.pid,
@@ -258,13 +264,16 @@ impl CancelSlot {
     /// A flight has ended, and whether it is known how.
     fn ended(&self, number: u64, landed: bool) {
         let mut state = self.state();
-        let flight = state.flights.iter().position(|f| f.number == number);
-        let Some(at) = flight else { return };
+        let Some(rare) = &mut state.rare else { return };
+        let flights = &mut rare.flights;
+        let Some(at) = flights.iter().position(|f| f.number == number) else {
+            return;
+        };
         if landed {
-            for awaited in state.flights.remove(at).awaited {
+            for awaited in flights.remove(at).awaited {
                 let _ = awaited.send(());
             }
-        } else if let Some(flight) = state.flights.get_mut(at) {
+        } else if let Some(flight) = flights.get_mut(at) {
             flight.awaited.clear();
             flight.lost = true;
         }
@@ -318,14 +327,13 @@ impl CancelRegistry {
             }
             let slot = Arc::new(CancelSlot::new(about));
             let entry = Entry {
-                key: key.clone(),
+                key,
                 slot: Arc::clone(&slot),
             };
             map.insert(pid, entry);
             return Some(Registered {
                 registry: Arc::clone(self),
                 pid,
-                key,
                 slot,
             });
         }
@@ -405,10 +413,17 @@ pub(crate) struct Registered {
     registry: Arc<CancelRegistry>,
     /// Process id the client was given.
     pub(crate) pid: u32,
-    /// Secret the client was given.
-    pub(crate) key: Box<[u8]>,
     /// The entry.
     pub(crate) slot: Arc<CancelSlot>,
+}
+
+impl Registered {
+    /// Secret the client was given.
+    pub(crate) fn key(&self) -> Box<[u8]> {
+        let map = self.registry.map();
+        map.get(&self.pid)
+            .map_or_else(Box::default, |e| e.key.clone())
+    }
 }
 
 impl Drop for Registered {

@@ -141,9 +141,9 @@ impl Session {
             return;
         }
         if let Some(counters) = self.steering.worker.counters().nodes.get(node.index()) {
-            counters.panics.add(seen.panics);
-            counters.fatals.add(seen.fatals);
-            counters.errors.add(seen.errors);
+            counters.panics.add(seen.panics.into());
+            counters.fatals.add(seen.fatals.into());
+            counters.errors.add(seen.errors.into());
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pgsteer_core::Settings;
@@ -94,7 +94,7 @@ impl CancelRegistry {
     pub(crate) fn end(&self, which: &Ending) -> usize {
         let fits = |slot: &CancelSlot| match which {
             Ending::Session(id) => slot.about.session == *id,
-            Ending::Database(name) => slot.about.database == *name && !slot.about.is_console,
+            Ending::Database(name) => *slot.about.database == **name && !slot.about.is_console,
             Ending::All => !slot.about.is_console,
         };
         let sessions = self.list();
@@ -186,14 +186,18 @@ impl Control {
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn ended(&self) -> Why {
-        poll_fn(|cx| match self.ending.get() {
+        poll_fn(|cx| self.poll_ended(cx)).await
+    }
+
+    /// The same as a poll.
+    pub(crate) fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Why> {
+        match self.ending.get() {
             Some(why) => Poll::Ready(why),
             None => {
                 self.wake_by(cx);
                 Poll::Pending
             }
-        })
-        .await
+        }
     }
 }
 

@@ -71,9 +71,9 @@ const TAG_LEN: usize = 24;
 /// How many errors of which severity came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Errors {
-    pub(crate) panics: u64,
-    pub(crate) fatals: u64,
-    pub(crate) errors: u64,
+    pub(crate) panics: u32,
+    pub(crate) fatals: u32,
+    pub(crate) errors: u32,
 }
 
 impl Errors {

@@ -244,7 +244,7 @@ mod tests {
             local: None,
             application_name: "".into(),
             session: 1,
-            encryption: "",
+            is_encrypted: false,
             is_console: false,
             started: SystemTime::UNIX_EPOCH,
         };

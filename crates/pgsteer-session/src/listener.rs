@@ -343,7 +343,7 @@ async fn serve(
 }
 
 /// Counts a client for as long as it is served, however that ends.
-struct Counted(Rc<Worker>);
+pub(crate) struct Counted(pub(crate) Rc<Worker>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -354,16 +354,11 @@ impl Drop for Counted {
 fn spawn(worker: &Rc<Worker>, socket: Accepted) {
     worker.counters().clients_accepted.add(1);
     let counted = Counted(Rc::clone(worker));
-    let worker = Rc::clone(worker);
     let stream = match prepare(socket, &worker.snapshot().settings.pool.tcp) {
         Ok(stream) => stream,
         Err(error) => return warn!(%error, "cannot serve a client"),
     };
-    tokio::task::spawn_local(async move {
-        let _counted = counted;
-        let (stream, address) = stream;
-        login::serve(worker, stream, address).await;
-    });
+    tokio::task::spawn_local(login::serve(counted, stream));
 }
 
 fn prepare(socket: Accepted, tcp: &TcpSettings) -> io::Result<(Stream, Option<SocketAddr>)> {

@@ -21,6 +21,7 @@ use crate::flow::Flow;
 use crate::handshake::{self, Wish};
 use crate::hold::{Attempts, Denied};
 use crate::journal::{Settings, quote_literal};
+use crate::listener::Counted;
 use crate::meter::Meter;
 use crate::need::{Haste, LegError};
 use crate::observe::NOTICE_ROUTE;
@@ -49,17 +50,27 @@ struct Checked {
 }
 
 /// Serves one connection from its first byte to its last.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, address: Option<SocketAddr>) {
-    let limit = worker.snapshot().settings.login_timeout;
-    let client = Channel::new(stream);
-    let login = log_in(Rc::clone(&worker), client, address);
-    // The future of a login is large and short-lived: it does not stay with the session.
-    let Ok(Some(served)) = timeout(limit, Box::pin(login)).await else {
-        return;
-    };
+pub(crate) fn serve(
+    client: Counted,
+    (stream, address): (Stream, Option<SocketAddr>),
+) -> impl Future<Output = ()> {
+    let limit = client.0.snapshot().settings.login_timeout;
+    let login = log_in(Rc::clone(&client.0), Channel::new(stream), address);
+    // The future of a login is large and short-lived: it does not stay with the session, nor does
+    // what the login began with.
+    let login = Box::pin(async move { timeout(limit, login).await });
+    async move {
+        if let Ok(Some(served)) = login.await {
+            serve_on(served, &client.0).await;
+        }
+    }
+}
+
+/// Serves a client that is logged in.
+async fn serve_on(served: Served, worker: &Rc<Worker>) {
     let session = match served {
         Served::Session(session) => session,
-        Served::Replication(replication) => return Box::pin(replication.run(&worker)).await,
+        Served::Replication(replication) => return Box::pin(replication.run(worker)).await,
     };
     let id = session.steering.identity.session;
     worker.controls.borrow_mut().insert(
@@ -122,7 +133,7 @@ async fn start(
         Ok(checked) => checked,
         Err(end) => return Err((client, end)),
     };
-    let about = about(&identity, &client, address);
+    let about = about(&worker, &identity, &client, address);
     let key_len = if minor >= 2 { KEY_LEN } else { KEY_LEN_OLD };
     let Some(cancel) = worker.shared.cancels.register(about, key_len) else {
         let text = "no random numbers from the operating system";
@@ -255,16 +266,22 @@ fn admit(
     Ok((!texts.is_empty()).then(|| texts.join(";").into()))
 }
 
-fn about(identity: &Identity, client: &Channel, address: Option<SocketAddr>) -> About {
+fn about(
+    worker: &Worker,
+    identity: &Identity,
+    client: &Channel,
+    address: Option<SocketAddr>,
+) -> About {
+    let shared = |name: &str| worker.name(name).1;
     About {
-        user: (*identity.user).into(),
-        database: (*identity.database).into(),
-        client_host: address.map_or("[local]".into(), |a| a.ip().to_string().into()),
+        user: shared(&identity.user),
+        database: shared(&identity.database),
+        client_host: shared(address.map_or("[local]", |_| &identity.client_address)),
         client_port: address.map_or(0, |a| a.port()),
         local: client.stream().local_addr(),
-        application_name: identity.application_name.as_str().into(),
+        application_name: shared(&identity.application_name),
         session: identity.session,
-        encryption: if client.tls().is_some() { "TLS" } else { "" },
+        is_encrypted: client.tls().is_some(),
         is_console: identity.access.is_some(),
         started: SystemTime::now(),
     }
@@ -314,7 +331,7 @@ async fn check(
         address,
     };
     let proven = authenticate(client, worker, &snapshot.settings, &asked).await?;
-    let user: Rc<str> = user.into();
+    let (user, _) = worker.name(&user);
     let settings = &snapshot.settings;
     let access = match is_console(settings, &database) {
         true => Some(access(settings, &user, &database)?),
@@ -323,22 +340,23 @@ async fn check(
             None
         }
     };
-    let mut application_name = String::new();
+    let mut application_name = worker.name("").0;
     if let Some(name) = parameters.get_mut("application_name") {
         let (kept, notice) = shortened(std::mem::take(name));
         if let Some(notice) = notice {
             encode::error(&mut client.output, &notice);
         }
-        name.clone_from(&kept);
-        application_name = kept;
+        application_name = worker.name(&kept).0;
+        *name = kept;
     }
+    let client_address = address.map(|a| a.ip().to_string()).unwrap_or_default();
     let identity = Identity {
         session: worker.next_session().0,
         keys: worker.keyring.borrow_mut().enter(&user, proven),
         user,
-        database: database.into(),
+        database: worker.name(&database).0,
         application_name,
-        client_address: address.map(|a| a.ip().to_string()).unwrap_or_default(),
+        client_address: worker.name(&client_address).0,
         pool: None,
         access,
     };
@@ -429,7 +447,7 @@ impl Session {
                 self.flow.reports.add(name, value);
             }
         }
-        encode::backend_key(&mut self.client.output, self.cancel.pid, &self.cancel.key);
+        encode::backend_key(&mut self.client.output, self.cancel.pid, &self.cancel.key());
         encode::ready(&mut self.client.output, TransactionStatus::Idle);
         Ok(self.client.flush().await?)
     }
@@ -442,7 +460,7 @@ impl Session {
             encode::parameter_status(out, name, value);
         }
         encode::parameter_status(out, "application_name", application_name);
-        encode::backend_key(out, self.cancel.pid, &self.cancel.key);
+        encode::backend_key(out, self.cancel.pid, &self.cancel.key());
         encode::ready(out, TransactionStatus::Idle);
         Ok(self.client.flush().await?)
     }

@@ -130,7 +130,7 @@ impl Replication {
         for (name, value) in &*server.parameters {
             encode::parameter_status(&mut client.output, name, value);
         }
-        encode::backend_key(&mut client.output, cancel.pid, &cancel.key);
+        encode::backend_key(&mut client.output, cancel.pid, &cancel.key());
         encode::ready(&mut client.output, TransactionStatus::Idle);
         if client.flush().await.is_err() {
             return Err((client, End::ClientGone));

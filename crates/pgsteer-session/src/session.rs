@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::{Ready, poll_fn, ready};
 use std::ops::Range;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -23,6 +24,7 @@ use crate::batch::Unfinished;
 use crate::cancel::{Registered, cancel_abandoned};
 use crate::console::{Extended, Options};
 use crate::end::{End, server_lost, unknown_message, with_severity};
+use crate::ending::Why;
 use crate::flow::Flow;
 use crate::hold::{Attempts, Denied, no_node};
 use crate::journal::Settings;
@@ -221,14 +223,25 @@ impl Session {
     /// Serves the client to the end. Boxed, because a future keeps a place for what it was given
     /// besides the one it works with.
     pub(crate) async fn run(mut self: Box<Self>) {
+        let ended = self.served().await;
+        // Its place would be kept all the time.
+        Box::pin(self.leave(ended)).await;
+    }
+
+    /// Serves the client until it ends by itself, or somebody ends it.
+    async fn served(&mut self) -> Result<End, Why> {
         let control = Rc::clone(&self.control);
-        // Both branches are cancel safe as far as it matters: what a session was at when it is ended
-        // is not used again.
-        let ended = tokio::select! {
-            biased;
-            why = control.ended() => Err(why),
-            end = self.steps() => Ok(end),
-        };
+        let mut steps = pin!(self.steps());
+        // Cancel safe as far as it matters: what a session was at when it is ended is not used again.
+        poll_fn(|cx| match control.poll_ended(cx) {
+            Poll::Ready(why) => Poll::Ready(Err(why)),
+            Poll::Pending => steps.as_mut().poll(cx).map(Ok),
+        })
+        .await
+    }
+
+    /// Says the last words, and lets go of everything.
+    async fn leave(mut self: Box<Self>, ended: Result<End, Why>) {
         let end = match ended {
             Ok(end) => end,
             Err(why) => self.end_because(why).await,

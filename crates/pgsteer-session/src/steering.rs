@@ -1,7 +1,7 @@
 //! Where a statement goes: tells the policies what is known of it and asks them. `balance` holds
 //! their answers to the rules that no policy may break.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,8 +34,8 @@ pub(crate) struct Identity {
     pub(crate) session: u64,
     pub(crate) user: Rc<str>,
     pub(crate) database: Rc<str>,
-    pub(crate) application_name: String,
-    pub(crate) client_address: String,
+    pub(crate) application_name: Rc<str>,
+    pub(crate) client_address: Rc<str>,
     /// The pool a plugin named; connections of others are not used.
     pub(crate) pool: Option<Rc<str>>,
     /// What it may do in the console, if it is connected to that.
@@ -88,7 +88,7 @@ pub(crate) struct Steering {
     /// The node drawn for balanced reads of the session.
     pub(crate) balance_node: Option<NodeId>,
     /// Temporary relations the session created.
-    pub(crate) temporary: HashSet<Box<str>>,
+    pub(crate) temporary: BTreeSet<Box<str>>,
     /// The session called `set_config`: only the primary knows what it set.
     pub(crate) tied_to_primary: bool,
     /// What the names in its statements are looked up in.
@@ -149,7 +149,7 @@ impl Steering {
             policies: SessionPolicies::default(),
             overridden: Vec::new(),
             balance_node: None,
-            temporary: HashSet::new(),
+            temporary: BTreeSet::new(),
             tied_to_primary: false,
             names: NameSpace::new(database),
             writes,
@@ -251,8 +251,8 @@ impl Steering {
         tap.put(Sample {
             user: self.identity.user.to_string(),
             database: self.identity.database.to_string(),
-            application_name: self.identity.application_name.clone(),
-            client_address: self.identity.client_address.clone(),
+            application_name: self.identity.application_name.to_string(),
+            client_address: self.identity.client_address.to_string(),
             settings: self.overridden.iter().map(owned).collect(),
             fingerprint: facts.fingerprint,
             class: facts.class,

@@ -2,6 +2,7 @@
 //! without waiting, and read by the console of any session.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,19 +12,19 @@ use pgsteer_sql::PinReason;
 /// Who a session belongs to.
 #[derive(Debug)]
 pub(crate) struct About {
-    pub(crate) user: Box<str>,
-    pub(crate) database: Box<str>,
+    pub(crate) user: Arc<str>,
+    pub(crate) database: Arc<str>,
     /// Numeric address.
-    pub(crate) client_host: Box<str>,
+    pub(crate) client_host: Arc<str>,
     pub(crate) client_port: u16,
     /// Where it was accepted; none for a Unix socket.
     pub(crate) local: Option<SocketAddr>,
     /// What the client calls itself in its startup packet.
-    pub(crate) application_name: Box<str>,
+    pub(crate) application_name: Arc<str>,
     /// Number of the session.
     pub(crate) session: u64,
-    /// What encrypts it, or empty.
-    pub(crate) encryption: &'static str,
+    /// TLS encrypts it.
+    pub(crate) is_encrypted: bool,
     /// It is one of the console.
     pub(crate) is_console: bool,
     /// When it was logged in.

@@ -36,6 +36,9 @@ use crate::writes::RelationWrites;
 /// Memory for remembered analyses, per worker, in bytes.
 const ANALYSES_BYTES_MAX: usize = 16 << 20;
 
+/// Names that sessions share, per worker.
+const NAMES_MAX: usize = 1024;
+
 /// Parameter lists remembered for logins, per worker.
 const WELCOMES_MAX: usize = 1024;
 
@@ -167,6 +170,8 @@ pub(crate) struct Worker {
     pub(crate) no_names: Rc<Meaning>,
     pub(crate) hasher: foldhash::quality::RandomState,
     pub(crate) welcomes: RefCell<HashMap<String, Welcome>>,
+    /// What users, databases, applications and hosts are called, for sessions to share.
+    names: RefCell<HashMap<Rc<str>, Arc<str>>>,
     pub(crate) controls: RefCell<HashMap<u64, Told>>,
     pub(crate) traffic: RefCell<TrafficWatch>,
     pub(crate) pool_counters: RefCell<HashMap<String, Arc<PoolCounters>>>,
@@ -211,6 +216,7 @@ impl Worker {
             no_names: Rc::default(),
             hasher: foldhash::quality::RandomState::default(),
             welcomes: RefCell::default(),
+            names: RefCell::default(),
             controls: RefCell::default(),
             traffic: RefCell::new(shared.facts.traffic.subscribe()),
             pool_counters: RefCell::default(),
@@ -313,6 +319,20 @@ impl Worker {
         let point = self.point.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.point.set(point);
         f64::from(u32::try_from(point >> 32).unwrap_or(0)) / 4_294_967_296.0
+    }
+
+    /// A name as the session keeps it, and as others see it. Sessions are many, and names few.
+    pub(crate) fn name(&self, name: &str) -> (Rc<str>, Arc<str>) {
+        let mut names = self.names.borrow_mut();
+        if let Some((own, others)) = names.get_key_value(name) {
+            return (Rc::clone(own), Arc::clone(others));
+        }
+        if names.len() >= NAMES_MAX {
+            names.clear();
+        }
+        let (own, others): (Rc<str>, Arc<str>) = (name.into(), name.into());
+        names.insert(Rc::clone(&own), Arc::clone(&others));
+        (own, others)
     }
 
     /// Remembers what a server reported.

@@ -208,7 +208,7 @@ mod tests {
             local: None,
             application_name: "".into(),
             session: 1,
-            encryption: "",
+            is_encrypted: false,
             is_console: false,
             started: at(0),
         };

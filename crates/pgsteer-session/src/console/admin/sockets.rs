@@ -38,7 +38,7 @@ impl Session {
             pools.entry((sum.database, sum.user)).or_default();
         }
         for slot in self.sessions() {
-            let key = (slot.about.database.clone(), slot.about.user.clone());
+            let key = ((*slot.about.database).into(), (*slot.about.user).into());
             let pool = pools.entry(key).or_default();
             match slot.now.get() {
                 (Doing::Waiting, time) => {
@@ -176,7 +176,7 @@ fn client_row(slot: &CancelSlot, servers: &[Arc<ServerCard>], prefix: &str) -> R
             .map_or_else(String::new, |card| pointer(SERVER, card.id))
             .into(),
         Value::Number(0),
-        about.encryption.into(),
+        if about.is_encrypted { "TLS" } else { "" }.into(),
         (&*about.application_name).into(),
         slot.now.prepared().into(),
         about.session.into(),
