@@ -87,6 +87,7 @@ fn settings_page() -> String {
 fn variable(name: &str, use_of: Use) -> String {
     match use_of {
         Use::Text(key) => format!("`{key}`"),
+        Use::Seconds(key, "0s") => format!("`{key}`, in seconds"),
         Use::Seconds(key, zero) => format!("`{key}`, in seconds; 0 becomes `{zero}`"),
         Use::Milliseconds(key, zero) => format!("`{key}`, in milliseconds; 0 becomes `{zero}`"),
         Use::Switch(key) => format!("`{key}`, yes or no"),

@@ -377,9 +377,11 @@ impl Builder {
 
     fn put_time(&mut self, key: &str, name: &str, text: &str, unit: &str, zero: &str) {
         let text = if text.trim() == "0" {
-            self.warnings.push(format!(
-                "{name}: 0 (off) is not possible here; {zero} is used"
-            ));
+            if zero != "0s" {
+                self.warnings.push(format!(
+                    "{name}: 0 (off) is not possible here; {zero} is used"
+                ));
+            }
             zero.to_owned()
         } else {
             with_unit(text, unit)

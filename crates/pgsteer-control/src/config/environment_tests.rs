@@ -105,6 +105,7 @@ fn variables_become_settings() {
         ("PGPOOL_AUTHENTICATION_TIMEOUT", "30"),
         ("PGPOOL_CONNECT_TIMEOUT", "1500"),
         ("PGPOOL_CONNECTION_LIFE_TIME", "0"),
+        ("PGPOOL_CLIENT_IDLE_LIMIT", "0"),
         ("PGPOOL_ENABLE_LOAD_BALANCING", "no"),
         ("PGPOOL_ENABLE_STATEMENT_LOAD_BALANCING", "on"),
         ("PGPOOL_DISABLE_LOAD_BALANCE_ON_WRITE", "always"),
@@ -178,11 +179,6 @@ fn variables_without_effect_are_warnings() {
             "PGPOOL_CHILD_LIFE_TIME",
             "300",
             "PGPOOL_CHILD_LIFE_TIME: has no effect: there are no child processes",
-        ),
-        (
-            "PGPOOL_CLIENT_IDLE_LIMIT",
-            "60",
-            "PGPOOL_CLIENT_IDLE_LIMIT: has no effect: idle clients",
         ),
         (
             "PGPOOL_MAX_POOL",

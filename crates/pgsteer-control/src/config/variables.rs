@@ -81,7 +81,7 @@ pub(crate) const VARIABLES: &[(&str, Use)] = &[
     ("PGPOOL_CHILD_MAX_CONNECTIONS", Ignored(NO_CHILDREN, &["0"])),
     ("PGPOOL_CHILD_LIFE_TIME", Ignored(NO_CHILDREN, &["0"])),
     ("PGPOOL_CONNECTION_LIFE_TIME", Seconds("pool.idle_timeout", "30d")),
-    ("PGPOOL_CLIENT_IDLE_LIMIT", Ignored("idle clients are not disconnected yet", &["0"])),
+    ("PGPOOL_CLIENT_IDLE_LIMIT", Seconds("timeouts.client_idle", "0s")),
     ("PGPOOL_CONNECT_TIMEOUT", Milliseconds("pool.connect_timeout", "10m")),
     ("PGPOOL_ENABLE_CONNECTION_CACHE", Ignored("server connections are always kept for reuse", YES)),
     ("PGPOOL_FAILOVER_ON_BACKEND_ERROR", Switch("failover.on_backend_error")),

@@ -111,7 +111,6 @@ const fn was(old: &'static [&'static str], key: Key) -> Key {
 }
 
 const OFF: &[&str] = &["off"];
-const OFF_OR_ZERO: &[&str] = &["off", "0"];
 const EMPTY: &[&str] = &[""];
 const WRITES: &[&str] = &[
     "off",
@@ -126,13 +125,12 @@ const TEMP_TABLES: &[&str] = &["catalog", "trace", "none"];
 const NO_PROCESSES: &str = "threads serve clients, one per core; there are no child processes";
 const NO_PCP_SOCKET: &str =
     "the pcp_* tools have no Unix socket here: give them `-h 127.0.0.1`, or use `pgsteer node`";
-const NO_SOCKET: &str = "there is no Unix socket to connect to; let these clients use TCP";
 const LOG: &str = "what is logged is chosen by PGSTEER_LOG, how it looks by --log-format";
 const LOG_FILE: &str = "log lines go to standard error; let the service manager keep them";
 const CACHE: &str = "there is no query cache";
 const CATALOG: &str = "facts from catalogs are kept up to date by themselves";
 const FRESHNESS: &str = "how fresh a node is, is known per table; there is nothing to size";
-const TLS: &str = "is not taken over: write it into `[tls]`";
+const CIPHERS: &str = "rustls has no weak ciphers or curves to choose among; `tls.min_protocol` says from which version on";
 const WATCHDOG: &str = "there is no watchdog; run two proxies behind a virtual IP or a load balancer, they share nothing";
 const NODES_JUDGED: &str = "has the node probed at once; probes alone take nodes out";
 const COMMAND: &str = "placeholders as in Pgpool-II; nothing waits for it, and `failover.promote` becomes false, since something else promotes";
@@ -156,9 +154,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("listen_addresses", Special(CarriedOver, "`listen.address`"), "`localhost` becomes 127.0.0.1, `*` all IPv4 addresses; other names have to be replaced by addresses"),
     key("allow_inet_domain_socket", NotNeeded, "give listen_addresses instead: `*` for on"),
     key("port", Special(CarriedOver, "`listen.address`"), "the port of every address"),
-    was(&["socket_dir", "backend_socket_dir"], key("unix_socket_directories", Missing(EMPTY), NO_SOCKET)),
-    key("unix_socket_group", Missing(EMPTY), NO_SOCKET),
-    key("unix_socket_permissions", Missing(EMPTY), NO_SOCKET),
+    was(&["socket_dir", "backend_socket_dir"], key("unix_socket_directories", Special(CarriedOver, "`listen.unix_socket_dir`"), "the first of several; without the parameter there is no Unix socket")),
+    key("unix_socket_group", Missing(EMPTY), "give the directory to the group"),
+    key("unix_socket_permissions", Special(CarriedOver, "`listen.unix_socket_mode`"), ""),
     key("pcp_listen_addresses", Special(CarriedOver, "`pcp.listen`"), "as listen_addresses; the port is opened if there is a user, give pcp.conf to the import as well"),
     key("pcp_port", Special(CarriedOver, "`pcp.listen`"), "the port of every address"),
     key("pcp_socket_dir", Missing(EMPTY), NO_PCP_SOCKET),
@@ -179,17 +177,17 @@ pub(crate) const KEYS: &[Key] = &[
     key("authentication_timeout", Duration("listen.login_timeout", Unit::Seconds, "10m"), ""),
     key("allow_clear_text_frontend_auth", Missing(OFF), "passwords are in `[[users]]`; `auth.method = \"password\"` asks clients for clear text"),
 
-    key("ssl", Danger(OFF), "is not taken over: give `[tls]` the certificate and its key, and set `tls.mode` to `prefer`; without that clients talk in clear text. Nodes that can are talked to with TLS (`server_tls.mode`)"),
-    key("ssl_key", Part("ssl"), TLS),
-    key("ssl_cert", Part("ssl"), TLS),
-    key("ssl_ca_cert", Part("ssl"), TLS),
-    key("ssl_ca_cert_dir", Part("ssl"), TLS),
-    key("ssl_crl_file", Part("ssl"), TLS),
-    key("ssl_ciphers", Part("ssl"), TLS),
-    key("ssl_prefer_server_ciphers", Part("ssl"), TLS),
-    key("ssl_ecdh_curve", Part("ssl"), TLS),
-    key("ssl_dh_params_file", Part("ssl"), TLS),
-    key("ssl_passphrase_command", Part("ssl"), TLS),
+    key("ssl", Special(OtherMeaning, "`tls.mode`"), "`prefer` for on, if ssl_cert and ssl_key are given; nodes that can are talked to with TLS in any case (`server_tls.mode`)"),
+    key("ssl_key", Special(CarriedOver, "`tls.key_file`"), ""),
+    key("ssl_cert", Special(CarriedOver, "`tls.cert_file`"), ""),
+    key("ssl_ca_cert", Special(CarriedOver, "`tls.ca_file`, `server_tls.ca_file`"), "certificates of clients and of nodes are checked"),
+    key("ssl_ca_cert_dir", Part("ssl"), "put the certificates into one file, for `tls.ca_file` and `server_tls.ca_file`"),
+    key("ssl_crl_file", Part("ssl"), "there are no lists of revoked certificates"),
+    key("ssl_ciphers", Part("ssl"), CIPHERS),
+    key("ssl_prefer_server_ciphers", Part("ssl"), CIPHERS),
+    key("ssl_ecdh_curve", Part("ssl"), CIPHERS),
+    key("ssl_dh_params_file", Part("ssl"), CIPHERS),
+    key("ssl_passphrase_command", Part("ssl"), "the key must be stored without a passphrase"),
 
     key("process_management_mode", NotNeeded, NO_PROCESSES),
     key("process_management_strategy", NotNeeded, NO_PROCESSES),
@@ -200,7 +198,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("child_life_time", NotNeeded, NO_PROCESSES),
     key("child_max_connections", NotNeeded, NO_PROCESSES),
     key("connection_life_time", Duration("pool.idle_timeout", Unit::Seconds, "30d"), "0 (never) becomes the longest time there is"),
-    key("client_idle_limit", Missing(OFF_OR_ZERO), "idle clients are not disconnected; PostgreSQL's idle_in_transaction_session_timeout works as it would without the proxy"),
+    key("client_idle_limit", Duration("timeouts.client_idle", Unit::Seconds, "0s"), "of clients outside a transaction; for those inside there is `timeouts.idle_in_transaction`"),
     key("connection_cache", Missing(&["on"]), "server connections are always kept for reuse; `pool.idle_timeout` says for how long"),
     key("reset_query_list", Special(OtherMeaning, "`pool.reset_query`"), "one query; ABORT is not needed, a connection inside a transaction is not kept"),
 

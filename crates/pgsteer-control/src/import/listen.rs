@@ -10,6 +10,7 @@ use super::values::Unit;
 /// Answers these parameters.
 pub(crate) fn answer(items: &Items, work: &mut Work) {
     addresses(items, work);
+    unix_sockets(items, work);
     pcp(items, work);
     clients(items, work);
     connections(items, work);
@@ -40,7 +41,7 @@ fn addresses(items: &Items, work: &mut Work) {
         return;
     };
     let answer = if names.is_empty() && item.entry.value.is_empty() {
-        let text = "there are no Unix sockets to connect to, so clients of this machine use TCP";
+        let text = "there is always a TCP address: this one is for clients of this machine";
         Answer::to(OtherMeaning, ADDRESS, text)
     } else if names.is_empty() {
         let text = match item.entry.value.trim() {
@@ -56,6 +57,36 @@ fn addresses(items: &Items, work: &mut Work) {
         Answer::to(OtherMeaning, ADDRESS, text).warn()
     };
     work.answers.insert(index, answer);
+}
+
+fn unix_sockets(items: &Items, work: &mut Work) {
+    const DIRECTORY: &str = "listen.unix_socket_dir";
+    const MODE: &str = "listen.unix_socket_mode";
+    if let Some((index, item)) = items.get("unix_socket_directories") {
+        let value = &item.entry.value;
+        let mut directories = value.split(',').map(str::trim).filter(|d| !d.is_empty());
+        let answer = match (directories.next(), directories.next()) {
+            (None, _) => Answer::new(NotNeeded, "it is empty"),
+            (Some(first), more) => {
+                work.draft.set(DIRECTORY, first);
+                match more {
+                    None => Answer::to(CarriedOver, DIRECTORY, ""),
+                    Some(_) => Answer::to(OtherMeaning, DIRECTORY, "the first of them only").warn(),
+                }
+            }
+        };
+        work.answers.insert(index, answer);
+    }
+    if let Some((index, item)) = items.get("unix_socket_permissions") {
+        let mode = item.entry.value.trim();
+        if !mode.is_empty() && mode.len() <= 4 && mode.bytes().all(|b| matches!(b, b'0'..=b'7')) {
+            work.draft.set(MODE, mode);
+        } else {
+            wrong(item, "permissions in octal, such as 0777", work);
+        }
+        work.answers
+            .insert(index, Answer::to(CarriedOver, MODE, ""));
+    }
 }
 
 /// The port for the tools.

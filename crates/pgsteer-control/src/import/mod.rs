@@ -21,6 +21,7 @@ mod report;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod users;
 mod values;
 
@@ -127,6 +128,7 @@ fn import_pgpool(files: &[InputFile]) -> Result<Import, ConfigErrors> {
     users::answer(&passwords, &mut work);
     let pcp_users = users::pcp(files, &mut work.draft);
     listen::answer(&items, &mut work);
+    tls::answer(&items, &mut work);
     backends::answer(&items, &mut work);
     probe::answer(&items, &mut work);
     failover::answer(&items, &mut work);

@@ -260,17 +260,14 @@ fn listening(table: &Table, work: &mut Work) {
         work.draft.users.push((name, password));
     }
     let on = |key: &str| general(key).is_some_and(|value| value == "true");
-    let known = super::foreign::is_known("server_tls.mode");
-    if known && on("server_tls") {
+    if on("server_tls") {
         let verify = on("verify_server_certificate");
         work.draft.set(
             "server_tls.mode",
             if verify { "verify-full" } else { "require" },
         );
     }
-    if let Some(certificate) = general("tls_certificate")
-        && super::foreign::is_known("tls.cert_file")
-    {
+    if let Some(certificate) = general("tls_certificate") {
         work.draft.set("tls.cert_file", certificate);
         work.draft.set("tls.mode", "prefer");
     }
@@ -317,10 +314,6 @@ fn general(last: &str, key: &Key, found: &Found) -> super::Line {
             OtherMeaning,
             "metrics have an address of their own: [metrics]",
         );
-    }
-    let tls = last.contains("tls") || last.contains("certificate");
-    if tls && !super::foreign::is_known("tls.mode") {
-        return found.warning(NotThere, "this version has no TLS");
     }
     found.line(key.verdict(), said(key))
 }

@@ -314,6 +314,46 @@ fn what_protects_data_is_a_warning_when_it_is_lost() {
 }
 
 #[test]
+fn sockets_certificates_and_limits_of_idle_clients_are_carried_over() {
+    let conf = format!(
+        "{NODES}client_idle_limit = 90\n\
+         unix_socket_directories = '/run/pgpool, /tmp'\nunix_socket_permissions = 0770\n\
+         ssl = on\nssl_cert = '/etc/pgpool/server.crt'\nssl_key = '/etc/pgpool/server.key'\n\
+         ssl_ca_cert = '/etc/pgpool/ca.crt'\nssl_ciphers = 'HIGH'\n"
+    );
+    let import = imported(&[("pgpool.conf", &conf)]);
+    for wanted in [
+        "client_idle = \"90s\"",
+        "unix_socket_dir = \"/run/pgpool\"",
+        "unix_socket_mode = \"0770\"",
+        "mode = \"prefer\"",
+        "cert_file = \"/etc/pgpool/server.crt\"",
+        "key_file = \"/etc/pgpool/server.key\"",
+        "[server_tls]\nca_file = \"/etc/pgpool/ca.crt\"",
+    ] {
+        assert!(import.toml.contains(wanted), "{wanted} in\n{}", import.toml);
+    }
+    assert!(
+        line(&import, "unix_socket_directories").is_warning,
+        "one was left out"
+    );
+    for (name, verdict) in [
+        ("client_idle_limit", Verdict::CarriedOver),
+        ("ssl", Verdict::OtherMeaning),
+        ("ssl_key", Verdict::CarriedOver),
+        ("ssl_ciphers", Verdict::NotThere),
+    ] {
+        assert_eq!(line(&import, name).verdict, verdict, "{name}");
+    }
+    let conf = format!("{NODES}ssl = off\nssl_key = 'server.key'\nclient_idle_limit = 0\n");
+    let import = imported(&[("pgpool.conf", &conf)]);
+    assert!(!import.toml.contains("key_file"), "{}", import.toml);
+    assert_eq!(line(&import, "ssl_key").verdict, Verdict::NotNeeded);
+    let settings = loaded(&import.toml).settings;
+    assert!(settings.timeouts.client_idle.is_zero());
+}
+
+#[test]
 fn rules_are_carried_over_in_their_order_and_none_lets_more_in() {
     let hba = "host all \"my user\",\"all\" 10.0.0.0 255.0.0.0 md5\n\
         hostssl shop all samehost cert clientcert=1\n\
@@ -415,6 +455,8 @@ fn sample(name: &str) -> &str {
     match key.map(|key| key.rule) {
         Some(Rule::Word(words)) => words[0],
         Some(Rule::Text) => "x",
+        // With it there would have to be certificates.
+        _ if name == "ssl" => "off",
         _ if name.contains("hostname") => name,
         _ if name.contains("backend_flag") => "ALLOW_TO_FAILOVER",
         _ => "1",
