@@ -174,8 +174,8 @@ suite_sqlalchemy() {
 }
 
 suite_django() {
-    environment django==5.2 "psycopg[binary]==3.3.9"
-    dir=$(source_of django 5.2) || dir=$(source_of Django 5.2) || return 1
+    environment django==5.2 "psycopg[binary,pool]==3.3.9"
+    dir=$(source_of Django 5.2) || return 1
     for kind in direct proxy; do
         say "django, $kind"
         cat >"$dir/tests/test_pgsteer.py" <<END
@@ -201,7 +201,7 @@ END
 }
 
 # Those in which the database matters.
-django_apps="backends postgres_tests transactions transaction_hooks transaction_testcase select_for_update queries
+django_apps="backends postgres_tests transactions transaction_hooks select_for_update queries
     aggregation annotations bulk_create constraints schema introspection inspectdb indexes db_functions expressions
     prefetch_related update delete get_or_create raw_query model_fields"
 

@@ -69,6 +69,57 @@ fn nothing_of_a_session_is_left_to_the_next() {
 }
 
 #[test]
+fn temporary_types_and_functions_stay_with_their_session() {
+    let proxy = narrow("mode = \"transaction\"\nconnections_per_node_max = 6");
+    let mut owners: Vec<_> = (1..=3)
+        .map(|number| {
+            let mut wire = Wire::connect(proxy.port(), "postgres");
+            for sql in [
+                format!("CREATE TYPE pg_temp.own AS (number_{number} int)"),
+                format!(
+                    "CREATE FUNCTION pg_temp.number() RETURNS int LANGUAGE sql AS 'SELECT {number}'"
+                ),
+            ] {
+                assert!(!is_error(&wire.query(&sql)), "{sql}");
+            }
+            (number, wire)
+        })
+        .collect();
+    let mut other = Wire::connect(proxy.port(), "postgres");
+    for round in 0..5 {
+        for (number, wire) in &mut owners {
+            let number = number.to_string();
+            assert_eq!(
+                wire.value("SELECT pg_temp.number()"),
+                number,
+                "round {round}"
+            );
+            let own = format!("SELECT (ROW({number})::pg_temp.own).number_{number}");
+            assert_eq!(wire.value(&own), number, "round {round}");
+        }
+        assert!(
+            is_error(&other.query("SELECT pg_temp.number()")),
+            "round {round}"
+        );
+        assert!(
+            is_error(&other.query("SELECT NULL::pg_temp.own")),
+            "round {round}"
+        );
+    }
+    // What comes to their servers next finds nothing either.
+    for (_, mut wire) in owners {
+        wire.send(&msg::terminate());
+    }
+    let mut later: Vec<_> = (0..4)
+        .map(|_| Wire::connect(proxy.port(), "postgres"))
+        .collect();
+    for wire in &mut later {
+        wire.query("BEGIN");
+        assert!(is_error(&wire.query("SELECT random(), pg_temp.number()")));
+    }
+}
+
+#[test]
 fn a_client_that_vanishes_in_a_transaction_leaves_nothing_behind() {
     let proxy = narrow(ONE);
     let mut first = Wire::connect(proxy.port(), "postgres");

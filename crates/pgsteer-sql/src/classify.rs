@@ -36,6 +36,12 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
         let known = root(statement).and_then(|node| {
             references::collect(node, &mut found)?;
             effects::collect(node, own_text(text, statement), &mut analysis.effects);
+            // Types, functions and so on: they are there on that server only.
+            let pins = Effect::Pin(PinReason::TemporaryRelation);
+            let creates = found.names_temporary && class(node) == Class::SchemaChange;
+            if creates && !analysis.effects.contains(&pins) {
+                analysis.effects.push(pins);
+            }
             analysis.changes_schema |= schema::may_change(node);
             analysis.notifies |= matches!(node, NodeEnum::NotifyStmt(_));
             Some(())

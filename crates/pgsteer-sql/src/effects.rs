@@ -7,13 +7,21 @@ use pg_query::protobuf::{
 };
 
 use crate::analysis::{Effect, Isolation, PinReason, TransactionMode};
+use crate::references::is_temporary_schema;
 
 /// Appends the effects of one statement, whose own text is `text`.
 pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect>) {
     use NodeEnum as N;
     match statement {
         N::TransactionStmt(s) => effects.extend(transaction(s, text)),
-        N::VariableSetStmt(s) => effects.push(set(s, text)),
+        N::VariableSetStmt(s) => {
+            effects.push(set(s, text));
+            let first = s.args.first().and_then(constant);
+            // What is created without a schema is temporary from now on.
+            if s.name == "search_path" && first.is_some_and(|f| is_temporary_schema(&f)) {
+                effects.push(Effect::Pin(PinReason::TemporaryRelation));
+            }
+        }
         N::DiscardStmt(s) => match s.target() {
             DiscardMode::DiscardAll => effects.push(Effect::DiscardAll),
             DiscardMode::DiscardTemp
@@ -53,6 +61,7 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
                 effects.retain(|e| *e != Effect::Pin(PinReason::TemporaryRelation));
             }
         }
+        N::CompositeTypeStmt(s) => temporary(s.typevar.as_ref(), effects),
         N::CreateSeqStmt(s) => temporary(s.sequence.as_ref(), effects),
         N::ViewStmt(s) => temporary(s.view.as_ref(), effects),
         N::CreateTableAsStmt(s) => {
@@ -97,7 +106,7 @@ const CURSOR_OPT_HOLD: i32 = 0x0020;
 
 fn temporary(relation: Option<&RangeVar>, effects: &mut Vec<Effect>) {
     let Some(relation) = relation else { return };
-    let temporary = relation.relpersistence == "t" || relation.schemaname.starts_with("pg_temp");
+    let temporary = relation.relpersistence == "t" || is_temporary_schema(&relation.schemaname);
     if temporary {
         effects.push(Effect::CreateTemporary(relation.relname.as_str().into()));
         effects.push(Effect::Pin(PinReason::TemporaryRelation));

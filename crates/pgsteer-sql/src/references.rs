@@ -24,6 +24,14 @@ pub(crate) struct References {
     pub(crate) parameter_count: u16,
     /// Calls `set_config`; `Some(true)` if every call says that it is for the transaction only.
     pub(crate) set_config: Option<bool>,
+    /// Something other than a relation has a name in the schema of temporary objects.
+    pub(crate) names_temporary: bool,
+}
+
+/// Whether this is the schema of temporary objects, of this session or by its real name.
+pub(crate) fn is_temporary_schema(name: &str) -> bool {
+    let number = name.strip_prefix("pg_temp");
+    number.is_some_and(|number| number.is_empty() || number.starts_with('_'))
 }
 
 /// Names that a statement may have; one with more is not understood.
@@ -229,8 +237,10 @@ impl Walk<'_> {
                 Ok(())
             }
             (Visited::String, "sval") => {
+                let part = text(value);
+                self.found.names_temporary |= is_temporary_schema(&part);
                 if let Some(strings) = &mut self.strings {
-                    strings.push(text(value));
+                    strings.push(part);
                 }
                 Ok(())
             }
@@ -241,6 +251,13 @@ impl Walk<'_> {
             }
             // So that the value is the only truth in it.
             (Visited::Constant, "isnull") => Ok(()),
+            // A value is no name.
+            (Visited::Constant, "val") => {
+                let known = self.found.names_temporary;
+                value.serialize(Visitor(self))?;
+                self.found.names_temporary = known;
+                Ok(())
+            }
             (Visited::Function(call), _) => self.call_field(call, key, value),
             _ => value.serialize(Visitor(self)),
         }

@@ -3,7 +3,7 @@
 use crate::analysis::bits::{
     CATALOG, LOCKING, PARAMETERS, READS, SEVERAL, UNKNOWN_FUNCTION, VOLATILE_FUNCTION, WRITES,
 };
-use crate::{Class, Effect, Isolation, TransactionMode, analyze};
+use crate::{Class, Effect, Isolation, PinReason, TransactionMode, analyze};
 
 const SHAPE: u64 = READS
     | WRITES
@@ -281,6 +281,48 @@ fn what_execute_runs_is_found_inside_others() {
     ] {
         let analysis = analyze(text.as_bytes());
         assert_eq!(analysis.executes.as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn whatever_is_temporary_keeps_the_session_on_its_server() {
+    let pins = Effect::Pin(PinReason::TemporaryRelation);
+    for (text, expected) in [
+        ("CREATE TEMP TABLE t (a int)", true),
+        ("CREATE TABLE pg_temp.t (a int)", true),
+        ("CREATE TEMP TABLE t (a int) ON COMMIT DROP", false),
+        ("CREATE TYPE pg_temp.t AS (a int)", true),
+        ("CREATE TYPE pg_temp.t AS RANGE (subtype = float8)", true),
+        ("CREATE TYPE pg_temp.t AS ENUM ('a')", true),
+        ("CREATE DOMAIN pg_temp.d AS int CHECK (value > 0)", true),
+        (
+            "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            true,
+        ),
+        (
+            "CREATE OR REPLACE PROCEDURE pg_temp_3.p() LANGUAGE sql AS ''",
+            true,
+        ),
+        (
+            "CREATE OPERATOR pg_temp.=== (FUNCTION = int4eq, LEFTARG = int, RIGHTARG = int)",
+            true,
+        ),
+        ("SET search_path = pg_temp, public", true),
+        ("SET search_path = public, pg_temp", false),
+        ("RESET search_path", false),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET search_path = pg_temp AS ''",
+            false,
+        ),
+        (
+            "CREATE FUNCTION pg_template.f() RETURNS int LANGUAGE sql AS ''",
+            false,
+        ),
+        ("SELECT pg_temp.f()", false),
+        ("CREATE TABLE t (a text DEFAULT 'pg_temp')", false),
+    ] {
+        let effects = analyze(text.as_bytes()).effects;
+        assert_eq!(effects.contains(&pins), expected, "{text}: {effects:?}");
     }
 }
 
