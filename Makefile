@@ -1,10 +1,11 @@
-# The two commands of this project, two to torment it, and one to compare it with others. `make` alone explains them.
+# The two commands of this project, two to torment it, one for production, and one to compare it with others. `make` alone
+# explains them.
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Plugins natively, for their own tests: not in the way of those that become components.
 NATIVE_DIR := $(abspath $(TARGET_DIR))/plugins-native
 
-.PHONY: help run test chaos fuzz bench prerequisites
+.PHONY: help run test chaos fuzz release bench prerequisites
 
 help:
 	@echo "make run     install what is missing, build, start a PostgreSQL primary with two replicas"
@@ -14,6 +15,8 @@ help:
 	@echo "             MINUTES=10; SEED=number does again what was done with that seed"
 	@echo "make fuzz    random programs directly and through pgsteer must see the same, and the decoders"
 	@echo "             get whatever comes, for MINUTES=10; SEED=number runs one program again"
+	@echo "make release build the program for production: optimised, and its code laid out by what it does"
+	@echo "             under load; prints where it is"
 	@echo "make bench   install what is missing, compare with pgbouncer, pgpool2 and haproxy, write"
 	@echo "             docs/performance.md; half an hour, or a part: ARGS=\"--only select\", ARGS=--list"
 
@@ -43,7 +46,11 @@ fuzz:
 	@scripts/prerequisites.sh --test
 	@MINUTES=$(or $(MINUTES),10) SEED=$(SEED) scripts/fuzz.sh
 
+release:
+	@scripts/prerequisites.sh --release
+	@scripts/release.sh
+
 bench:
-	@scripts/prerequisites.sh --bench
-	cargo build --release -p pgsteer-proxy
-	cargo bench -p pgsteer-tests --bench compare --profile dev -- $(ARGS)
+	@scripts/prerequisites.sh --release --bench
+	program=$$(scripts/release.sh) && \
+		cargo bench -p pgsteer-tests --bench compare --profile dev -- --pgsteer "$$program" $(ARGS)

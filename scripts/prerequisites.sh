@@ -7,6 +7,7 @@
 #   scripts/prerequisites.sh --build    to build only (no PostgreSQL)
 #   scripts/prerequisites.sh --test     to test: with Pgpool-II, which is compared with, and valgrind,
 #                                       which counts instructions
+#   scripts/prerequisites.sh --release  to build for production: with BOLT, which lays out code
 #   scripts/prerequisites.sh --bench    to compare with other proxies as well
 
 set -eu
@@ -15,6 +16,7 @@ want_servers=yes
 want_pgpool=no
 want_valgrind=no
 want_bench=no
+want_bolt=no
 for argument in "$@"; do
     case $argument in
     --build) want_servers=no ;;
@@ -22,12 +24,13 @@ for argument in "$@"; do
         want_pgpool=yes
         want_valgrind=yes
         ;;
+    --release) want_bolt=yes ;;
     --bench)
         want_pgpool=yes
         want_bench=yes
         ;;
     *)
-        echo "usage: $0 [--build | --test | --bench]" >&2
+        echo "usage: $0 [--build | --test | --release | --bench]" >&2
         exit 2
         ;;
     esac
@@ -163,6 +166,17 @@ fi
 # Where there is no such package the test that counts instructions says so and is left out.
 if [ "$want_valgrind" = yes ] && ! have valgrind; then
     (install_packages " valgrind") || say "there is no valgrind: instructions are not counted"
+fi
+
+# The newest there is, and if there is none the release goes without.
+if [ "$want_bolt" = yes ] && ! have llvm-bolt && ! any_exists /usr/lib/llvm-*/bin/llvm-bolt; then
+    bolt=
+    if have apt-cache; then
+        bolt=$(apt-cache search --names-only '^bolt-[0-9]+$' | cut -d' ' -f1 | sort -V | tail -1)
+    fi
+    if [ -z "$bolt" ] || ! (install_packages " $bolt"); then
+        say "there is no BOLT: code is not laid out by what it does"
+    fi
 fi
 
 have_wasm || die "there is no way to compile for wasm32-unknown-unknown; try: rustup target add wasm32-unknown-unknown"

@@ -292,6 +292,65 @@ fn notifications_carry_the_ids_that_clients_know_of_themselves_and_each_other() 
     }
 }
 
+#[test]
+fn what_others_send_through_the_same_server_is_never_taken_for_ones_own() {
+    drop(made("listen_own_ids"));
+    let options = Options {
+        pool: "mode = \"transaction\"\nconnections_per_node_max = 2",
+        listen: "workers = 3",
+        ..Options::weights([1, 1, 1])
+    };
+    let proxy = options.start();
+    let mut hearer = Wire::connect(proxy.port(), "listen_own_ids");
+    let mut other = Wire::connect(proxy.port(), "listen_own_ids");
+    run(&mut hearer, "LISTEN c");
+    let own = id_of(&hearer);
+    // So many and such long ones that they are still on their way when the sender is answered.
+    const OTHERS: usize = 300;
+    for round in 0..12 {
+        if round % 3 == 0 {
+            // Nothing of it reaches a server.
+            for sql in ["BEGIN", "LISTEN d", "ROLLBACK"] {
+                run_after_ready_of(&mut hearer, sql);
+            }
+        }
+        let burst = format!(
+            "SELECT count(pg_notify('c', 'other {round} ' || g || repeat('x', 7000))) \
+             FROM generate_series(1, {OTHERS}) g"
+        );
+        other.send(&msg::query(&burst));
+        other.until(b'Z');
+        let mine = format!("NOTIFY c, 'mine {round}'");
+        hearer.send(&match round % 2 {
+            0 => msg::query(&mine),
+            _ => [
+                msg::statement(&mine, &[]),
+                msg::statement("LISTEN e", &[]),
+                msg::sync(),
+            ]
+            .concat(),
+        });
+        let mut heard = 0;
+        let mut ended = false;
+        while heard < OTHERS + 1 || !ended {
+            let frame = hearer.read().expect("all notifications and the end");
+            ended |= frame.tag == b'Z';
+            if frame.tag == b'A' {
+                heard += 1;
+                let is_mine = frame.body[4..].starts_with(b"c\0mine");
+                assert_eq!(frame.body.starts_with(&own), is_mine, "round {round}");
+            }
+        }
+    }
+}
+
+/// Runs a statement without rows.
+fn run_after_ready_of(wire: &mut Wire, sql: &str) {
+    wire.send(&msg::query(sql));
+    let frames = wire.until(b'Z');
+    assert!(frames.iter().all(|f| f.tag != b'E'), "{}", shown(&frames));
+}
+
 /// Runs a statement; the end of the one before it may still come.
 fn run_after_ready(wire: &mut Wire, sql: &str) {
     wire.send(&msg::query(sql));

@@ -6,7 +6,8 @@
 //! `console` answers questions about the proxy, `observe` tells a client where its statements go.
 //! `policies` holds the plugins, `rewrite` puts another text in the place of a statement.
 //!
-//! Nothing on the way of a statement crosses threads, takes a lock or reads a file.
+//! Nothing on the way of a statement crosses threads, takes a lock or reads a file, but for LISTEN and
+//! NOTIFY.
 
 mod application_name;
 mod auth;

@@ -26,17 +26,25 @@ pub(crate) struct Listening {
     hub: Sender,
     /// Something was sent since that notifies: the session may hear it itself.
     notified: bool,
+    /// What others have sent through its servers has arrived, and what comes is its own.
+    is_clear: bool,
     /// What was committed, and is in force before the client is told so.
     committed: Wishes,
 }
 
 impl Listening {
-    /// A statement that notifies is being sent.
-    pub(crate) fn note_notified(&mut self) {
+    /// A statement that notifies is being sent; whether what comes then is the session's own.
+    pub(crate) fn note_notified(&mut self) -> bool {
         self.notified = true;
+        std::mem::take(&mut self.is_clear)
     }
 
-    /// Whether there was one since the connection that listens was waited for.
+    /// What others have sent through its servers has arrived.
+    pub(crate) fn note_clear(&mut self) {
+        self.is_clear = true;
+    }
+
+    /// Whether something of its own may be on its way.
     pub(crate) fn has_notified(&self) -> bool {
         self.notified
     }
@@ -146,6 +154,7 @@ impl Session {
                     inbox,
                     hub,
                     notified: false,
+                    is_clear: false,
                     committed: Wishes::default(),
                 }));
             }
@@ -155,15 +164,15 @@ impl Session {
             confirmed = confirmed => confirmed.unwrap_or_else(|_| Err(lost()))?,
             () = self.cancel.slot.unwanted() => return Err(cancelled()),
         }
-        // What it has sent itself up to now it does not hear, unless it is in the same transaction.
+        // Others' are not to be taken for its own, from a time when it did not listen. If something of its
+        // own is on its way, that is waited for first.
         match (&mut self.listening, self.transaction.is_none()) {
             (Some(listening), false) => listening.notified = true,
-            _ => self
-                .steering
-                .worker
-                .shared
-                .notifiers
-                .forget(self.cancel.pid),
+            (Some(listening), true) if listening.notified => {}
+            _ => {
+                let notifiers = &self.steering.worker.shared.notifiers;
+                notifiers.forget(self.cancel.pid);
+            }
         }
         Ok(())
     }

@@ -239,6 +239,15 @@ impl Hub {
             let texts: Vec<_> = texts.iter().map(String::as_str).collect();
             self.connection.run(&texts).await?
         };
+        let asides = std::mem::take(&mut self.connection.asides);
+        let mut rest = &asides[..];
+        while let Some(header) = frame::header(rest).map_err(|_| ServerLost::Protocol)? {
+            let (message, after) = rest.split_at(header.frame_len().min(rest.len()));
+            self.notify(message);
+            rest = after;
+        }
+        self.tell()?;
+        // Not before: what was sent before a LISTEN is not heard by who asked for it.
         for done in waiting {
             let _ = done.send(match &refused {
                 None => Ok(()),
@@ -250,14 +259,6 @@ impl Hub {
                 }
             });
         }
-        let asides = std::mem::take(&mut self.connection.asides);
-        let mut rest = &asides[..];
-        while let Some(header) = frame::header(rest).map_err(|_| ServerLost::Protocol)? {
-            let (message, after) = rest.split_at(header.frame_len().min(rest.len()));
-            self.notify(message);
-            rest = after;
-        }
-        self.tell()?;
         for done in behind {
             let _ = done.send(());
         }

@@ -243,7 +243,8 @@ impl Session {
                     encode::command_complete(out, "COMMIT");
                     if let Transaction::Open(open) = std::mem::take(&mut self.transaction) {
                         let wishes = open.journal.commit(&mut self.settings);
-                        if wishes.listens() {
+                        let sent = self.listening.as_ref().is_some_and(|l| l.has_notified());
+                        if wishes.listens() || sent {
                             self.catch_up_with_hub().await;
                         }
                         self.hear(wishes);

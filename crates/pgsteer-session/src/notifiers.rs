@@ -4,16 +4,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use pgsteer_sql::Analysis;
 use pgsteer_wire::{HEADER_LEN, frame};
+use tokio::time::timeout;
 
 use crate::session::{Session, Soon, at_once, later};
 
 /// Servers that are remembered: more than any number of connections that is allowed. If there are more
 /// all the same, notifications that are on their way come with the servers' ids.
 const SERVERS_MAX: usize = 16 * 1024;
+
+/// How long a statement that notifies waits for what others have sent; ours. Usually it is a round trip.
+const OTHERS_MAX: Duration = Duration::from_secs(1);
 
 /// The sessions that notified last, by the process ids of their servers.
 #[derive(Debug, Default)]
@@ -85,12 +90,19 @@ pub(crate) fn put_as(message: &[u8], session: u32, out: &mut BytesMut) {
 
 impl Session {
     /// If this statement notifies: it is about to be sent. Who listens itself hears its own by its own id, so
-    /// what others sent through its server must have arrived.
+    /// what others sent through its server must have arrived. If that takes long, what it sends comes
+    /// by the id of the server.
     pub(crate) fn before_notify(&mut self, analysis: &Analysis) -> Soon<'_, ()> {
-        let hears = self.listening.as_ref().is_some_and(|l| !l.has_notified());
-        match hears && analysis.notifies {
-            true => later(self.catch_up_with_hub()),
+        match self.listening.is_some() && analysis.notifies {
+            true => later(self.await_others()),
             false => at_once(()),
+        }
+    }
+
+    async fn await_others(&mut self) {
+        let arrived = timeout(OTHERS_MAX, self.catch_up_with_hub()).await;
+        if let Some(listening) = self.listening.as_mut().filter(|_| arrived.is_ok()) {
+            listening.note_clear();
         }
     }
 
@@ -103,11 +115,14 @@ impl Session {
 
     /// It is sent to this server.
     pub(crate) fn note_notifier(&mut self, server: u32) {
-        if let Some(listening) = &mut self.listening {
-            listening.note_notified();
-        }
+        let is_own = match &mut self.listening {
+            Some(listening) => listening.note_notified(),
+            None => true,
+        };
         let notifiers = &self.steering.worker.shared.notifiers;
-        notifiers.note(server, self.cancel.pid);
+        if is_own {
+            notifiers.note(server, self.cancel.pid);
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn classify(text: &str, fingerprint: u64) -> Analysis {
     let mut found = References::default();
     for statement in statements {
         let known = root(statement).and_then(|node| {
+            found.names_temporary = false;
             references::collect(node, &mut found)?;
             effects::collect(node, own_text(text, statement), &mut analysis.effects);
             // Types, functions and so on: they are there on that server only.

@@ -14,14 +14,7 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
     use NodeEnum as N;
     match statement {
         N::TransactionStmt(s) => effects.extend(transaction(s, text)),
-        N::VariableSetStmt(s) => {
-            effects.push(set(s, text));
-            let first = s.args.first().and_then(constant);
-            // What is created without a schema is temporary from now on.
-            if s.name == "search_path" && first.is_some_and(|f| is_temporary_schema(&f)) {
-                effects.push(Effect::Pin(PinReason::TemporaryRelation));
-            }
-        }
+        N::VariableSetStmt(s) => effects.push(set(s, text)),
         N::DiscardStmt(s) => match s.target() {
             DiscardMode::DiscardAll => effects.push(Effect::DiscardAll),
             DiscardMode::DiscardTemp
@@ -56,9 +49,10 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
         N::CreateStmt(s) => {
             // One that is dropped at the end of the transaction keeps nobody there.
             let kept = s.oncommit() != OnCommitAction::OncommitDrop;
+            let before = effects.len();
             temporary(s.relation.as_ref(), effects);
-            if !kept {
-                effects.retain(|e| *e != Effect::Pin(PinReason::TemporaryRelation));
+            if !kept && effects.len() > before {
+                effects.pop();
             }
         }
         N::CompositeTypeStmt(s) => temporary(s.typevar.as_ref(), effects),

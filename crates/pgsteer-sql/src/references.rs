@@ -30,8 +30,11 @@ pub(crate) struct References {
 
 /// Whether this is the schema of temporary objects, of this session or by its real name.
 pub(crate) fn is_temporary_schema(name: &str) -> bool {
-    let number = name.strip_prefix("pg_temp");
-    number.is_some_and(|number| number.is_empty() || number.starts_with('_'))
+    name.strip_prefix("pg_temp").is_some_and(|rest| {
+        let number = rest.strip_prefix('_');
+        let digits = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+        rest.is_empty() || number.is_some_and(digits)
+    })
 }
 
 /// Names that a statement may have; one with more is not understood.

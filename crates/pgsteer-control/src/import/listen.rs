@@ -79,7 +79,7 @@ fn unix_sockets(items: &Items, work: &mut Work) {
     }
     if let Some((index, item)) = items.get("unix_socket_permissions") {
         let mode = item.entry.value.trim();
-        if !mode.is_empty() && mode.len() <= 4 && mode.bytes().all(|b| matches!(b, b'0'..=b'7')) {
+        if u32::from_str_radix(mode, 8).is_ok_and(|bits| bits <= 0o777) {
             work.draft.set(MODE, mode);
         } else {
             wrong(item, "permissions in octal, such as 0777", work);

@@ -307,9 +307,18 @@ fn whatever_is_temporary_keeps_the_session_on_its_server() {
             "CREATE OPERATOR pg_temp.=== (FUNCTION = int4eq, LEFTARG = int, RIGHTARG = int)",
             true,
         ),
-        ("SET search_path = pg_temp, public", true),
-        ("SET search_path = public, pg_temp", false),
-        ("RESET search_path", false),
+        (
+            "CREATE TYPE pg_temp.t AS (a int); CREATE TEMP TABLE x (a int) ON COMMIT DROP",
+            true,
+        ),
+        (
+            "CREATE TEMP TABLE x (a int) ON COMMIT DROP; CREATE TABLE y (a int)",
+            false,
+        ),
+        (
+            "CREATE FUNCTION pg_temp_cleanup() RETURNS int LANGUAGE sql AS ''",
+            false,
+        ),
         (
             "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET search_path = pg_temp AS ''",
             false,
