@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the release, and lays its code out in the order in which it runs under load: a proxy runs a few
-# hundred functions of many thousands, and finding them close together takes a tenth off its CPU.
+# Builds the release, and lays its code out in the order in which it runs under load: a statement runs few
+# of the 27,000 functions, and finding them together takes a quarter off the time of the program itself.
 #
 #   scripts/release.sh          prints where the program is: target/trained/pgsteer
 #
