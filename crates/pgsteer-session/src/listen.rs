@@ -169,10 +169,7 @@ impl Session {
         match (&mut self.listening, self.transaction.is_none()) {
             (Some(listening), false) => listening.notified = true,
             (Some(listening), true) if listening.notified => {}
-            _ => {
-                let notifiers = &self.steering.worker.shared.notifiers;
-                notifiers.forget(self.cancel.pid);
-            }
+            _ => self.end_notifying(),
         }
         Ok(())
     }
@@ -197,11 +194,7 @@ impl Session {
             let _ = arrived.await;
         }
         if notified {
-            self.steering
-                .worker
-                .shared
-                .notifiers
-                .forget(self.cancel.pid);
+            self.end_notifying();
         }
     }
 

@@ -39,7 +39,7 @@ impl Notifiers {
     }
 
     /// What its servers send from now on is of others.
-    pub(crate) fn forget(&self, session: u32) {
+    fn forget(&self, session: u32) {
         self.map().retain(|_, of| *of != session);
     }
 
@@ -111,6 +111,12 @@ impl Session {
         let notifiers = &self.steering.worker.shared.notifiers;
         let ids = (server, self.cancel.pid);
         notifiers.pass_on(messages, ids, &mut self.client.output);
+    }
+
+    /// Everything it has sent has arrived: what its servers send from now on is of others.
+    pub(crate) fn end_notifying(&self) {
+        let notifiers = &self.steering.worker.shared.notifiers;
+        notifiers.forget(self.cancel.pid);
     }
 
     /// It is sent to this server.

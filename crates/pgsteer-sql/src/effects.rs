@@ -49,10 +49,8 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
         N::CreateStmt(s) => {
             // One that is dropped at the end of the transaction keeps nobody there.
             let kept = s.oncommit() != OnCommitAction::OncommitDrop;
-            let before = effects.len();
-            temporary(s.relation.as_ref(), effects);
-            if !kept && effects.len() > before {
-                effects.pop();
+            if creates_temporary(s.relation.as_ref(), effects) && kept {
+                effects.push(Effect::Pin(PinReason::TemporaryRelation));
             }
         }
         N::CompositeTypeStmt(s) => temporary(s.typevar.as_ref(), effects),
@@ -98,13 +96,21 @@ pub fn may_leave_something(code: &str) -> bool {
 /// `CURSOR_OPT_HOLD` of PostgreSQL's parsenodes.h.
 const CURSOR_OPT_HOLD: i32 = 0x0020;
 
+/// A relation that is created for good, and keeps the session on its server if it is temporary.
 fn temporary(relation: Option<&RangeVar>, effects: &mut Vec<Effect>) {
-    let Some(relation) = relation else { return };
-    let temporary = relation.relpersistence == "t" || is_temporary_schema(&relation.schemaname);
-    if temporary {
-        effects.push(Effect::CreateTemporary(relation.relname.as_str().into()));
+    if creates_temporary(relation, effects) {
         effects.push(Effect::Pin(PinReason::TemporaryRelation));
     }
+}
+
+/// Notes a relation that is created, if it is temporary; whether it is.
+fn creates_temporary(relation: Option<&RangeVar>, effects: &mut Vec<Effect>) -> bool {
+    let is = |r: &&RangeVar| r.relpersistence == "t" || is_temporary_schema(&r.schemaname);
+    let Some(relation) = relation.filter(is) else {
+        return false;
+    };
+    effects.push(Effect::CreateTemporary(relation.relname.as_str().into()));
+    true
 }
 
 fn transaction(statement: &TransactionStmt, text: &str) -> Option<Effect> {

@@ -30,7 +30,7 @@ fn here(key: &Key) -> String {
     match key.rule {
         Rule::Switch | Rule::Text | Rule::Number(_) => format!("`router.{}`", key.name),
         Rule::Word(words) => format!("`router.{}`: {}", key.name, words.join(", ")),
-        Rule::Duration(setting, _, "" | "0s") => format!("`{setting}`"),
+        Rule::Duration(setting, _, "0s") => format!("`{setting}`"),
         Rule::Duration(setting, _, zero) => format!("`{setting}`; 0 becomes {zero}"),
         Rule::Special(_, setting) => setting.to_owned(),
         Rule::NotNeeded | Rule::Missing(_) | Rule::Danger(_) | Rule::Part(_) => "–".to_owned(),

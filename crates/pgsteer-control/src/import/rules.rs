@@ -161,6 +161,11 @@ fn part(items: &Items, key: &Key, whole: &str) -> Answer {
     if items.is_on(whole) {
         return Answer::new(Verdict::NotThere, key.note);
     }
+    part_of_what_is_off(whole)
+}
+
+/// What belongs to a switch that is off.
+pub(crate) fn part_of_what_is_off(whole: &str) -> Answer {
     let text = format!("it belongs to {whole}, which is not on");
     Answer::new(Verdict::NotNeeded, text)
 }

@@ -3,8 +3,9 @@
 use super::Work;
 use super::items::{Answer, Items};
 use super::report::Verdict::{CarriedOver, NotNeeded, NotThere, OtherMeaning};
+use super::rules::part_of_what_is_off;
 
-/// Answers these parameters. What they mean while TLS is off is said by the table.
+/// Answers these parameters. The others that belong to the switch have no setting here.
 pub(crate) fn answer(items: &Items, work: &mut Work) {
     if !items.is_on("ssl") {
         if let Some((index, _)) = items.get("ssl") {
@@ -14,8 +15,7 @@ pub(crate) fn answer(items: &Items, work: &mut Work) {
         }
         for (name, _) in FILES {
             if let Some((index, _)) = items.get(name) {
-                let answer = Answer::new(NotNeeded, "it belongs to ssl, which is not on");
-                work.answers.insert(index, answer);
+                work.answers.insert(index, part_of_what_is_off("ssl"));
             }
         }
         return;
