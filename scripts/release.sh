@@ -84,7 +84,7 @@ await "$port" "$lab" "$work/lab.log"
 nodes=$(run_sql "$port" postgres "SHOW pool_nodes" | cut -d'|' -f3)
 for mode in session transaction; do
     run_sql "$port" postgres "CREATE DATABASE $mode"
-    pgbench -i -q -s 1 -p "$port" "$mode" >/dev/null 2>&1
+    pgbench -i -q -s 1 -p "$port" "$mode" >"$work/tables.log" 2>&1 || give_up "$work/tables.log"
 done
 {
     printf '[listen]\naddress = "127.0.0.1:%s"\n[auth]\nmethod = "trust"\n' "$((port + 1))"

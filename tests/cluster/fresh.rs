@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use pgsteer_testkit::{Cluster, Node, wait_until};
 use tokio_postgres::Client;
 
@@ -346,4 +346,27 @@ fn what_a_pipeline_wrote_is_seen_by_its_own_reads_and_by_later_ones() -> Result<
         );
     }
     runtime.block_on(cluster.stop())
+}
+
+/// A replica that has not replayed CREATE DATABASE knows nothing of it, and says so to whoever is sent there.
+#[test]
+fn a_database_can_be_used_before_the_replicas_have_it() -> Result<()> {
+    runtime().block_on(async {
+        let cluster = prepared(SETUP).await?;
+        delay_replay(&cluster, 600_000).await?;
+        let proxy = proxy(&cluster, "");
+        let client = proxy.connect("postgres").await;
+        client.batch_execute("CREATE DATABASE brand_new").await?;
+        // Drawn evenly: in six logins each replica is asked.
+        for _ in 0..6 {
+            let client = proxy.connect("brand_new").await;
+            let row = client.query_one("SELECT current_database()", &[]).await?;
+            ensure!(row.get::<_, String>(0) == "brand_new");
+        }
+        let missing = Wire::try_connect(proxy.port(), "never_made", DEADLINE);
+        let error = missing.err().map(|error| error.to_string());
+        let error = error.context("a database nobody made was entered")?;
+        ensure!(error.contains("3D000"), "{error}");
+        cluster.stop().await
+    })
 }

@@ -145,6 +145,9 @@ impl Session {
             NotLeased::Failed(error) => checkout_failed(error),
         };
         match failed {
+            LegError::Refused(body) if self.may_know_better(node, &body) => {
+                LegError::NodeFailed(reply_of(&body))
+            }
             LegError::Moved => self.moved(node),
             LegError::NodeFailed(reply) => {
                 self.suspect_for_refusal(node, &reply);
@@ -152,6 +155,16 @@ impl Session {
             }
             failed => failed,
         }
+    }
+
+    /// Whether a replica refused what the primary may know of: a database, a user, a password or a right
+    /// that is new, and that the replica has not replayed yet. `28000` is not among them: it is what
+    /// `pg_hba.conf` says, too, which is the server's own and for the operator to see.
+    fn may_know_better(&self, node: NodeId, refusal: &[u8]) -> bool {
+        let state = ErrorFields::new(refusal).sqlstate();
+        let is_replayed = matches!(state, "3D000" | "28P01" | "42501" | "55000");
+        let primary = self.steering.snapshot.topology.primary();
+        is_replayed && primary.is_some_and(|primary| primary.id != node && primary.is_usable())
     }
 
     /// A leg was waited for. Nothing is sent to a node that has left meanwhile, unless the
@@ -257,13 +270,19 @@ async fn left(worker: &Worker, seen: &Snapshot, node: NodeId) {
 
 /// A server that is full or on its way up or down may be no obstacle: another node may do.
 fn refused(body: Vec<u8>) -> LegError {
-    let fields = ErrorFields::new(&body);
-    match SqlState::from_text(fields.sqlstate()) {
-        Some(state) if matches!(fields.sqlstate(), "57P01" | "57P02" | "57P03" | "53300") => {
-            LegError::NodeFailed(ErrorReply::error(state, fields.message()))
-        }
-        _ => LegError::Refused(body),
+    let state = ErrorFields::new(&body).sqlstate();
+    if matches!(state, "57P01" | "57P02" | "57P03" | "53300") {
+        LegError::NodeFailed(reply_of(&body))
+    } else {
+        LegError::Refused(body)
     }
+}
+
+/// What a server said, in the proxy's own message.
+fn reply_of(error: &[u8]) -> ErrorReply {
+    let fields = ErrorFields::new(error);
+    let state = SqlState::from_text(fields.sqlstate()).unwrap_or(SqlState::CANNOT_CONNECT);
+    ErrorReply::error(state, fields.message())
 }
 
 pub(crate) fn checkout_failed(error: CheckoutError) -> LegError {
