@@ -68,6 +68,20 @@ fn transactions() -> Vec<Program> {
             ],
         ),
         (
+            "a string ends a transaction that failed at a read, and writes",
+            vec![
+                query("BEGIN"),
+                query("SELECT 1/0"),
+                query("COMMIT; INSERT INTO t VALUES (99)"),
+                query("BEGIN"),
+                query("SAVEPOINT s"),
+                query("SELECT 1/0"),
+                query("ROLLBACK TO s; DELETE FROM t WHERE a = 99"),
+                query("COMMIT"),
+                query("SELECT count(*) FROM t"),
+            ],
+        ),
+        (
             "a failed transaction is chained",
             vec![
                 query("BEGIN ISOLATION LEVEL REPEATABLE READ"),

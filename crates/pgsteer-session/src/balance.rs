@@ -255,7 +255,7 @@ impl Steering {
 
     /// The node that takes writes. While a transaction has a leg on one, that one: a transaction
     /// does not move.
-    fn primary(&self, open: Option<&Open>, legs: &[Leg]) -> Option<NodeId> {
+    pub(crate) fn primary(&self, open: Option<&Open>, legs: &[Leg]) -> Option<NodeId> {
         let topology = &self.snapshot.topology;
         let is_primary = |leg: &&Leg| {
             topology

@@ -135,14 +135,24 @@ impl Session {
         })
     }
 
-    /// Fails a transaction of which the proxy refused a statement at a server too, which then answers
-    /// a string that ends it and goes on.
-    pub(crate) fn fail_on_server<'a>(&'a mut self) -> Rare<'a, Result<(), LegError>> {
+    /// Fails a transaction that has failed at the proxy, or on a replica, at the server that takes its
+    /// writes, which then answers a string that ends it and goes on.
+    pub(crate) fn fail_on_server<'a>(
+        &'a mut self,
+        analysis: &'a Analysis,
+    ) -> Rare<'a, Result<(), LegError>> {
         Box::pin(async move {
+            let open = self.transaction.open();
             let held = self.legs.iter().find(|leg| leg.in_transaction());
-            let primary = self.steering.snapshot.topology.primary();
-            let node = held.map(|leg| leg.node).or(primary.map(|node| node.id));
-            let Some(node) = node else { return Ok(()) };
+            let held = held.map(|leg| leg.node);
+            let stays = held.filter(|_| open.is_some_and(|open| open.keeps_snapshot(analysis)));
+            let pinned = open.and_then(|open| open.pinned).or(stays);
+            let primary = self.steering.primary(open, &self.legs);
+            let Some(node) = pinned.or(primary).or(held) else {
+                return Ok(());
+            };
+            // They only read, and a failed one would be asked before any other.
+            self.finish_others(node, "ROLLBACK").await;
             self.need(node, Haste::Waits).await?;
             if let Some(leg) = self.held(node)
                 && let Err(lost) = leg.connection().run(&[FAILS]).await

@@ -18,6 +18,7 @@ use crate::end::{End, with_severity};
 use crate::events::Ended;
 use crate::flow::Request;
 use crate::hold::{Attempts, Denied};
+use crate::leg::Leg;
 use crate::lost::Sent;
 use crate::need::{LegError, ends};
 use crate::observe::Message;
@@ -175,9 +176,9 @@ impl Session {
         analysis: &'a Analysis,
         attempts: &'a mut Attempts,
     ) -> Soon<'a, Result<Found, NotRun>> {
-        if self.ends_refused_and_goes_on(analysis) {
+        if self.ends_failed_and_goes_on(analysis) {
             return later(async move {
-                let failed = self.fail_on_server().await;
+                let failed = self.fail_on_server(analysis).await;
                 failed.map_err(|_| NotRun::Reply(self.tell_loss()))?;
                 let placed = self.place(analysis, None, Values::None, attempts, Duration::ZERO);
                 self.find_in_time(analysis, attempts, placed).await
@@ -247,12 +248,19 @@ impl Session {
         }
     }
 
-    /// Whether it is a string that may end a transaction of which the proxy refused a statement, and
-    /// do something else as well.
-    fn ends_refused_and_goes_on(&self, analysis: &Analysis) -> bool {
-        let open = self.transaction.open();
-        let is_refused = open.is_some_and(|open| open.refused && open.loss == Loss::None);
-        is_refused && analysis.statement_count > 1 && analysis.effects.iter().any(ends)
+    /// Whether it is a string that ends a transaction which has failed elsewhere than where writes go, at
+    /// the proxy or on a replica, and may do something else behind that.
+    fn ends_failed_and_goes_on(&self, analysis: &Analysis) -> bool {
+        if analysis.statement_count < 2 {
+            return false;
+        }
+        let open = self.transaction.open().filter(|o| o.loss == Loss::None);
+        let Some(open) = open.filter(|_| analysis.effects.iter().any(ends)) else {
+            return false;
+        };
+        let on_replica = |leg: &Leg| leg.has_failed() && self.steering.is_replica(leg.node);
+        let moves = open.pinned.is_none() && !open.keeps_snapshot(analysis);
+        open.refused || (moves && self.legs.iter().any(on_replica))
     }
 
     /// The server that ran it is lost: the client is told, and the session goes on. `left` are the
