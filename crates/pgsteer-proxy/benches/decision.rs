@@ -32,7 +32,7 @@ fn main() {
         ),
     ] {
         let end = if statement.ends_with('(') { ")" } else { "" };
-        let mut world = decider::world(router);
+        let mut world = decider::world(Some(router));
         let mut text = String::new();
         let mut number = 0_u32;
         measure(&format!("{what}, cached"), || {
@@ -42,12 +42,22 @@ fn main() {
             world.decider.decide(text.as_bytes()).is_some()
         });
     }
-    let mut world = decider::world("");
+    let mut world = decider::world(Some(""));
     world
         .decider
         .question(b"SELECT balance FROM accounts WHERE id = 1", |ask| {
             measure("the question to the plugins alone, remembered", ask);
         });
+    let mut world = decider::world(None);
+    let mut number = 0_u32;
+    let mut text = String::new();
+    measure("point select, no router there", || {
+        number = (number + 1) % 1000;
+        text.clear();
+        let _ = write!(text, "{read}{number}");
+        world.decider.decide(text.as_bytes()).is_some()
+    });
+    let mut world = decider::world(Some(""));
     let mut number = 0_u32;
     measure("new shape", || {
         number += 1;

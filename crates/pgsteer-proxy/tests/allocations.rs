@@ -43,7 +43,7 @@ fn a_decision_that_is_remembered_allocates_nothing() {
         "disable_load_balance_on_write = \"dml_adaptive_global\"",
         "statement_level_load_balance = true",
     ] {
-        let mut world = decider::world(router);
+        let mut world = decider::world(Some(router));
         for (first, again) in [
             ("SELECT 1", "SELECT 2"),
             (

@@ -30,31 +30,14 @@ pub(crate) struct World {
     _loader: WasmLoader,
 }
 
-/// Everything a decision needs; `router` are lines of the section `[router]`.
-pub(crate) fn world(router: &str) -> World {
-    let settings = settings(router);
+/// Everything a decision needs; `router` are lines of the section `[router]`, or there is none and
+/// everything goes to the primary.
+pub(crate) fn world(router: Option<&str>) -> World {
+    let settings = settings(router.unwrap_or_default());
     let topology = topology();
     let loader = WasmLoader::new(Options::default()).expect("the engine can be set up");
-    let source = PluginSource {
-        name: "90-router".to_owned(),
-        bytes: DEFAULT_ROUTER.into(),
-        sha256: String::new(),
-        config: settings.router_config.clone(),
-        limits: settings.plugins.limits.clone(),
-        grants: Grants::default(),
-    };
-    let loaded = loader
-        .load(
-            &source,
-            &LoadContext {
-                workers: 1,
-                topology: &topology,
-                golden: &[],
-                previous: None,
-            },
-        )
-        .expect("the router loads");
-    let plugin = Plugin::new(&source, loaded, Generation(1), Arc::default());
+    let plugin = router.map(|_| Arc::new(embedded(&loader, &settings, &topology)));
+    let plugins = plugin.into_iter().collect();
     let facts = Arc::new(Facts::new(Instant::now(), NODES));
     for id in 1..3 {
         let node = facts.freshness.node(NodeId(id)).expect("a node");
@@ -68,7 +51,7 @@ pub(crate) fn world(router: &str) -> World {
         topology: Arc::new(topology),
         policies: Arc::new(PolicySet {
             generation: Generation(1),
-            plugins: vec![Arc::new(plugin)],
+            plugins,
         }),
         plugin_reports: Arc::default(),
         draining: false,
@@ -80,6 +63,25 @@ pub(crate) fn world(router: &str) -> World {
         _publisher: publisher,
         _loader: loader,
     }
+}
+
+fn embedded(loader: &WasmLoader, settings: &Settings, topology: &Topology) -> Plugin {
+    let source = PluginSource {
+        name: "90-router".to_owned(),
+        bytes: DEFAULT_ROUTER.into(),
+        sha256: String::new(),
+        config: settings.router_config.clone(),
+        limits: settings.plugins.limits.clone(),
+        grants: Grants::default(),
+    };
+    let context = LoadContext {
+        workers: 1,
+        topology,
+        golden: &[],
+        previous: None,
+    };
+    let loaded = loader.load(&source, &context).expect("the router loads");
+    Plugin::new(&source, loaded, Generation(1), Arc::default())
 }
 
 fn settings(router: &str) -> Settings {
