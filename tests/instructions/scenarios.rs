@@ -19,6 +19,8 @@ enum Protocol {
     Simple,
     /// Bind, Describe and Execute of a statement that was prepared by name, as pgbench does.
     Prepared,
+    /// Parse, Bind, Describe and Execute of an unnamed statement, as drivers send what has parameters.
+    Extended,
     /// Ten unnamed statements, Parse included, and one Sync. Counted is one of the ten.
     Pipelined,
 }
@@ -31,8 +33,8 @@ pub(crate) struct Scenario {
     protocol: Protocol,
 }
 
-/// The five that matter most.
-pub(crate) const SCENARIOS: [Scenario; 5] = [
+/// Those that matter most.
+pub(crate) const SCENARIOS: [Scenario; 7] = [
     Scenario {
         name: "session-simple",
         pooling: Pooling::Session,
@@ -42,6 +44,11 @@ pub(crate) const SCENARIOS: [Scenario; 5] = [
         name: "session-prepared",
         pooling: Pooling::Session,
         protocol: Protocol::Prepared,
+    },
+    Scenario {
+        name: "session-extended",
+        pooling: Pooling::Session,
+        protocol: Protocol::Extended,
     },
     Scenario {
         name: "session-pipelined",
@@ -57,6 +64,11 @@ pub(crate) const SCENARIOS: [Scenario; 5] = [
         name: "transaction-prepared",
         pooling: Pooling::Transaction,
         protocol: Protocol::Prepared,
+    },
+    Scenario {
+        name: "transaction-extended",
+        pooling: Pooling::Transaction,
+        protocol: Protocol::Extended,
     },
 ];
 
@@ -99,6 +111,9 @@ impl Scenario {
                     msg::sync(),
                 ]
                 .concat(),
+                Protocol::Extended => {
+                    [msg::statement(BY_PARAMETER, &[Some(&id)]), msg::sync()].concat()
+                }
                 Protocol::Pipelined => {
                     let one = msg::statement(BY_PARAMETER, &[Some(&id)]);
                     [one.repeat(STATEMENTS_OF_PIPELINE), msg::sync()].concat()

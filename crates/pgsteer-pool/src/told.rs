@@ -118,12 +118,18 @@ impl Statements {
 
     /// It has this one from now on.
     pub fn insert(&mut self, name: &[u8], id: u64, len: usize) {
-        self.remove(name);
         self.uses += 1;
         self.bytes += len;
-        let used = self.uses;
-        self.by_name
-            .insert(name.into(), KnownStatement { id, len, used });
+        let known = KnownStatement {
+            id,
+            len,
+            used: self.uses,
+        };
+        let before = match self.by_name.get_mut(name) {
+            Some(before) => Some(std::mem::replace(before, known)),
+            None => self.by_name.insert(name.into(), known),
+        };
+        self.bytes -= before.map_or(0, |before| before.len);
     }
 
     /// It does not have it any more; whether it had.

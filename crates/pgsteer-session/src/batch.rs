@@ -52,6 +52,11 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Whether nothing of it was sent anywhere, or has failed.
+    pub(crate) fn is_new(&self) -> bool {
+        self.active.is_none() && self.touched.is_empty() && !self.failed
+    }
+
     /// How the statement was placed that was placed last, if it was on this node.
     pub(crate) fn last_placement(&self, node: NodeId) -> Option<&Placement> {
         self.placements.last().filter(|p| p.node == node)

@@ -51,12 +51,15 @@ impl Session {
     pub(crate) async fn extended(&mut self) -> Result<(), End> {
         let mut batch = Batch::default();
         self.flow.begin();
-        if let Some(run) = self.front_run()
-            && self.serve_run(run, &mut batch).await?
-        {
-            return Ok(());
-        }
+        // The whole batch may go in one piece, also behind the Parse of its statement.
+        let mut may_run = true;
         loop {
+            if std::mem::take(&mut may_run)
+                && let Some(run) = self.front_run()
+                && self.serve_run(run, &mut batch).await?
+            {
+                return Ok(());
+            }
             // The rest of a long message goes before anything else is looked at.
             let header = if self.flow.up_left > 0 {
                 None
@@ -67,7 +70,12 @@ impl Session {
                 }
             };
             let progress = match header {
-                Some(header) => self.extended_frame(header, &mut batch).await?,
+                Some(header) => {
+                    let is_first = batch.is_new();
+                    let progress = self.extended_frame(header, &mut batch).await?;
+                    may_run = is_first && header.tag == tag::PARSE && !batch.failed;
+                    progress
+                }
                 None => {
                     self.await_client(&mut batch).await?;
                     Progress::More
@@ -180,9 +188,7 @@ impl Session {
 
     async fn parse(&mut self, header: Header, batch: &mut Batch) -> Result<(), End> {
         self.meter.pool.client_parses.add(1);
-        let frame: Box<[u8]> = self.front(header).into();
-        self.client.input.consume(header.frame_len());
-        let parsed = match self.parsed(frame)? {
+        let parsed = match self.parsed(header)? {
             Ok(parsed) => parsed,
             Err(reply) => return self.fail(batch, &reply).await,
         };
@@ -289,14 +295,28 @@ impl Session {
         self.flow.expect_watched(request, watched);
     }
 
-    /// A Parse as it is sent on: a plugin may have put another text in the place of the client's.
-    fn parsed(&mut self, frame: Box<[u8]>) -> Result<Result<Parsed, ErrorReply>, End> {
+    /// The Parse at the front as it is sent on: a plugin may have put another text in the place of the
+    /// client's.
+    fn parsed(&mut self, header: Header) -> Result<Result<Parsed, ErrorReply>, End> {
+        let rewrites = self.wants_rewrites();
+        let frame = self.front(header);
+        let last = self.prepared.get(&b""[..]).filter(|last| {
+            // Many drivers say so each time.
+            !rewrites && last.map.is_none() && *last.frame == *frame
+        });
+        if let Some(last) = last {
+            let (again, last) = (Parsed::again(last), Rc::clone(last));
+            self.client.input.consume(header.frame_len());
+            self.note_trace(last.text(), last.analysis.fingerprint);
+            return Ok(Ok(again));
+        }
+        let frame = Rc::<[u8]>::from(frame);
+        self.client.input.consume(header.frame_len());
         let body = frame.get(HEADER_LEN..).unwrap_or_default();
         let parse = frontend::parse(body)?;
         let analysis = self.steering.worker.analyze(parse.text);
         self.note_trace(parse.text, analysis.fingerprint);
-        let name: Box<[u8]> = parse.name.into();
-        let replaced = if self.wants_rewrites() {
+        let replaced = if rewrites {
             match self.rewrite(&analysis, parse.text, true) {
                 Ok(replaced) => replaced,
                 Err(reply) => return Ok(Err(reply)),
@@ -305,22 +325,13 @@ impl Session {
             None
         };
         let Some(replaced) = replaced else {
-            return Ok(Ok(Parsed {
-                name,
-                frame,
-                analysis,
-                map: None,
-            }));
+            return Ok(Ok(Parsed::new(Rc::clone(&frame), analysis, None)?));
         };
         let map = replaced.map.clone();
         let mut new = BytesMut::new();
         parameters::put_parse(&mut new, body, replaced.text.as_bytes(), map.as_deref())?;
-        Ok(Ok(Parsed {
-            name,
-            frame: new.as_ref().into(),
-            analysis: Rc::clone(&replaced.analysis),
-            map,
-        }))
+        let analysis = Rc::clone(&replaced.analysis);
+        Ok(Ok(Parsed::new(new.as_ref().into(), analysis, map)?))
     }
 
     /// Whether some plugin wants to see what will be bound to a statement, and what it is told now.

@@ -10,7 +10,7 @@ use pgsteer_core::{Generation, NodeId};
 use pgsteer_pool::ServerLost;
 use pgsteer_sql::Analysis;
 use pgsteer_wire::parameters::{self, Bound};
-use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frontend};
+use pgsteer_wire::{ErrorReply, FrameError, HEADER_LEN, SqlState, encode, frontend};
 
 use crate::batch::Batch;
 use crate::end::End;
@@ -18,7 +18,7 @@ use crate::extended::put_renamed;
 use crate::flow::{Lost, Request};
 use crate::leg::Leg;
 use crate::run::may_run;
-use crate::session::{Prepared, Session, Soon, at_once, later, parameter_count};
+use crate::session::{Prepared, Session, Soon, at_once, later};
 use crate::statements::{Context, Shared};
 use crate::steering::Values;
 
@@ -28,10 +28,44 @@ const PREPARED_BYTES_MAX: usize = 64 << 20;
 /// A Parse as servers are sent it.
 pub(crate) struct Parsed {
     pub(crate) name: Box<[u8]>,
-    pub(crate) frame: Box<[u8]>,
+    frame: Rc<[u8]>,
+    text_at: Range<usize>,
+    /// How many types of parameters it gives.
+    type_count: u16,
     pub(crate) analysis: Rc<Analysis>,
     /// See [`Prepared::map`].
     pub(crate) map: Option<Rc<[u16]>>,
+}
+
+impl Parsed {
+    /// A message; errors if it is cut short.
+    pub(crate) fn new(
+        frame: Rc<[u8]>,
+        analysis: Rc<Analysis>,
+        map: Option<Rc<[u16]>>,
+    ) -> Result<Self, FrameError> {
+        let parse = frontend::parse(frame.get(HEADER_LEN..).unwrap_or_default())?;
+        Ok(Self {
+            name: parse.name.into(),
+            text_at: text_at(&parse),
+            type_count: parse.type_count,
+            frame,
+            analysis,
+            map,
+        })
+    }
+
+    /// The same as before, in which no plugin has changed anything.
+    pub(crate) fn again(last: &Prepared) -> Self {
+        Self {
+            name: last.client_name.clone(),
+            frame: Rc::clone(&last.frame),
+            text_at: last.text_at.clone(),
+            type_count: last.type_count,
+            analysis: Rc::clone(&last.analysis),
+            map: None,
+        }
+    }
 }
 
 /// Values of a Bind, copied for the plugins that want to see them.
@@ -84,12 +118,15 @@ impl Shown {
 }
 
 /// Where the text stands in a Parse message.
-fn text_at(frame: &[u8]) -> Range<usize> {
-    let body = frame.get(HEADER_LEN..).unwrap_or_default();
-    frontend::parse(body).map_or(0..0, |parse| {
-        let start = HEADER_LEN + parse.name.len() + 1;
-        start..start + parse.text.len()
-    })
+fn text_at(parse: &frontend::Parse<'_>) -> Range<usize> {
+    let start = HEADER_LEN + parse.name.len() + 1;
+    start..start + parse.text.len()
+}
+
+/// The same under the name servers know it by.
+fn text_under(own: &[u8], name: &[u8], text_at: &Range<usize>) -> Range<usize> {
+    let moved = |at: usize| at - name.len() + own.len();
+    moved(text_at.start)..moved(text_at.end)
 }
 
 impl Session {
@@ -98,13 +135,17 @@ impl Session {
         let Parsed {
             name,
             frame,
+            text_at,
+            type_count,
             analysis,
             map,
         } = parsed;
-        self.forget_prepared(&name, None);
-        self.prepared_bytes += frame.len();
-        if self.prepared_bytes > PREPARED_BYTES_MAX {
-            self.prepared_bytes -= frame.len();
+        let is_too_much = |bytes: usize| bytes + frame.len() > PREPARED_BYTES_MAX;
+        // The next Parse of the unnamed one takes its place on servers, too.
+        if !name.is_empty() || is_too_much(self.prepared_bytes) {
+            self.forget_prepared(&name, None);
+        }
+        if is_too_much(self.prepared_bytes) {
             let text = "prepared statements of this session need more memory than allowed";
             return Err(ErrorReply::error(SqlState::PROGRAM_LIMIT_EXCEEDED, text)
                 .with_hint("Close statements that are not needed any more."));
@@ -115,24 +156,27 @@ impl Session {
             id,
             name: own,
             frame,
-        } = self.on_servers(&name, frame.into(), context);
+        } = self.on_servers(&name, frame, context);
         let runs = map.is_none() && may_run(&analysis);
-        let runs_with = runs.then(|| parameter_count(&analysis, &frame));
         let prepared = Rc::new(Prepared {
             id,
             client_name: name.clone(),
+            text_at: text_under(&own, &name, &text_at),
             name: own,
-            text_at: text_at(&frame),
             frame,
+            type_count,
             context,
             is_shared: shares,
+            runs_with: runs.then(|| analysis.parameter_count.max(type_count)),
             analysis,
             map,
             chain: Cell::new(self.steering.worker.policies.borrow().chain()),
-            runs_with,
             described: Cell::default(),
         });
-        self.prepared.insert(name, Rc::clone(&prepared));
+        self.prepared_bytes += prepared.frame.len();
+        if let Some(old) = self.prepared.insert(name, Rc::clone(&prepared)) {
+            self.prepared_bytes -= old.frame.len().min(self.prepared_bytes);
+        }
         Ok(prepared)
     }
 
@@ -191,8 +235,8 @@ impl Session {
         } = self.on_servers(name, frame, context);
         let again = Rc::new(Prepared {
             id,
+            text_at: text_under(&own, &prepared.name, &prepared.text_at),
             name: own,
-            text_at: text_at(&frame),
             frame,
             context,
             ..Prepared::clone(&prepared)

@@ -1,5 +1,6 @@
 //! What drivers send nearly always: Bind, perhaps Describe, Execute and Sync of a statement they have
-//! prepared, in one piece. It is sent on in one piece, and answered like a simple query.
+//! prepared, before or by a Parse in front, in one piece. It is sent on in one piece, and answered like
+//! a simple query.
 //!
 //! What is out of the ordinary in any way is left to [`extended`](crate::extended), message by message.
 

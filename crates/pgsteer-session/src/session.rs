@@ -52,6 +52,8 @@ pub(crate) struct Prepared {
     pub(crate) frame: Rc<[u8]>,
     /// Where its text stands in that.
     pub(crate) text_at: Range<usize>,
+    /// How many types of parameters it gives.
+    pub(crate) type_count: u16,
     /// What it was parsed under.
     pub(crate) context: Context,
     /// Other sessions may use it under the same name.
@@ -96,7 +98,7 @@ impl Prepared {
         if counts_in_doubt(&self.analysis) || self.map.is_some() {
             return Ok(());
         }
-        let requires = parameter_count(&self.analysis, &self.frame);
+        let requires = self.analysis.parameter_count.max(self.type_count);
         let text = if formats > 1 && formats != values {
             format!("bind message has {formats} parameter formats but {values} parameters")
         } else if values != requires {
@@ -123,13 +125,6 @@ pub(crate) fn counts_in_doubt(analysis: &Analysis) -> bool {
             | Class::Cursor
             | Class::Explain
     )
-}
-
-/// For how many values a statement asks that was parsed with this message.
-pub(crate) fn parameter_count(analysis: &Analysis, parse: &[u8]) -> u16 {
-    let body = parse.get(HEADER_LEN..).unwrap_or_default();
-    let typed = frontend::parse(body).map_or(0, |parse| parse.type_count);
-    analysis.parameter_count.max(typed)
 }
 
 /// The future of something that few statements need. It is made when it is needed: a session that

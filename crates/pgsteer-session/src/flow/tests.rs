@@ -220,6 +220,7 @@ fn names_on_servers_stay_there() {
         name: b"pgsteer_1".as_slice().into(),
         frame: Rc::default(),
         text_at: 0..0,
+        type_count: 0,
         context: Context::default(),
         is_shared: true,
         analysis: Rc::new(Analysis::opaque(1)),
