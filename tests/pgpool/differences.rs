@@ -61,6 +61,14 @@ pub(crate) const ALL: &[Difference] = &[
         },
     },
     Difference {
+        id: "characteristics",
+        reason: "other nodes are told of SET SESSION CHARACTERISTICS as of the parameters it sets",
+        applies: |case| {
+            let told = case.what == What::Node && case.pgpool() == [0, 1] && case.pgsteer() == [0];
+            told && has(case.sql(), "SESSION CHARACTERISTICS")
+        },
+    },
+    Difference {
         id: "several",
         reason: "a string of several statements may write, Pgpool-II looks at its first only",
         applies: |case| safer_place(case) && case.transaction().any(|sql| has(sql, "; SELECT")),

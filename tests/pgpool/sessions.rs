@@ -311,8 +311,23 @@ fn sessions() -> Result<()> {
     let group = Group {
         database: "sessions",
         settings: &[],
-        safer: &["D2", "D10", "defaults", "25P02", "comment", "several"],
-        exact: &["D10", "defaults", "25P02", "comment", "several"],
+        safer: &[
+            "D2",
+            "D10",
+            "defaults",
+            "characteristics",
+            "25P02",
+            "comment",
+            "several",
+        ],
+        exact: &[
+            "D10",
+            "defaults",
+            "characteristics",
+            "25P02",
+            "comment",
+            "several",
+        ],
     };
     let programs: Vec<Program> = SESSIONS
         .iter()
@@ -333,6 +348,7 @@ fn sessions_by_the_extended_protocol() -> Result<()> {
             "D2",
             "D10",
             "defaults",
+            "characteristics",
             "comment",
             "several in a Parse",
             "4.3: DEALLOCATE",
@@ -341,6 +357,7 @@ fn sessions_by_the_extended_protocol() -> Result<()> {
             "D1",
             "D10",
             "defaults",
+            "characteristics",
             "comment",
             "several in a Parse",
             "4.3: DEALLOCATE",

@@ -100,9 +100,6 @@ fn find<'a>(all: &'a [(Box<str>, Box<str>)], name: &str) -> Option<&'a str> {
 fn undo(name: &str) -> String {
     match name {
         "session_authorization" => "RESET SESSION AUTHORIZATION".to_owned(),
-        "session characteristics" => "RESET default_transaction_isolation;\
-             RESET default_transaction_read_only;RESET default_transaction_deferrable"
-            .to_owned(),
         _ => format!("RESET {}", quote_identifier(name)),
     }
 }

@@ -28,11 +28,8 @@ use crate::transaction::{Open, Transaction};
 use crate::whereabouts::{Pin, without_strings};
 
 /// Parameters that make every further transaction one that routing knows too little about.
-pub(crate) const ISOLATION_DEFAULTS: [&str; 3] = [
-    "default_transaction_isolation",
-    "session characteristics",
-    "transaction_isolation",
-];
+pub(crate) const ISOLATION_DEFAULTS: [&str; 2] =
+    ["default_transaction_isolation", "transaction_isolation"];
 
 /// Bytes of a statement that pins its session that are kept.
 const TEXT_SHOWN_MAX: usize = 512;

@@ -140,13 +140,14 @@ pub enum Effect {
         /// The statement as it was written, to be run on another server.
         text: Box<str>,
     },
-    /// SET or RESET of a parameter, SET ROLE, SET SESSION AUTHORIZATION, SET TIME ZONE.
+    /// SET or RESET of a parameter, SET ROLE, SET SESSION AUTHORIZATION, SET TIME ZONE. SET SESSION
+    /// CHARACTERISTICS sets one parameter for each of its options.
     Set {
-        /// Name in lower case; `SET SESSION CHARACTERISTICS` has one of its own.
+        /// Name in lower case.
         name: Box<str>,
         /// Until the end of the transaction only.
         local: bool,
-        /// The statement as it was written, to be run on another server.
+        /// A statement that does it on another server: as it was written, if it is about one parameter.
         text: Box<str>,
     },
     /// `set_config()`, whose values may be known to the server only.

@@ -14,6 +14,9 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
     use NodeEnum as N;
     match statement {
         N::TransactionStmt(s) => effects.extend(transaction(s, text)),
+        N::VariableSetStmt(s) if is_about_later_transactions(s) => {
+            effects.extend(s.args.iter().filter_map(default_mode));
+        }
         N::VariableSetStmt(s) => effects.push(set(s, text)),
         N::DiscardStmt(s) => match s.target() {
             DiscardMode::DiscardAll => effects.push(Effect::DiscardAll),
@@ -159,6 +162,33 @@ fn set(statement: &VariableSetStmt, text: &str) -> Effect {
             text,
         },
     }
+}
+
+/// Whether it is SET SESSION CHARACTERISTICS.
+fn is_about_later_transactions(statement: &VariableSetStmt) -> bool {
+    statement.kind() == VariableSetKind::VarSetMulti
+        && statement
+            .name
+            .eq_ignore_ascii_case("session characteristics")
+}
+
+/// One of its options, as the parameter it is a name for: each is set by itself, and taken back.
+fn default_mode(option: &Node) -> Option<Effect> {
+    let Some(NodeEnum::DefElem(option)) = &option.node else {
+        return None;
+    };
+    let name = format!("default_{}", option.defname);
+    let value = text(option)?;
+    let value = match option.defname.as_str() {
+        "transaction_isolation" => format!("'{value}'"),
+        _ if value == "0" => "off".to_owned(),
+        _ => "on".to_owned(),
+    };
+    Some(Effect::Set {
+        text: format!("SET {name} = {value}").into(),
+        name: name.into(),
+        local: false,
+    })
 }
 
 /// Options of BEGIN or SET TRANSACTION.

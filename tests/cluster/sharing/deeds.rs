@@ -55,6 +55,28 @@ pub(super) const FOLLOWING: &[Deed] = &[
             ("SELECT '2024-02-03'::date", "03.02.2024"),
         ],
     ),
+    follows(
+        &[
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        ],
+        &[
+            ("SHOW transaction_isolation", "repeatable read"),
+            ("SHOW transaction_read_only", "on"),
+        ],
+    ),
+    follows(
+        &[
+            "SET default_transaction_isolation = 'repeatable read'",
+            "BEGIN",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE",
+            "ROLLBACK",
+        ],
+        &[
+            ("SHOW transaction_isolation", "repeatable read"),
+            ("SHOW transaction_read_only", "off"),
+        ],
+    ),
     follows(&["SET ROLE alice"], &[("SELECT current_user", "alice")]),
     follows(
         &["SET ROLE alice", "RESET ROLE"],
@@ -234,10 +256,6 @@ pub(super) const BINDING: &[Deed] = &[
             ("SHOW work_mem", "4MB"),
             ("SELECT to_regclass('private') IS NULL", "t"),
         ],
-    ),
-    pins(
-        &["SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"],
-        &[("SHOW transaction_read_only", "on")],
     ),
     pins(
         &["SET default_transaction_isolation = 'repeatable read'"],

@@ -222,6 +222,21 @@ fn effects() {
 }
 
 #[test]
+fn session_characteristics_are_parameters() {
+    let text = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, \
+                READ ONLY, NOT DEFERRABLE";
+    let isolation = "SET default_transaction_isolation = 'repeatable read'";
+    let read_only = "SET default_transaction_read_only = on";
+    let deferrable = "SET default_transaction_deferrable = off";
+    let expected = [
+        set("default_transaction_isolation", false, isolation),
+        set("default_transaction_read_only", false, read_only),
+        set("default_transaction_deferrable", false, deferrable),
+    ];
+    assert_eq!(*analyze(text.as_bytes()).effects, expected);
+}
+
+#[test]
 fn hostile_texts_are_writes_and_do_not_panic() {
     let nested = format!("SELECT {}1{}", "(".repeat(20_000), ")".repeat(20_000));
     let long = format!("SELECT * FROM t WHERE a IN ({}1)", "1,".repeat(5_000_000));
