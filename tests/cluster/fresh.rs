@@ -359,9 +359,15 @@ fn a_database_can_be_used_before_the_replicas_have_it() -> Result<()> {
         client.batch_execute("CREATE DATABASE brand_new").await?;
         // Drawn evenly: in six logins each replica is asked.
         for _ in 0..6 {
-            let client = proxy.connect("brand_new").await;
+            let mut client = proxy.connect("brand_new").await;
             let row = client.query_one("SELECT current_database()", &[]).await?;
             ensure!(row.get::<_, String>(0) == "brand_new");
+            let transaction = client.transaction().await?;
+            for n in [1, 2] {
+                let row = transaction.query_one("SELECT $1::int", &[&n]).await?;
+                ensure!(row.get::<_, i32>(0) == n);
+            }
+            transaction.commit().await?;
         }
         let missing = Wire::try_connect(proxy.port(), "never_made", DEADLINE);
         let error = missing.err().map(|error| error.to_string());

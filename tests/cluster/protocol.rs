@@ -1,11 +1,14 @@
 //! The same conversation with the primary and through the proxy gives the same messages.
 
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use anyhow::Result;
 use pgsteer_testkit::Cluster;
 
-use crate::support::{Frame, Options, Running, Wire, cluster, database, msg, runtime, shown};
+use crate::support::{
+    DEADLINE, Frame, Options, Running, Wire, cluster, database, msg, runtime, shown,
+};
 
 /// What a client does.
 enum Step {
@@ -748,4 +751,43 @@ fn a_client_may_send_more_before_it_reads() {
     let tags: String = frames.iter().map(|frame| char::from(frame.tag)).collect();
     assert_eq!(tags, "12TDC12TDCZ");
     assert_eq!(frames[3].values()[0].as_ref().unwrap().len(), 16_000_000);
+}
+
+/// The statement that is bound goes to the primary, the one that is parsed before it to a replica.
+#[test]
+fn a_parse_whose_statement_is_not_run_leaves_its_server_in_no_transaction() -> Result<()> {
+    runtime().block_on(database("left_parse", "CREATE TABLE t AS SELECT 1 AS a"))?;
+    let proxy = Options::weights([0, 1, 1]).start();
+    let mut wire = Wire::connect(proxy.port(), "left_parse");
+    wire.wait_for_catalog();
+    wire.send(
+        &[
+            msg::parse("writes", "INSERT INTO t VALUES (1)"),
+            msg::sync(),
+        ]
+        .concat(),
+    );
+    wire.until(b'Z');
+    let primary = cluster().primary().port().to_string();
+    let deadline = Instant::now() + DEADLINE;
+    while wire.value("SELECT inet_server_port() FROM t") == primary {
+        assert!(Instant::now() < deadline, "no replica is fresh enough");
+    }
+    let messages = [
+        msg::parse("reads", "SELECT a FROM t"),
+        msg::bind("", "writes", &[]),
+        msg::execute("", 0),
+        msg::sync(),
+    ];
+    wire.send(&messages.concat());
+    let frames = wire.until(b'Z');
+    assert_eq!(shown(&frames), "1 \n2 \nC INSERT 0 1\\x00\nZ I\n");
+    for replica in cluster().replicas() {
+        let mut direct = Wire::connect(replica.port(), "postgres");
+        let left = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = 'left_parse' AND state <> 'idle'";
+        assert_eq!(direct.value(left), "0");
+    }
+    wire.send(&msg::terminate());
+    Ok(())
 }

@@ -63,10 +63,7 @@ pub(crate) const ALL: &[Difference] = &[
     Difference {
         id: "characteristics",
         reason: "other nodes are told of SET SESSION CHARACTERISTICS as of the parameters it sets",
-        applies: |case| {
-            let told = case.what == What::Node && case.pgpool() == [0, 1] && case.pgsteer() == [0];
-            told && has(case.sql(), "SESSION CHARACTERISTICS")
-        },
+        applies: |case| case.what == What::Untold && has(case.sql(), "SESSION CHARACTERISTICS"),
     },
     Difference {
         id: "several",

@@ -290,12 +290,22 @@ impl Steering {
     }
 
     fn is_usable(&self, node: NodeId, avoid: &[NodeId]) -> bool {
+        let leaves_replicas = self.worker.second() < self.replicas_from;
+        let known = self.snapshot.topology.node(node);
         !avoid.contains(&node)
-            && self
-                .snapshot
-                .topology
-                .node(node)
-                .is_some_and(|n| n.is_usable())
+            && known.is_some_and(|n| n.is_usable())
+            && !(leaves_replicas && self.is_replica(node))
+    }
+
+    /// A replica has not replayed yet what the session needs to connect to it: for a second or two all
+    /// of them are left alone. `false`: they are already.
+    pub(crate) fn leave_replicas(&mut self) -> bool {
+        let now = self.worker.second();
+        let is_new = now >= self.replicas_from;
+        if is_new {
+            self.replicas_from = now + 2;
+        }
+        is_new
     }
 
     /// The node for balanced reads of the session, drawn anew if it is no candidate any more.

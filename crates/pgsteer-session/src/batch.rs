@@ -57,6 +57,12 @@ impl Batch {
         self.active.is_none() && self.touched.is_empty() && !self.failed
     }
 
+    /// Whether nothing of it is due from another node than the one where this statement was parsed.
+    pub(crate) fn is_at(&self, prepared: u64) -> bool {
+        let parsed = self.parsed.is_some_and(|(id, _)| id == prepared);
+        self.is_new() || (parsed && self.touched.len() == 1)
+    }
+
     /// How the statement was placed that was placed last, if it was on this node.
     pub(crate) fn last_placement(&self, node: NodeId) -> Option<&Placement> {
         self.placements.last().filter(|p| p.node == node)

@@ -55,7 +55,7 @@ impl Session {
         let mut may_run = true;
         loop {
             if std::mem::take(&mut may_run)
-                && let Some(run) = self.front_run()
+                && let Some(run) = self.front_run(&batch)
                 && self.serve_run(run, &mut batch).await?
             {
                 return Ok(());

@@ -250,6 +250,12 @@ impl Journal {
             .map(|note| note.number)
     }
 
+    /// Whether there is any.
+    pub(crate) fn has_savepoints(&self) -> bool {
+        let mut notes = self.notes.iter();
+        notes.any(|note| matches!(note.what, What::Savepoint(_)))
+    }
+
     fn find(&self, savepoint: &str) -> Option<usize> {
         let named = |n: &Note| matches!(&n.what, What::Savepoint(name) if &**name == savepoint);
         self.notes.iter().rposition(named)

@@ -138,15 +138,24 @@ impl Session {
     }
 
     /// Why there is no lease, as the session takes it.
-    fn not_leased(&self, node: NodeId, failed: NotLeased) -> LegError {
+    fn not_leased(&mut self, node: NodeId, failed: NotLeased) -> LegError {
         let failed = match failed {
             NotLeased::Left => return self.moved(node),
             NotLeased::Cancelled => return LegError::Reply(cancelled()),
             NotLeased::Failed(error) => checkout_failed(error),
         };
         match failed {
-            LegError::Refused(body) if self.may_know_better(node, &body) => {
-                LegError::NodeFailed(reply_of(&body))
+            LegError::Refused(body)
+                if self.knows_less(node, ErrorFields::new(&body).sqlstate())
+                    && self.steering.leave_replicas() =>
+            {
+                LegError::Moved
+            }
+            LegError::Reply(reply)
+                if self.knows_less(node, reply.sqlstate.as_str())
+                    && self.steering.leave_replicas() =>
+            {
+                LegError::Moved
             }
             LegError::Moved => self.moved(node),
             LegError::NodeFailed(reply) => {
@@ -160,9 +169,8 @@ impl Session {
     /// Whether a replica refused what the primary may know of: a database, a user, a password or a right
     /// that is new, and that the replica has not replayed yet. `28000` is not among them: it is what
     /// `pg_hba.conf` says, too, which is the server's own and for the operator to see.
-    fn may_know_better(&self, node: NodeId, refusal: &[u8]) -> bool {
-        let state = ErrorFields::new(refusal).sqlstate();
-        let is_replayed = matches!(state, "3D000" | "28P01" | "42501" | "55000");
+    fn knows_less(&self, node: NodeId, sqlstate: &str) -> bool {
+        let is_replayed = matches!(sqlstate, "3D000" | "28P01" | "42501" | "55000");
         let primary = self.steering.snapshot.topology.primary();
         is_replayed && primary.is_some_and(|primary| primary.id != node && primary.is_usable())
     }

@@ -8,7 +8,7 @@ use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 
 use crate::console::{self, Answer};
 use crate::journal::quote_identifier;
-use crate::leg::Leg;
+use crate::leg::{Leg, PrologueError};
 use crate::need::{Haste, LegError};
 use crate::session::{Rare, Session, no_transactions};
 use crate::transaction::{Loss, Open, Transaction};
@@ -137,31 +137,25 @@ impl Session {
 
     /// Fails a transaction that has failed at the proxy, or on a replica, at the server that takes its
     /// writes, which then answers a string that ends it and goes on.
-    pub(crate) fn fail_on_server<'a>(
-        &'a mut self,
-        analysis: &'a Analysis,
-    ) -> Rare<'a, Result<(), LegError>> {
+    pub(crate) fn fail_on_server<'a>(&'a mut self) -> Rare<'a, Result<(), LegError>> {
         Box::pin(async move {
             let open = self.transaction.open();
             let held = self.legs.iter().find(|leg| leg.in_transaction());
             let held = held.map(|leg| leg.node);
-            let stays = held.filter(|_| open.is_some_and(|open| open.keeps_snapshot(analysis)));
+            let stays = held.filter(|_| open.is_some_and(Open::keeps_snapshot));
             let pinned = open.and_then(|open| open.pinned).or(stays);
             let primary = self.steering.primary(open, &self.legs);
             let Some(node) = pinned.or(primary).or(held) else {
                 return Ok(());
             };
-            // They only read, and a failed one would be asked before any other.
-            self.finish_others(node, "ROLLBACK").await;
             self.need(node, Haste::Waits).await?;
             if let Some(leg) = self.held(node)
                 && let Err(lost) = leg.connection().run(&[FAILS]).await
             {
-                return Err(LegError::NodeFailed(ErrorReply::error(
-                    SqlState::CONNECTION_FAILURE,
-                    format!("connection to node {node} was lost: {lost}"),
-                )));
+                return self.not_brought_up(node, true, PrologueError::Lost(lost));
             }
+            // They only read, and a failed one would be asked before any other.
+            self.finish_others(node, "ROLLBACK").await;
             if let Some(open) = self.transaction.open_mut() {
                 open.refused = false;
             }

@@ -228,7 +228,7 @@ impl Session {
     }
 
     /// A leg could not be brought up to date.
-    fn not_brought_up(
+    pub(crate) fn not_brought_up(
         &mut self,
         node: NodeId,
         took_part: bool,

@@ -88,6 +88,11 @@ impl Portals {
         }
     }
 
+    /// Whether there are some that outlive the next Bind.
+    pub(crate) fn has_named(&self) -> bool {
+        !self.by_name.is_empty()
+    }
+
     /// The transaction has ended, and all portals with it.
     pub(crate) fn clear(&mut self) {
         self.unnamed = None;

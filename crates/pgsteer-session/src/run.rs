@@ -38,8 +38,9 @@ pub(crate) struct FrontRun {
 }
 
 impl Session {
-    /// What stands at the front, if it can be served in one piece.
-    pub(crate) fn front_run(&mut self) -> Option<FrontRun> {
+    /// What stands at the front, if it can be served in one piece. The batch is new, or nothing was sent
+    /// in it but the Parse of that very statement.
+    pub(crate) fn front_run(&mut self, batch: &Batch) -> Option<FrontRun> {
         let Run {
             statement,
             counts,
@@ -55,7 +56,7 @@ impl Session {
         }
         let prepared = Rc::clone(known);
         let prepared = self.as_of_now(prepared);
-        let fits = self.runs_now(&prepared);
+        let fits = batch.is_at(prepared.id) && self.runs_now(&prepared);
         fits.then_some(FrontRun {
             prepared,
             bind_len,

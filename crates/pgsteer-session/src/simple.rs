@@ -178,8 +178,7 @@ impl Session {
     ) -> Soon<'a, Result<Found, NotRun>> {
         if self.ends_failed_and_goes_on(analysis) {
             return later(async move {
-                let failed = self.fail_on_server(analysis).await;
-                failed.map_err(|_| NotRun::Reply(self.tell_loss()))?;
+                self.move_failed().await?;
                 let placed = self.place(analysis, None, Values::None, attempts, Duration::ZERO);
                 self.find_in_time(analysis, attempts, placed).await
             });
@@ -259,8 +258,21 @@ impl Session {
             return false;
         };
         let on_replica = |leg: &Leg| leg.has_failed() && self.steering.is_replica(leg.node);
-        let moves = open.pinned.is_none() && !open.keeps_snapshot(analysis);
-        open.refused || (moves && self.legs.iter().any(on_replica))
+        // A portal that is older than the savepoint outlives the error.
+        let stays = open.pinned.is_some() || open.keeps_snapshot() || self.portals.has_named();
+        open.refused || (!stays && self.legs.iter().any(on_replica))
+    }
+
+    /// Has a transaction that failed elsewhere fail where such a string is to run. If that cannot be had
+    /// what failed on a replica stays there, and ends there at least.
+    async fn move_failed(&mut self) -> Result<(), NotRun> {
+        match self.fail_on_server().await {
+            Ok(()) => Ok(()),
+            Err(LegError::Ended(end)) => Err(NotRun::End(end)),
+            Err(_) if self.legs.iter().any(Leg::has_failed) => Ok(()),
+            Err(LegError::Refused(body)) => Err(NotRun::Refused(body)),
+            Err(_) => Err(NotRun::Reply(self.tell_loss())),
+        }
     }
 
     /// The server that ran it is lost: the client is told, and the session goes on. `left` are the

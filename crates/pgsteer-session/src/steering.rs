@@ -87,6 +87,9 @@ pub(crate) struct Steering {
     pub(crate) overridden: Vec<(&'static str, &'static str)>,
     /// The node drawn for balanced reads of the session.
     pub(crate) balance_node: Option<NodeId>,
+    /// The second, since 1970, from which on replicas may be drawn again that did not know of its
+    /// database or user.
+    pub(crate) replicas_from: u64,
     /// Temporary relations the session created.
     pub(crate) temporary: BTreeSet<Box<str>>,
     /// The session called `set_config`: only the primary knows what it set.
@@ -149,6 +152,7 @@ impl Steering {
             policies: SessionPolicies::default(),
             overridden: Vec::new(),
             balance_node: None,
+            replicas_from: 0,
             temporary: BTreeSet::new(),
             tied_to_primary: false,
             names: NameSpace::new(database),

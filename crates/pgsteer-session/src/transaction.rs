@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 
 use pgsteer_core::NodeId;
-use pgsteer_sql::{Analysis, Effect, Isolation, TransactionMode};
+use pgsteer_sql::{Isolation, TransactionMode};
 
 use crate::journal::{Journal, Settings};
-use crate::need::ends;
 
 /// Where a session stands between BEGIN and COMMIT.
 #[derive(Debug, Default)]
@@ -142,11 +141,9 @@ impl Open {
         )
     }
 
-    /// Whether a string that is accepted although it has failed goes back to a savepoint, and what is
-    /// left of it must see the snapshot it has.
-    pub(crate) fn keeps_snapshot(&self, string: &Analysis) -> bool {
-        let end = string.effects.iter().find(|effect| ends(effect));
-        self.needs_one_snapshot() && matches!(end, Some(Effect::RollbackTo(_)))
+    /// Whether it can go on after it has failed, and must see the snapshot it has then.
+    pub(crate) fn keeps_snapshot(&self) -> bool {
+        self.needs_one_snapshot() && self.journal.has_savepoints()
     }
 
     /// Whether it is READ ONLY.
