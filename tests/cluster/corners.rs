@@ -82,6 +82,17 @@ fn transactions() -> Vec<Program> {
             ],
         ),
         (
+            "the same of one with a snapshot and a savepoint",
+            vec![
+                query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+                query("SAVEPOINT s"),
+                query("SELECT 1/0"),
+                query("SELECT 1; COMMIT"),
+                query("ROLLBACK; INSERT INTO t VALUES (97)"),
+                query("DELETE FROM t WHERE a = 97"),
+            ],
+        ),
+        (
             "a failed transaction is chained",
             vec![
                 query("BEGIN ISOLATION LEVEL REPEATABLE READ"),

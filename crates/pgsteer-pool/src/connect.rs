@@ -84,6 +84,9 @@ pub enum ConnectError {
     /// The server refused, with this ErrorResponse body.
     #[error("server refused the login: {}", backend_message(.0))]
     Refused(Vec<u8>),
+    /// What the proxy knows of the user's password is not what this server knows.
+    #[error("{0}")]
+    OtherSecret(ErrorReply),
     /// The server wants something the proxy cannot give.
     #[error("{0}")]
     Unsupported(ErrorReply),

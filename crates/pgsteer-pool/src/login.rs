@@ -217,7 +217,7 @@ fn other_secret(user: &str) -> ConnectError {
     let hint = "The password was changed meanwhile, or the role was made on this node alone: log in \
                 again. If the proxy knows the user from a file, copy pg_authid.rolpassword anew.";
     let reply = ErrorReply::fatal(SqlState::INVALID_PASSWORD, text);
-    ConnectError::Unsupported(reply.with_hint(hint))
+    ConnectError::OtherSecret(reply.with_hint(hint))
 }
 
 fn malformed(error: ScramError) -> ConnectError {

@@ -40,7 +40,9 @@ async fn refusal(credential: &Credential, requests: &[Vec<u8>]) -> Option<ErrorR
         }
         match prover.answer(&mut attempt, &body, &mut channel).await {
             Ok(()) => {}
-            Err(ConnectError::Unsupported(reply)) => return Some(reply),
+            Err(ConnectError::Unsupported(reply) | ConnectError::OtherSecret(reply)) => {
+                return Some(reply);
+            }
             Err(other) => panic!("{other}"),
         }
     }

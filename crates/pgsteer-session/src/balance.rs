@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pgsteer_core::policy::{Candidate, Fallback, Limits, Route, Spread, fresh, traits};
-use pgsteer_core::{Moment, NodeId, Role};
+use pgsteer_core::{Moment, Node, NodeId, Role};
 use pgsteer_sql::{Analysis, Class, Isolation};
 
 use crate::leg::Leg;
@@ -290,22 +290,34 @@ impl Steering {
     }
 
     fn is_usable(&self, node: NodeId, avoid: &[NodeId]) -> bool {
-        let leaves_replicas = self.worker.second() < self.replicas_from;
         let known = self.snapshot.topology.node(node);
         !avoid.contains(&node)
             && known.is_some_and(|n| n.is_usable())
-            && !(leaves_replicas && self.is_replica(node))
+            && !(self.leaves_replicas() && self.is_replica(node))
     }
 
     /// A replica has not replayed yet what the session needs to connect to it: for a second or two all
-    /// of them are left alone. `false`: they are already.
+    /// of them are left alone, as long as there is a primary. `false`: they are already.
     pub(crate) fn leave_replicas(&mut self) -> bool {
-        let now = self.worker.second();
-        let is_new = now >= self.replicas_from;
+        let is_new = !self.leaves_replicas();
         if is_new {
-            self.replicas_from = now + 2;
+            self.replicas_from = self.worker.second() + 2;
         }
         is_new
+    }
+
+    fn leaves_replicas(&self) -> bool {
+        let primary = || self.snapshot.topology.primary();
+        self.worker.second() < self.replicas_from && primary().is_some_and(Node::is_usable)
+    }
+
+    /// A node was drawn for balanced reads of the session. What is drawn while replicas are left alone is
+    /// not kept.
+    fn keep_drawn(&mut self, drawn: Option<NodeId>) -> Option<NodeId> {
+        if !self.leaves_replicas() {
+            self.balance_node = drawn;
+        }
+        drawn
     }
 
     /// The node for balanced reads of the session, drawn anew if it is no candidate any more.
@@ -315,16 +327,17 @@ impl Steering {
             self.is_usable(*node, avoid)
                 && candidates.iter().any(|c| c.node == *node && c.weight > 0.0)
         };
-        if !self.balance_node.as_ref().is_some_and(still) {
-            self.balance_node = self.draw(candidates, |c| self.is_usable(c, avoid));
+        if let Some(node) = self.balance_node.filter(still) {
+            return Some(node);
         }
-        self.balance_node
+        let drawn = self.draw(candidates, |c| self.is_usable(c, avoid));
+        self.keep_drawn(drawn)
     }
 
     /// A node to log in at: where balanced reads would go, else any that is usable.
     pub(crate) fn login_node(&mut self, avoid: &[NodeId]) -> Option<NodeId> {
         let candidates = self.policies.first_candidates();
-        self.balance_node = self.draw(candidates, |c| self.is_usable(c, avoid));
+        let drawn = self.draw(candidates, |c| self.is_usable(c, avoid));
         let usable = || {
             self.snapshot
                 .topology
@@ -333,8 +346,8 @@ impl Steering {
                 .filter(|n| self.is_usable(n.id, avoid))
         };
         let primary = usable().find(|n| n.role == Role::Primary);
-        self.balance_node
-            .or(primary.or_else(|| usable().next()).map(|n| n.id))
+        let any = primary.or_else(|| usable().next()).map(|n| n.id);
+        self.keep_drawn(drawn).or(any)
     }
 
     /// Draws among the candidates that fit, by weight.

@@ -31,6 +31,12 @@ use crate::whereabouts::{Pin, without_strings};
 pub(crate) const ISOLATION_DEFAULTS: [&str; 2] =
     ["default_transaction_isolation", "transaction_isolation"];
 
+/// Whether the startup packet sets one of them.
+pub(crate) fn ties_to_primary(startup: &[(Box<str>, Box<str>)]) -> bool {
+    let mut names = startup.iter().map(|(name, _)| &**name);
+    names.any(|name| ISOLATION_DEFAULTS.contains(&name))
+}
+
 /// Bytes of a statement that pins its session that are kept.
 const TEXT_SHOWN_MAX: usize = 512;
 
@@ -298,7 +304,7 @@ impl Session {
         }
     }
 
-    fn apply_set(&mut self, node: NodeId, set: (&str, bool, &str)) {
+    pub(crate) fn apply_set(&mut self, node: NodeId, set: (&str, bool, &str)) {
         let (name, local, _) = set;
         note_set(&mut self.transaction, &mut self.settings, set);
         if ISOLATION_DEFAULTS.contains(&name) {
@@ -363,7 +369,7 @@ impl Session {
         self.prepared_bytes = self.prepared.values().map(|p| p.frame.len()).sum();
         self.portals.clear();
         self.steering.temporary.clear();
-        self.steering.tied_to_primary = false;
+        self.steering.tied_to_primary = ties_to_primary(&self.startup);
         for other in std::mem::take(&mut self.legs) {
             if other.node == node {
                 self.legs.push(other);
@@ -557,6 +563,8 @@ impl Session {
                         continue;
                     }
                     leg.note_transaction_end();
+                    leg.took_part = false;
+                    self.portals.forget_on(leg.node);
                 }
                 kept.push(leg);
             }

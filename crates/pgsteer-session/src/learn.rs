@@ -2,7 +2,7 @@
 //! is asked for it, that once.
 
 use pgsteer_core::NodeId;
-use pgsteer_sql::{Effect, PinReason};
+use pgsteer_sql::PinReason;
 use pgsteer_wire::backend::TransactionStatus;
 
 use crate::journal::quote_literal;
@@ -40,14 +40,7 @@ impl Session {
         for (name, value) in names.iter().zip(row) {
             let text = set_text(name, &value.unwrap_or_default());
             let name = name.to_lowercase();
-            match self.transaction.open_mut() {
-                Some(open) => open.journal.note(&Effect::Set {
-                    name: name.into(),
-                    local: false,
-                    text: text.into(),
-                }),
-                None => self.settings.set(&name, &text),
-            }
+            self.apply_set(node, (&name, false, &text));
         }
         self.told(node);
     }

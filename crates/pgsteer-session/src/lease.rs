@@ -14,6 +14,7 @@ use pgsteer_pool::{
 use pgsteer_wire::error_response::ErrorFields;
 use pgsteer_wire::{ErrorReply, Severity, SqlState, encode};
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::cancel::{CancelSlot, ServerTarget, cancelled};
 use crate::hold::no_node;
@@ -142,21 +143,21 @@ impl Session {
         let failed = match failed {
             NotLeased::Left => return self.moved(node),
             NotLeased::Cancelled => return LegError::Reply(cancelled()),
+            NotLeased::Failed(CheckoutError::Connect(error))
+                if self.knows_less(node, &error) && self.steering.leave_replicas() =>
+            {
+                if self.steering.worker.warns_now() {
+                    let identity = &self.steering.identity;
+                    let (database, user) = (&identity.database, &identity.user);
+                    let text = "a replica does not know, perhaps not yet, what this login needs: \
+                                the session leaves replicas alone for a moment";
+                    warn!(%node, %database, %user, %error, "{text}");
+                }
+                return LegError::Moved;
+            }
             NotLeased::Failed(error) => checkout_failed(error),
         };
         match failed {
-            LegError::Refused(body)
-                if self.knows_less(node, ErrorFields::new(&body).sqlstate())
-                    && self.steering.leave_replicas() =>
-            {
-                LegError::Moved
-            }
-            LegError::Reply(reply)
-                if self.knows_less(node, reply.sqlstate.as_str())
-                    && self.steering.leave_replicas() =>
-            {
-                LegError::Moved
-            }
             LegError::Moved => self.moved(node),
             LegError::NodeFailed(reply) => {
                 self.suspect_for_refusal(node, &reply);
@@ -169,8 +170,15 @@ impl Session {
     /// Whether a replica refused what the primary may know of: a database, a user, a password or a right
     /// that is new, and that the replica has not replayed yet. `28000` is not among them: it is what
     /// `pg_hba.conf` says, too, which is the server's own and for the operator to see.
-    fn knows_less(&self, node: NodeId, sqlstate: &str) -> bool {
-        let is_replayed = matches!(sqlstate, "3D000" | "28P01" | "42501" | "55000");
+    fn knows_less(&self, node: NodeId, error: &ConnectError) -> bool {
+        let is_replayed = match error {
+            ConnectError::OtherSecret(_) => true,
+            ConnectError::Refused(body) => {
+                let state = ErrorFields::new(body).sqlstate();
+                matches!(state, "3D000" | "28P01" | "42501" | "55000")
+            }
+            _ => false,
+        };
         let primary = self.steering.snapshot.topology.primary();
         is_replayed && primary.is_some_and(|primary| primary.id != node && primary.is_usable())
     }
@@ -299,7 +307,9 @@ pub(crate) fn checkout_failed(error: CheckoutError) -> LegError {
             LegError::Moved
         }
         CheckoutError::Connect(ConnectError::Refused(body)) => refused(body),
-        CheckoutError::Connect(ConnectError::Unsupported(reply)) => LegError::Reply(ErrorReply {
+        CheckoutError::Connect(
+            ConnectError::Unsupported(reply) | ConnectError::OtherSecret(reply),
+        ) => LegError::Reply(ErrorReply {
             severity: Severity::Error,
             ..reply
         }),

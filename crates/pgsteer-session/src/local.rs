@@ -137,22 +137,26 @@ impl Session {
 
     /// Fails a transaction that has failed at the proxy, or on a replica, at the server that takes its
     /// writes, which then answers a string that ends it and goes on.
-    pub(crate) fn fail_on_server<'a>(&'a mut self) -> Rare<'a, Result<(), LegError>> {
+    pub(crate) fn fail_on_server<'a>(
+        &'a mut self,
+        string: &'a Analysis,
+    ) -> Rare<'a, Result<(), LegError>> {
         Box::pin(async move {
             let open = self.transaction.open();
             let held = self.legs.iter().find(|leg| leg.in_transaction());
             let held = held.map(|leg| leg.node);
-            let stays = held.filter(|_| open.is_some_and(Open::keeps_snapshot));
+            let stays = held.filter(|_| self.failed_stays(string));
             let pinned = open.and_then(|open| open.pinned).or(stays);
             let primary = self.steering.primary(open, &self.legs);
             let Some(node) = pinned.or(primary).or(held) else {
                 return Ok(());
             };
+            let took_part = self.held(node).is_some_and(|leg| leg.in_transaction());
             self.need(node, Haste::Waits).await?;
             if let Some(leg) = self.held(node)
                 && let Err(lost) = leg.connection().run(&[FAILS]).await
             {
-                return self.not_brought_up(node, true, PrologueError::Lost(lost));
+                return self.not_brought_up(node, took_part, PrologueError::Lost(lost));
             }
             // They only read, and a failed one would be asked before any other.
             self.finish_others(node, "ROLLBACK").await;

@@ -16,6 +16,7 @@ use crate::application_name::{reported, shortened};
 use crate::auth::{Asked, authenticate};
 use crate::cancel::Registered;
 use crate::console::{Options, WELCOME, access, is_console};
+use crate::effects::ties_to_primary;
 use crate::end::{End, with_severity};
 use crate::flow::Flow;
 use crate::handshake::{self, Wish};
@@ -190,9 +191,7 @@ fn logged_in(
         settings.set(name, text);
     }
     let knows_notice_route = startup.iter().any(|(name, _)| &**name == NOTICE_ROUTE);
-    steering.tied_to_primary = startup
-        .iter()
-        .any(|(name, _)| crate::effects::ISOLATION_DEFAULTS.contains(&&**name));
+    steering.tied_to_primary = ties_to_primary(&startup);
     let pool = &steering.snapshot.settings.pool;
     let mode = pool.mode_of(&steering.identity.database, &steering.identity.user);
     let identity = &steering.identity;

@@ -93,6 +93,12 @@ impl Portals {
         !self.by_name.is_empty()
     }
 
+    /// The transaction has ended on this node, and its portals with it.
+    pub(crate) fn forget_on(&mut self, node: NodeId) {
+        self.unnamed.take_if(|portal| portal.node == Some(node));
+        self.by_name.retain(|_, portal| portal.node != Some(node));
+    }
+
     /// The transaction has ended, and all portals with it.
     pub(crate) fn clear(&mut self) {
         self.unnamed = None;

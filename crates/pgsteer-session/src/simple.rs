@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use futures_util::future::Either;
 use pgsteer_core::NodeId;
 use pgsteer_core::policy::traits;
-use pgsteer_sql::{Analysis, Effect, TEXT_LEN_MAX};
+use pgsteer_sql::{Analysis, Class, Effect, TEXT_LEN_MAX};
 use pgsteer_wire::backend::TransactionStatus;
 use pgsteer_wire::frontend::tag;
 use pgsteer_wire::malformed::malformed;
@@ -25,7 +25,7 @@ use crate::observe::Message;
 use crate::relay::{RelayError, Stop, Until, send};
 use crate::session::{Placed, Rare, Session, Soon, at_once, later, query_text};
 use crate::steering::{Placement, Values};
-use crate::transaction::Loss;
+use crate::transaction::{Loss, Open};
 
 /// In the place of a text where there is none.
 const FUNCTION_CALL: &[u8] = b"(function call)";
@@ -178,7 +178,7 @@ impl Session {
     ) -> Soon<'a, Result<Found, NotRun>> {
         if self.ends_failed_and_goes_on(analysis) {
             return later(async move {
-                self.move_failed().await?;
+                self.move_failed(analysis).await?;
                 let placed = self.place(analysis, None, Values::None, attempts, Duration::ZERO);
                 self.find_in_time(analysis, attempts, placed).await
             });
@@ -258,18 +258,35 @@ impl Session {
             return false;
         };
         let on_replica = |leg: &Leg| leg.has_failed() && self.steering.is_replica(leg.node);
-        // A portal that is older than the savepoint outlives the error.
-        let stays = open.pinned.is_some() || open.keeps_snapshot() || self.portals.has_named();
-        open.refused || (!stays && self.legs.iter().any(on_replica))
+        let moves = open.pinned.is_none() && !self.failed_stays(analysis);
+        open.refused || (moves && self.legs.iter().any(on_replica))
+    }
+
+    /// Whether a transaction that has failed must go on where it is, if a string takes it back to a
+    /// savepoint: there is its snapshot, and portals that are older than the savepoint outlive the error.
+    pub(crate) fn failed_stays(&self, string: &Analysis) -> bool {
+        let ends = matches!(
+            string.effects.first(),
+            Some(Effect::Commit { .. } | Effect::Rollback { .. } | Effect::PrepareTransaction)
+        );
+        // Of the first statement; what is not that is refused, and nothing has ended.
+        let is_over = string.class == Class::Transaction && ends;
+        let open = self.transaction.open();
+        !is_over && (open.is_some_and(Open::keeps_snapshot) || self.portals.has_named())
     }
 
     /// Has a transaction that failed elsewhere fail where such a string is to run. If that cannot be had
     /// what failed on a replica stays there, and ends there at least.
-    async fn move_failed(&mut self) -> Result<(), NotRun> {
-        match self.fail_on_server().await {
+    async fn move_failed(&mut self, string: &Analysis) -> Result<(), NotRun> {
+        let moved = self.fail_on_server(string).await;
+        let open = self.transaction.open();
+        let is_lost = open.is_some_and(|open| open.loss != Loss::None);
+        let goes_on = !self.transaction.is_refused() && self.legs.iter().any(Leg::has_failed);
+        match moved {
             Ok(()) => Ok(()),
             Err(LegError::Ended(end)) => Err(NotRun::End(end)),
-            Err(_) if self.legs.iter().any(Leg::has_failed) => Ok(()),
+            Err(LegError::Reply(reply)) if is_lost => Err(NotRun::Reply(reply)),
+            Err(_) if goes_on => Ok(()),
             Err(LegError::Refused(body)) => Err(NotRun::Refused(body)),
             Err(_) => Err(NotRun::Reply(self.tell_loss())),
         }

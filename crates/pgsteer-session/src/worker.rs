@@ -183,6 +183,8 @@ pub(crate) struct Worker {
     nodes: RefCell<Vec<Known>>,
     point: Cell<u64>,
     second: Cell<u64>,
+    /// The second of the last warning of which one a second is enough.
+    warned: Cell<u64>,
     epoch: Cell<u64>,
     turn: Cell<u32>,
     /// It has asked for the end of the proxy.
@@ -227,6 +229,7 @@ impl Worker {
             nodes: RefCell::new(nodes),
             point: Cell::new(seed),
             second: Cell::new(unix_second()),
+            warned: Cell::new(0),
             epoch: Cell::new(snapshot.topology.epoch),
             turn: Cell::new(0),
             ends: Cell::new(false),
@@ -292,6 +295,11 @@ impl Worker {
     /// Seconds since 1970, as of the last look at the clock, which is a second ago at most.
     pub(crate) fn second(&self) -> u64 {
         self.second.get()
+    }
+
+    /// Whether a warning is the first in this second, of those that many sessions may have at one time.
+    pub(crate) fn warns_now(&self) -> bool {
+        self.warned.replace(self.second()) != self.second()
     }
 
     /// What is to be done once a second.

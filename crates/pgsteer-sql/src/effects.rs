@@ -15,7 +15,8 @@ pub(crate) fn collect(statement: &NodeEnum, text: &str, effects: &mut Vec<Effect
     match statement {
         N::TransactionStmt(s) => effects.extend(transaction(s, text)),
         N::VariableSetStmt(s) if is_about_later_transactions(s) => {
-            effects.extend(s.args.iter().filter_map(default_mode));
+            let set = |option| default_mode(option, s.is_local);
+            effects.extend(s.args.iter().filter_map(set));
         }
         N::VariableSetStmt(s) => effects.push(set(s, text)),
         N::DiscardStmt(s) => match s.target() {
@@ -173,7 +174,7 @@ fn is_about_later_transactions(statement: &VariableSetStmt) -> bool {
 }
 
 /// One of its options, as the parameter it is a name for: each is set by itself, and taken back.
-fn default_mode(option: &Node) -> Option<Effect> {
+fn default_mode(option: &Node, local: bool) -> Option<Effect> {
     let Some(NodeEnum::DefElem(option)) = &option.node else {
         return None;
     };
@@ -184,10 +185,11 @@ fn default_mode(option: &Node) -> Option<Effect> {
         _ if value == "0" => "off".to_owned(),
         _ => "on".to_owned(),
     };
+    let set = if local { "SET LOCAL" } else { "SET" };
     Some(Effect::Set {
-        text: format!("SET {name} = {value}").into(),
+        text: format!("{set} {name} = {value}").into(),
         name: name.into(),
-        local: false,
+        local,
     })
 }
 
@@ -257,7 +259,8 @@ pub fn set_value(text: &str) -> Option<String> {
 }
 
 /// The parameters that a text sets which does nothing but `SELECT set_config(...)`, once or several
-/// times; `None` if it does something else, too, or does not say their names.
+/// times and for longer than a transaction; `None` if it does something else, too, or does not say their
+/// names.
 #[must_use]
 pub fn set_config_names(text: &str) -> Option<Vec<String>> {
     let parsed = pg_query::parse(text, 0).ok()?;
@@ -280,9 +283,10 @@ pub fn set_config_names(text: &str) -> Option<Vec<String>> {
         let NodeEnum::FuncCall(call) = target.val.as_ref()?.node.as_ref()? else {
             return None;
         };
-        let [name, value, _] = call.args.as_slice() else {
+        let [name, value, local] = call.args.as_slice() else {
             return None;
         };
+        constant(local).filter(|local| local == "false")?;
         let function = call.funcname.last()?.node.as_ref()?;
         let is_it = matches!(function, NodeEnum::String(s) if s.sval == "set_config");
         // Nothing in it that could set more.
@@ -346,10 +350,12 @@ mod tests {
     #[test]
     fn names_of_parameters_are_read_where_they_are_all() {
         let names = |text| set_config_names(text).map(|names| names.join(" "));
-        let text = "SELECT set_config('a.b', $1, false), pg_catalog.set_config('c', 'd', true)";
+        let text = "SELECT set_config('a.b', $1, false), pg_catalog.set_config('c', 'd', false)";
         assert_eq!(names(text).as_deref(), Some("a.b c"));
         for text in [
             "SELECT set_config($1, 'a', false)",
+            "SELECT set_config('a', 'b', false), set_config('c', 'd', true)",
+            "SELECT set_config('a', 'b', $1)",
             "SELECT set_config('a', f(), false)",
             "SELECT set_config('a', 'b', false), f()",
             "SELECT set_config('a', 'b', false) FROM t",

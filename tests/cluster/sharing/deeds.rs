@@ -77,6 +77,14 @@ pub(super) const FOLLOWING: &[Deed] = &[
             ("SHOW transaction_read_only", "off"),
         ],
     ),
+    follows(
+        &[
+            "BEGIN",
+            "SET LOCAL SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "COMMIT",
+        ],
+        &[("SHOW default_transaction_read_only", "off")],
+    ),
     follows(&["SET ROLE alice"], &[("SELECT current_user", "alice")]),
     follows(
         &["SET ROLE alice", "RESET ROLE"],

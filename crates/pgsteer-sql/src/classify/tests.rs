@@ -234,6 +234,10 @@ fn session_characteristics_are_parameters() {
         set("default_transaction_deferrable", false, deferrable),
     ];
     assert_eq!(*analyze(text.as_bytes()).effects, expected);
+    let local = "SET LOCAL SESSION CHARACTERISTICS AS TRANSACTION READ WRITE";
+    let read_write = "SET LOCAL default_transaction_read_only = off";
+    let expected = [set("default_transaction_read_only", true, read_write)];
+    assert_eq!(*analyze(local.as_bytes()).effects, expected);
 }
 
 #[test]
