@@ -28,8 +28,7 @@ use crate::transaction::{Open, Transaction};
 use crate::whereabouts::{Pin, without_strings};
 
 /// Parameters that make every further transaction one that routing knows too little about.
-pub(crate) const ISOLATION_DEFAULTS: [&str; 2] =
-    ["default_transaction_isolation", "transaction_isolation"];
+const ISOLATION_DEFAULTS: [&str; 2] = ["default_transaction_isolation", "transaction_isolation"];
 
 /// Whether the startup packet sets one of them.
 pub(crate) fn ties_to_primary(startup: &[(Box<str>, Box<str>)]) -> bool {

@@ -325,13 +325,14 @@ impl Session {
             None
         };
         let Some(replaced) = replaced else {
-            return Ok(Ok(Parsed::new(Rc::clone(&frame), analysis, None)?));
+            return Ok(Ok(Parsed::new(Rc::clone(&frame), &parse, analysis, None)));
         };
         let map = replaced.map.clone();
         let mut new = BytesMut::new();
         parameters::put_parse(&mut new, body, replaced.text.as_bytes(), map.as_deref())?;
+        let parse = frontend::parse(new.get(HEADER_LEN..).unwrap_or_default())?;
         let analysis = Rc::clone(&replaced.analysis);
-        Ok(Ok(Parsed::new(new.as_ref().into(), analysis, map)?))
+        Ok(Ok(Parsed::new(new.as_ref().into(), &parse, analysis, map)))
     }
 
     /// Whether some plugin wants to see what will be bound to a statement, and what it is told now.

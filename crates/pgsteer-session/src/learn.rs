@@ -42,7 +42,6 @@ impl Session {
             let name = name.to_lowercase();
             self.apply_set(node, (&name, false, &text));
         }
-        self.told(node);
     }
 }
 

@@ -149,9 +149,11 @@ impl Session {
                 if self.steering.worker.warns_now() {
                     let identity = &self.steering.identity;
                     let (database, user) = (&identity.database, &identity.user);
-                    let text = "a replica does not know, perhaps not yet, what this login needs: \
-                                the session leaves replicas alone for a moment";
-                    warn!(%node, %database, %user, %error, "{text}");
+                    warn!(
+                        %node, %database, %user, %error,
+                        "a replica does not know, perhaps not yet, what this login needs: the session \
+                         leaves replicas alone for a moment"
+                    );
                 }
                 return LegError::Moved;
             }
@@ -286,19 +288,13 @@ async fn left(worker: &Worker, seen: &Snapshot, node: NodeId) {
 
 /// A server that is full or on its way up or down may be no obstacle: another node may do.
 fn refused(body: Vec<u8>) -> LegError {
-    let state = ErrorFields::new(&body).sqlstate();
-    if matches!(state, "57P01" | "57P02" | "57P03" | "53300") {
-        LegError::NodeFailed(reply_of(&body))
-    } else {
-        LegError::Refused(body)
+    let fields = ErrorFields::new(&body);
+    match SqlState::from_text(fields.sqlstate()) {
+        Some(state) if matches!(fields.sqlstate(), "57P01" | "57P02" | "57P03" | "53300") => {
+            LegError::NodeFailed(ErrorReply::error(state, fields.message()))
+        }
+        _ => LegError::Refused(body),
     }
-}
-
-/// What a server said, in the proxy's own message.
-fn reply_of(error: &[u8]) -> ErrorReply {
-    let fields = ErrorFields::new(error);
-    let state = SqlState::from_text(fields.sqlstate()).unwrap_or(SqlState::CANNOT_CONNECT);
-    ErrorReply::error(state, fields.message())
 }
 
 pub(crate) fn checkout_failed(error: CheckoutError) -> LegError {

@@ -10,7 +10,7 @@ use pgsteer_core::{Generation, NodeId};
 use pgsteer_pool::ServerLost;
 use pgsteer_sql::Analysis;
 use pgsteer_wire::parameters::{self, Bound};
-use pgsteer_wire::{ErrorReply, FrameError, HEADER_LEN, SqlState, encode, frontend};
+use pgsteer_wire::{ErrorReply, HEADER_LEN, SqlState, encode, frontend};
 
 use crate::batch::Batch;
 use crate::end::End;
@@ -30,29 +30,29 @@ pub(crate) struct Parsed {
     pub(crate) name: Box<[u8]>,
     frame: Rc<[u8]>,
     text_at: Range<usize>,
-    /// How many types of parameters it gives.
-    type_count: u16,
+    /// See [`Prepared::parameter_count`].
+    parameter_count: u16,
     pub(crate) analysis: Rc<Analysis>,
     /// See [`Prepared::map`].
     pub(crate) map: Option<Rc<[u16]>>,
 }
 
 impl Parsed {
-    /// A message; errors if it is cut short.
+    /// A message that was read.
     pub(crate) fn new(
         frame: Rc<[u8]>,
+        parse: &frontend::Parse<'_>,
         analysis: Rc<Analysis>,
         map: Option<Rc<[u16]>>,
-    ) -> Result<Self, FrameError> {
-        let parse = frontend::parse(frame.get(HEADER_LEN..).unwrap_or_default())?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             name: parse.name.into(),
-            text_at: text_at(&parse),
-            type_count: parse.type_count,
+            text_at: text_at(parse),
+            parameter_count: analysis.parameter_count.max(parse.type_count),
             frame,
             analysis,
             map,
-        })
+        }
     }
 
     /// The same as before, in which no plugin has changed anything.
@@ -61,7 +61,7 @@ impl Parsed {
             name: last.client_name.clone(),
             frame: Rc::clone(&last.frame),
             text_at: last.text_at.clone(),
-            type_count: last.type_count,
+            parameter_count: last.parameter_count,
             analysis: Rc::clone(&last.analysis),
             map: None,
         }
@@ -136,7 +136,7 @@ impl Session {
             name,
             frame,
             text_at,
-            type_count,
+            parameter_count,
             analysis,
             map,
         } = parsed;
@@ -157,17 +157,16 @@ impl Session {
             name: own,
             frame,
         } = self.on_servers(&name, frame, context);
-        let runs = map.is_none() && may_run(&analysis);
         let prepared = Rc::new(Prepared {
             id,
             client_name: name.clone(),
             text_at: text_under(&own, &name, &text_at),
             name: own,
             frame,
-            type_count,
+            parameter_count,
             context,
             is_shared: shares,
-            runs_with: runs.then(|| analysis.parameter_count.max(type_count)),
+            runs: map.is_none() && may_run(&analysis),
             analysis,
             map,
             chain: Cell::new(self.steering.worker.policies.borrow().chain()),

@@ -47,8 +47,8 @@ impl Session {
             bind_len,
             len,
         } = frontend::run(self.client.input.bytes())?;
-        let known = self.prepared.get(statement)?;
-        let expects = known.runs_with?;
+        let known = self.prepared.get(statement).filter(|known| known.runs)?;
+        let expects = known.parameter_count;
         if !counts.is_some_and(|(formats, values)| {
             values == expects && (formats <= 1 || formats == values)
         }) {

@@ -52,8 +52,8 @@ pub(crate) struct Prepared {
     pub(crate) frame: Rc<[u8]>,
     /// Where its text stands in that.
     pub(crate) text_at: Range<usize>,
-    /// How many types of parameters it gives.
-    pub(crate) type_count: u16,
+    /// For how many values it asks.
+    pub(crate) parameter_count: u16,
     /// What it was parsed under.
     pub(crate) context: Context,
     /// Other sessions may use it under the same name.
@@ -64,9 +64,9 @@ pub(crate) struct Prepared {
     pub(crate) map: Option<Rc<[u16]>>,
     /// The plugins that had their say about it.
     pub(crate) chain: Cell<Generation>,
-    /// For how many values it asks, if it may run as [`frontend::Run`]: it changes nothing of the
-    /// session, and its values are passed on as they come.
-    pub(crate) runs_with: Option<u16>,
+    /// It may run as [`frontend::Run`]: it changes nothing of the session, and its values are passed on as
+    /// they come.
+    pub(crate) runs: bool,
     /// Stands for the description of its rows that the client was given, if it was.
     pub(crate) described: Cell<Option<u64>>,
 }
@@ -98,7 +98,7 @@ impl Prepared {
         if counts_in_doubt(&self.analysis) || self.map.is_some() {
             return Ok(());
         }
-        let requires = self.analysis.parameter_count.max(self.type_count);
+        let requires = self.parameter_count;
         let text = if formats > 1 && formats != values {
             format!("bind message has {formats} parameter formats but {values} parameters")
         } else if values != requires {

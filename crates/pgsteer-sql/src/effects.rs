@@ -179,10 +179,9 @@ fn default_mode(option: &Node, local: bool) -> Option<Effect> {
         return None;
     };
     let name = format!("default_{}", option.defname);
-    let value = text(option)?;
     let value = match option.defname.as_str() {
-        "transaction_isolation" => format!("'{value}'"),
-        _ if value == "0" => "off".to_owned(),
+        "transaction_isolation" => format!("'{}'", text(option)?),
+        _ if number(option)? == 0 => "off".to_owned(),
         _ => "on".to_owned(),
     };
     let set = if local { "SET LOCAL" } else { "SET" };

@@ -220,13 +220,13 @@ fn names_on_servers_stay_there() {
         name: b"pgsteer_1".as_slice().into(),
         frame: Rc::default(),
         text_at: 0..0,
-        type_count: 0,
+        parameter_count: 0,
         context: Context::default(),
         is_shared: true,
         analysis: Rc::new(Analysis::opaque(1)),
         map: None,
         chain: Cell::default(),
-        runs_with: None,
+        runs: false,
         described: Cell::default(),
     });
     flow.expect(Request::InPlaceOfParse {
